@@ -1,0 +1,277 @@
+//! What a server wants done. Carrying these out is the driver's whole duty.
+
+use core::fmt;
+
+use crate::entries::Entries;
+use crate::log::SnapshotMeta;
+use crate::message::Message;
+use crate::types::{EntryId, Index, NodeId, RequestId, Term};
+
+/// The receipt of a [`Write`]. Only the core makes them, so only what was asked for can be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub(crate) u64);
+
+impl WriteId {
+    /// The receipt with this number, for scripts and fuzzers.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub const fn from_number(number: u64) -> WriteId {
+        WriteId(number)
+    }
+
+    /// Its number: the first write of a server's life has 1, the next one 2.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for WriteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+/// What Figure 2 calls persistent, less the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HardState {
+    /// Figure 2's currentTerm.
+    pub term: Term,
+    /// Figure 2's votedFor, in `term`.
+    pub voted_for: Option<NodeId>,
+}
+
+/// A change of the snapshot that stands before the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotWrite {
+    /// The application's own snapshot: the log goes on behind it.
+    Compacted {
+        /// What it stands for.
+        snapshot: SnapshotMeta,
+        /// Entries before this index may be forgotten.
+        first: Index,
+    },
+    /// A snapshot from the leader: it replaces the log, all of it.
+    Installed {
+        /// What it stands for.
+        snapshot: SnapshotMeta,
+    },
+}
+
+/// One atomic record for the disk. After a crash either all of it is there or none, and never without the ones before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// What to confirm with [`Event::Persisted`](crate::Event::Persisted).
+    pub id: WriteId,
+    /// The new hard state, if it changed.
+    pub hard_state: Option<HardState>,
+    /// The new snapshot, if it changed; comes before `entries`.
+    pub snapshot: Option<SnapshotWrite>,
+    /// New entries. They replace everything the log has from their first index on.
+    pub entries: Entries,
+}
+
+/// Why a request did not enter the log. It had no effect and never will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another server leads.
+    #[error("not the leader{}", Hint(*leader))]
+    NotLeader {
+        /// Which one, as far as this server knows.
+        leader: Option<NodeId>,
+    },
+    /// Too much is uncommitted or unapplied: try again when some of it is done.
+    #[error("busy: more than {max} bytes are not yet committed and applied; try again later")]
+    Busy {
+        /// `backlog_bytes_max`.
+        max: u64,
+    },
+    /// A command is larger than this cluster takes.
+    #[error("a command of {bytes} bytes is too large: the limit is {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// `command_bytes_max`.
+        max: u64,
+    },
+    /// There was no command in it.
+    #[error("no command to start")]
+    Empty,
+    /// The log has reached [`Index::MAX`].
+    #[error("the log is full")]
+    LogFull,
+}
+
+struct Hint(Option<NodeId>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |leader| write!(f, ": server {leader} leads"))
+    }
+}
+
+/// Proof that some server broke a promise: its disk lied, or two servers run under one name. Going on would spread the
+/// damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// A leader contradicts an entry that is committed here (State Machine Safety, §5.4.3).
+    #[error("server {from} sent {theirs} where {ours} is committed")]
+    CommittedEntryContradicted {
+        /// The leader.
+        from: NodeId,
+        /// What is committed here.
+        ours: EntryId,
+        /// What the leader has there.
+        theirs: EntryId,
+    },
+    /// Two servers lead in one term (Election Safety, §5.2).
+    #[error("servers {one} and {other} both lead in term {term}")]
+    TwoLeaders {
+        /// The term.
+        term: Term,
+        /// The leader known here.
+        one: NodeId,
+        /// The other.
+        other: NodeId,
+    },
+}
+
+/// Which of Figure 2's roles a server plays; a candidate that has not yet raised its term is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleKind {
+    /// Follows, or waits for someone to follow.
+    Follower,
+    /// Asks whether a campaign could be won (thesis §9.6).
+    PreCandidate,
+    /// Campaigns.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl fmt::Display for RoleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RoleKind::Follower => "follower",
+            RoleKind::PreCandidate => "pre-candidate",
+            RoleKind::Candidate => "candidate",
+            RoleKind::Leader => "leader",
+        })
+    }
+}
+
+/// What observers may like to know; a driver may drop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News {
+    /// Role, term or known leader changed.
+    Role {
+        /// The term now.
+        term: Term,
+        /// The role now.
+        role: RoleKind,
+        /// The leader, if one is known.
+        leader: Option<NodeId>,
+    },
+    /// A follower came back with another incarnation: its disk forgot what it promised.
+    PeerWiped {
+        /// The follower.
+        peer: NodeId,
+    },
+}
+
+/// One thing to do. Carry out `Persist` in order, and `Restore` and `Apply` in order; a `Send` may be lost, doubled,
+/// delayed and reordered. Exhaustive on purpose: a new duty must break every driver's build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Deliver a message. It never promises what is not yet durable.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Make a record durable, then say [`Event::Persisted`](crate::Event::Persisted). If it fails, the server is over.
+    Persist(Write),
+    /// These are committed, and durable here: apply them in order, then say [`Event::Applied`](crate::Event::Applied).
+    /// No-ops and configurations are among them, so that indexes have no gaps.
+    Apply(Entries),
+    /// Move the data of this snapshot to a follower, then say [`Event::SnapshotSent`](crate::Event::SnapshotSent).
+    SendSnapshot {
+        /// To whom.
+        to: NodeId,
+        /// The sender's term, which the receiver's [`Event::SnapshotReceived`](crate::Event::SnapshotReceived) must name.
+        term: Term,
+        /// Which one.
+        snapshot: SnapshotMeta,
+    },
+    /// Replace the application's state by this snapshot; `Apply` goes on behind it. Answered by `Applied(last.index)`.
+    Restore(SnapshotMeta),
+    /// A received snapshot that is not wanted: its data may go.
+    Discard(SnapshotMeta),
+    /// The commands of this request are in the log, at consecutive indexes from `first` on, in `first.term`.
+    Accepted {
+        /// The request.
+        request: RequestId,
+        /// Where its first command stands.
+        first: EntryId,
+        /// How many there are.
+        count: u64,
+    },
+    /// This request did not enter the log.
+    Refused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        why: Refusal,
+    },
+    /// This server must stop; from now on `step` returns nothing.
+    Halt {
+        /// Why.
+        why: Fatal,
+    },
+    /// For observers.
+    News(News),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Send { to, message } => write!(f, "send to {to}: {message}"),
+            Action::Persist(write) => write!(f, "persist {write}"),
+            Action::Apply(entries) => write!(f, "apply {entries}"),
+            Action::SendSnapshot { to, term, snapshot } => write!(f, "send snapshot to {to} t{term}: {snapshot}"),
+            Action::Restore(snapshot) => write!(f, "restore {snapshot}"),
+            Action::Discard(snapshot) => write!(f, "discard {snapshot}"),
+            Action::Accepted { request, first, count } => write!(f, "accepted {request} at {first} count {count}"),
+            Action::Refused { request, why } => write!(f, "refused {request}: {why}"),
+            Action::Halt { why } => write!(f, "halt: {why}"),
+            Action::News(News::Role { term, role, leader }) => {
+                write!(f, "{role} t{term}")?;
+                leader.map_or(Ok(()), |leader| write!(f, " leader {leader}"))
+            }
+            Action::News(News::PeerWiped { peer }) => write!(f, "peer {peer} lost its disk"),
+        }
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        if let Some(HardState { term, voted_for }) = self.hard_state {
+            write!(f, " t{term} vote ")?;
+            match voted_for {
+                Some(vote) => write!(f, "{vote}")?,
+                None => f.write_str("-")?,
+            }
+        }
+        match &self.snapshot {
+            Some(SnapshotWrite::Compacted { snapshot, first }) => write!(f, " compacted {snapshot} first {first}")?,
+            Some(SnapshotWrite::Installed { snapshot }) => write!(f, " installed {snapshot}")?,
+            None => {}
+        }
+        if self.entries.is_empty() { Ok(()) } else { write!(f, " entries {}", self.entries) }
+    }
+}

@@ -1,0 +1,301 @@
+//! Log entries, and how many of them travel together: made once, shared by log, messages, writes and applies.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use crate::membership::Membership;
+use crate::types::{EntryId, Index, Term};
+
+/// What an entry counts against byte limits besides its command, so that empty commands are not free.
+pub const ENTRY_OVERHEAD_BYTES: u64 = 16;
+
+/// What a log entry carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A leader's first entry of its term (§8); the state machine has nothing to do.
+    Noop,
+    /// A command for the state machine.
+    Command(Bytes),
+    /// A configuration (§6), in force from the moment a server has it in its log.
+    Membership(Arc<Membership>),
+}
+
+/// One log entry; its index is its place in the [`Entries`] that hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The term in which a leader created it.
+    pub term: Term,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+impl Entry {
+    /// What the entry counts against byte limits.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let payload = match &self.payload {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len(),
+            Payload::Membership(membership) => membership.members().len() * 8,
+        };
+        payload as u64 + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// Why a list of entries is no segment of any log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntriesError {
+    /// Terms never fall within a log.
+    #[error("term {later} follows term {earlier} at index {at}: terms never fall within a log")]
+    TermFalls {
+        /// Where it happens.
+        at: Index,
+        /// The term before it.
+        earlier: Term,
+        /// The lower term that follows.
+        later: Term,
+    },
+    /// Index 0, or beyond [`Index::MAX`]; or term 0, or beyond [`Term::MAX`].
+    #[error("entry {id} is outside of what a log can hold")]
+    OutOfRange {
+        /// The first or last entry, whichever is outside.
+        id: EntryId,
+    },
+}
+
+/// A part of one shared, immutable allocation of entries; never empty.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) first: Index,
+    entries: Arc<[Entry]>,
+    start: u32,
+    end: u32,
+    pub(crate) bytes: u64,
+}
+
+impl Run {
+    /// `entries` must not be empty.
+    fn new(first: Index, entries: Arc<[Entry]>) -> Run {
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        Run { first, entries, start: 0, end, bytes }
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries[self.start as usize..self.end as usize]
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.end - self.start)
+    }
+
+    pub(crate) fn last(&self) -> Index {
+        Index(self.first.0 + self.len() - 1)
+    }
+
+    pub(crate) fn last_term(&self) -> Term {
+        self.entries[self.end as usize - 1].term
+    }
+
+    pub(crate) fn first_term(&self) -> Term {
+        self.entries[self.start as usize].term
+    }
+
+    /// The entries from `from` through `to`, which must overlap the run.
+    pub(crate) fn clip(&self, from: Index, to: Index) -> Run {
+        if from <= self.first && to >= self.last() {
+            return self.clone();
+        }
+        let skip = self.first.distance_to(from);
+        let drop = to.distance_to(self.last());
+        let mut run = self.clone();
+        run.first = self.first.plus(skip);
+        run.start += u32::try_from(skip).unwrap_or(u32::MAX);
+        run.end -= u32::try_from(drop).unwrap_or(u32::MAX);
+        run.bytes = run.entries().iter().map(Entry::bytes).sum();
+        run
+    }
+}
+
+/// A contiguous segment of a log: indexes without gaps and terms that never fall, by construction. A clone costs a
+/// counter per run, never per entry.
+#[derive(Clone, Default)]
+pub struct Entries {
+    runs: SmallVec<[Run; 1]>,
+}
+
+impl Entries {
+    /// No entries.
+    #[must_use]
+    pub fn new() -> Entries {
+        Entries::default()
+    }
+
+    /// The segment that starts at `first`.
+    ///
+    /// # Errors
+    /// If terms fall, or if an index or a term is outside of what a log can hold.
+    pub fn from_vec(first: Index, entries: Vec<Entry>) -> Result<Entries, EntriesError> {
+        let (Some(head), Some(tail)) = (entries.first(), entries.last()) else { return Ok(Entries::new()) };
+        let ends = [(head.term, first), (tail.term, first.plus(entries.len() as u64 - 1))];
+        for (term, index) in ends {
+            if term == Term(0) || term > Term::MAX || index == Index(0) || index > Index::MAX {
+                return Err(EntriesError::OutOfRange { id: EntryId { term, index } });
+            }
+        }
+        for (i, pair) in entries.windows(2).enumerate() {
+            if pair[1].term < pair[0].term {
+                let at = first.plus(i as u64 + 1);
+                return Err(EntriesError::TermFalls { at, earlier: pair[0].term, later: pair[1].term });
+            }
+        }
+        Ok(Entries { runs: smallvec![Run::new(first, entries.into())] })
+    }
+
+    /// What a leader appends: `payloads` in its own term from `first` on.
+    pub(crate) fn of_term(first: EntryId, payloads: SmallVec<[Payload; 1]>) -> Entries {
+        let EntryId { term, index } = first;
+        let entries: Arc<[Entry]> = match payloads.len() {
+            0 => return Entries::new(),
+            1 => {
+                payloads.into_iter().next().map(|payload| Arc::new([Entry { term, payload }]) as _).unwrap_or_default()
+            }
+            _ => payloads.into_vec().into_iter().map(|payload| Entry { term, payload }).collect(),
+        };
+        Entries { runs: smallvec![Run::new(index, entries)] }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.runs.iter().map(Run::len).sum()
+    }
+
+    /// What they count against byte limits.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.bytes).sum()
+    }
+
+    /// The id of the first one.
+    #[must_use]
+    pub fn first(&self) -> Option<EntryId> {
+        self.runs.first().map(|run| EntryId { term: run.first_term(), index: run.first })
+    }
+
+    /// The id of the last one.
+    #[must_use]
+    pub fn last(&self) -> Option<EntryId> {
+        self.runs.last().map(|run| EntryId { term: run.last_term(), index: run.last() })
+    }
+
+    /// All of them in order, each with its id.
+    pub fn iter(&self) -> impl Iterator<Item = (EntryId, &Payload)> + '_ {
+        self.runs.iter().flat_map(|run| {
+            (run.first.0..)
+                .zip(run.entries())
+                .map(|(index, entry)| (EntryId { term: entry.term, index: Index(index) }, &entry.payload))
+        })
+    }
+
+    /// The shared allocations behind them, each a slice with the index of its first entry: for those who encode.
+    pub fn slices(&self) -> impl Iterator<Item = (Index, &[Entry])> + '_ {
+        self.runs.iter().map(|run| (run.first, run.entries()))
+    }
+
+    /// Those from index `from` on.
+    #[must_use]
+    pub fn starting_at(&self, from: Index) -> Entries {
+        match self.runs.first() {
+            Some(run) if from > run.first => {
+                let kept = self.runs.iter().filter(|run| run.last() >= from);
+                Entries { runs: kept.map(|run| run.clip(from, Index::MAX)).collect() }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The caller keeps runs contiguous.
+    pub(crate) fn push_run(&mut self, run: Run) {
+        debug_assert!(self.runs.last().is_none_or(|last| last.last().next() == run.first));
+        self.runs.push(run);
+    }
+
+    /// The same entries in one allocation: what a lagging follower is fed should not be a thousand runs of one.
+    pub(crate) fn merged(&self) -> Option<Run> {
+        let first = self.runs.first()?.first;
+        let entries: Arc<[Entry]> = self.runs.iter().flat_map(|run| run.entries().iter().cloned()).collect();
+        Some(Run::new(first, entries))
+    }
+}
+
+impl PartialEq for Entries {
+    /// Equal entries at equal places, however they are shared.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Entries {}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(id, payload)| (alloc::format!("{id}"), payload))).finish()
+    }
+}
+
+impl fmt::Display for Entries {
+    /// `-` for none, `4@2` for one, `4@2..9@3` for more.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first(), self.last()) {
+            (Some(first), Some(last)) if first == last => write!(f, "{first}"),
+            (Some(first), Some(last)) => write!(f, "{first}..{last}"),
+            _ => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn entry(term: u64) -> Entry {
+        Entry { term: Term(term), payload: Payload::Noop }
+    }
+
+    #[test]
+    fn segments_are_checked_when_made() {
+        let falls = Entries::from_vec(Index(4), vec![entry(2), entry(3), entry(2)]);
+        assert_eq!(falls, Err(EntriesError::TermFalls { at: Index(6), earlier: Term(3), later: Term(2) }));
+        for (first, term) in [(0, 1), (1, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            assert!(matches!(Entries::from_vec(Index(first), vec![entry(term)]), Err(EntriesError::OutOfRange { .. })));
+        }
+        assert!(Entries::from_vec(Index(0), vec![]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn parts_know_their_place_and_size() {
+        let all = Entries::from_vec(Index(4), vec![entry(2), entry(3), entry(3)]).unwrap();
+        let tail = all.starting_at(Index(5));
+        assert_eq!((tail.first(), tail.last()), (Some(EntryId::new(3, 5)), Some(EntryId::new(3, 6))));
+        assert_eq!((tail.len(), tail.bytes()), (2, 2 * ENTRY_OVERHEAD_BYTES));
+        assert!(all.starting_at(Index(7)).is_empty());
+        assert_eq!(all.starting_at(Index(1)), all);
+    }
+}

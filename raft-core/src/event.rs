@@ -1,0 +1,95 @@
+//! What can happen to a server. Everything it ever learns comes through this door.
+
+use core::fmt;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::action::WriteId;
+use crate::log::SnapshotMeta;
+use crate::message::Message;
+use crate::types::{EntryId, Index, NodeId, RequestId, Term};
+
+/// Commands that are started together; one needs no allocation.
+pub type Commands = SmallVec<[Bytes; 1]>;
+
+/// One thing that happened. [`Raft::step`](crate::Raft::step) takes any event in any state; what makes no sense is
+/// counted in [`Counters`](crate::Counters) and changes nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Time passed.
+    Tick {
+        /// How many ticks since the last one. However many, election clocks move on by at most one heartbeat interval:
+        /// mail that waited out a pause is heard before anyone campaigns.
+        elapsed: u32,
+    },
+    /// A message arrived.
+    Receive {
+        /// Who sent it, as the transport knows it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// A client wants commands in the log: all of them, in this order, or none. Answered by
+    /// [`Accepted`](crate::Action::Accepted) or [`Refused`](crate::Action::Refused) in the same step.
+    Start {
+        /// The caller's mark, handed back in the answer.
+        request: RequestId,
+        /// The commands.
+        commands: Commands,
+    },
+    /// This write and all before it are durable.
+    Persisted(WriteId),
+    /// The application has applied everything through this index.
+    Applied(Index),
+    /// The application's snapshot through `index` is durable: the log behind it may go (§7).
+    Compact {
+        /// The last index that the snapshot holds.
+        index: Index,
+    },
+    /// A transfer that [`SendSnapshot`](crate::Action::SendSnapshot) asked for has ended.
+    SnapshotSent {
+        /// The follower.
+        to: NodeId,
+        /// The last entry of the snapshot that was sent.
+        snapshot: EntryId,
+        /// Whether the follower's driver has confirmed all of it.
+        delivered: bool,
+    },
+    /// A snapshot has arrived whole: verified, synced and under its name. Answered by a write that accepts it, or by
+    /// [`Discard`](crate::Action::Discard).
+    SnapshotReceived {
+        /// The leader that sent it.
+        from: NodeId,
+        /// That leader's term.
+        term: Term,
+        /// What it stands for.
+        snapshot: SnapshotMeta,
+    },
+    /// Messages to this peer are being lost, as far as the transport can tell.
+    Unreachable {
+        /// The peer.
+        peer: NodeId,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Tick { elapsed } => write!(f, "tick {elapsed}"),
+            Event::Receive { from, message } => write!(f, "receive from {from}: {message}"),
+            Event::Start { request, commands } => write!(f, "start {request}: {} commands", commands.len()),
+            Event::Persisted(id) => write!(f, "persisted {id}"),
+            Event::Applied(index) => write!(f, "applied {index}"),
+            Event::Compact { index } => write!(f, "compact {index}"),
+            Event::SnapshotSent { to, snapshot, delivered } => {
+                write!(f, "snapshot {snapshot} to {to} {}", if *delivered { "delivered" } else { "failed" })
+            }
+            Event::SnapshotReceived { from, term, snapshot } => {
+                write!(f, "snapshot received from {from} t{term}: {snapshot}")
+            }
+            Event::Unreachable { peer } => write!(f, "unreachable {peer}"),
+        }
+    }
+}

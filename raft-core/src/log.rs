@@ -1,0 +1,290 @@
+//! The replicated log (§5.3): append, reconcile with a leader's, slice for a follower, compact behind a snapshot (§7).
+//!
+//! ```text
+//!              base          snapshot                    last
+//!                |              |                         |
+//!    forgotten   |   trailing   |   entries after it      |
+//!   -------------|==============|=========================|
+//! ```
+//!
+//! Everything through `base` is committed and forgotten. `base <= snapshot.last`: entries may be kept behind the snapshot
+//! for followers that are a little late.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entries::{Entries, Entry, Run};
+use crate::membership::Membership;
+use crate::types::{EntryId, Index, Term};
+
+/// A slice of more runs than this is merged into one, in the log too, so that it is done once.
+const RUNS_MAX: usize = 8;
+
+/// What a snapshot stands for (§7): everything through `last`, and who the members were there. The data itself never
+/// enters the core.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The last entry that the snapshot replaces.
+    pub last: EntryId,
+    /// The configuration in force at that entry.
+    pub membership: Arc<Membership>,
+}
+
+impl fmt::Display for SnapshotMeta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.last, self.membership)
+    }
+}
+
+/// How a leader's segment fits our log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// We hold the entry before it. `new_from` is the first entry that we lack or hold with another term: from there on
+    /// the segment replaces our log.
+    Matches { new_from: Option<Index> },
+    /// We do not hold the entry before it. The hint is the last entry of ours that the leader may hold too.
+    Conflict { hint: EntryId },
+}
+
+/// A run and how many bytes all runs before it ever counted.
+#[derive(Clone)]
+struct Placed {
+    run: Run,
+    offset: u64,
+}
+
+/// The log of one server, as far as it is resident.
+#[derive(Clone)]
+pub(crate) struct Log {
+    base: EntryId,
+    runs: VecDeque<Placed>,
+    /// Where each term starts, so that terms stay known apart from the entries.
+    terms: VecDeque<EntryId>,
+    bytes_end: u64,
+}
+
+impl Log {
+    pub(crate) fn new(base: EntryId) -> Log {
+        Log { base, runs: VecDeque::new(), terms: VecDeque::new(), bytes_end: 0 }
+    }
+
+    /// The last entry that is forgotten; it matches every leader's log, for it is committed.
+    pub(crate) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// Where the first resident entry is or will be.
+    pub(crate) fn first_index(&self) -> Index {
+        self.base.index.next()
+    }
+
+    pub(crate) fn last(&self) -> EntryId {
+        self.runs.back().map_or(self.base, |p| EntryId { term: p.run.last_term(), index: p.run.last() })
+    }
+
+    /// The term at `index`, known from the base through the last entry.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        let last = self.last();
+        if index == last.index {
+            return Some(last.term);
+        }
+        if index < self.base.index || index > last.index {
+            return None;
+        }
+        let after = self.terms.partition_point(|start| start.index <= index);
+        Some(after.checked_sub(1).and_then(|i| self.terms.get(i)).map_or(self.base.term, |start| start.term))
+    }
+
+    pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
+        self.term_at(index).map(|term| EntryId { term, index })
+    }
+
+    pub(crate) fn contains(&self, id: EntryId) -> bool {
+        self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Append a segment that continues the log.
+    pub(crate) fn append(&mut self, entries: &Entries) {
+        for run in entries.runs() {
+            debug_assert_eq!(run.first, self.last().index.next());
+            self.note_terms(run);
+            self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
+            self.bytes_end += run.bytes;
+        }
+    }
+
+    fn note_terms(&mut self, run: &Run) {
+        let mut newest = self.terms.back().map_or(self.base.term, |start| start.term);
+        if run.last_term() == newest {
+            return;
+        }
+        for (i, entry) in run.entries().iter().enumerate() {
+            if entry.term != newest {
+                newest = entry.term;
+                self.terms.push_back(EntryId { term: newest, index: run.first.plus(i as u64) });
+            }
+        }
+    }
+
+    /// How a leader's `entries` after `prev` fit (§5.3). Where `prev` is below our base it matches: what we forgot is
+    /// committed, and so is in every leader's log.
+    pub(crate) fn fit(&self, prev: EntryId, entries: &Entries) -> Fit {
+        if prev.index >= self.base.index && !self.contains(prev) {
+            return Fit::Conflict { hint: self.last_at_most(prev) };
+        }
+        let last = self.last();
+        let end = prev.index.plus(entries.len());
+        if end <= self.base.index {
+            return Fit::Matches { new_from: None };
+        }
+        if prev.index == last.index {
+            return Fit::Matches { new_from: entries.first().map(|id| id.index) };
+        }
+        let differs = entries.iter().find(|(id, _)| id.index > self.base.index && !self.contains(*id));
+        Fit::Matches { new_from: differs.map(|(id, _)| id.index) }
+    }
+
+    /// The last entry of ours at or below `id.index` whose term is at most `id.term`: where two logs may still agree
+    /// after they disagree at `id` (fast backup by term, §5.3). At least the base, which always matches.
+    pub(crate) fn last_at_most(&self, id: EntryId) -> EntryId {
+        let mut index = id.index.min(self.last().index);
+        while index > self.base.index {
+            match self.term_at(index) {
+                Some(term) if term > id.term => index = self.term_start(index).prev(),
+                Some(term) => return EntryId { term, index },
+                None => break,
+            }
+        }
+        self.base
+    }
+
+    /// Where the term of the entry at `index` starts in the resident log.
+    fn term_start(&self, index: Index) -> Index {
+        let after = self.terms.partition_point(|start| start.index <= index);
+        let start = after.checked_sub(1).and_then(|i| self.terms.get(i)).map_or(Index(0), |start| start.index);
+        start.max(self.first_index())
+    }
+
+    /// Drop everything from `from` on.
+    pub(crate) fn truncate(&mut self, from: Index) {
+        while let Some(placed) = self.runs.back_mut() {
+            if placed.run.last() < from {
+                break;
+            }
+            self.bytes_end = placed.offset;
+            if placed.run.first >= from {
+                self.runs.pop_back();
+                continue;
+            }
+            placed.run = placed.run.clip(placed.run.first, from.prev());
+            self.bytes_end += placed.run.bytes;
+            break;
+        }
+        while self.terms.back().is_some_and(|start| start.index >= from) {
+            self.terms.pop_back();
+        }
+    }
+
+    /// Forget everything through `index`, which must be committed.
+    pub(crate) fn compact(&mut self, index: Index) {
+        let Some(base) = self.id_at(index) else { return };
+        while let Some(placed) = self.runs.front_mut() {
+            if placed.run.first > index {
+                break;
+            }
+            if placed.run.last() <= index {
+                self.runs.pop_front();
+                continue;
+            }
+            let clipped = placed.run.clip(index.next(), Index::MAX);
+            placed.offset += placed.run.bytes - clipped.bytes;
+            placed.run = clipped;
+            break;
+        }
+        while self.terms.front().is_some_and(|start| start.index <= index) {
+            self.terms.pop_front();
+        }
+        self.base = base;
+        // The base's own term may go on behind it: `terms` names only where a term starts after the base.
+        debug_assert!(self.terms.front().is_none_or(|start| start.index > index));
+    }
+
+    /// Replace everything by a snapshot that ends at `base`.
+    pub(crate) fn reset(&mut self, base: EntryId) {
+        *self = Log { bytes_end: self.bytes_end, ..Log::new(base) };
+    }
+
+    /// What the entries after `index` count against byte limits.
+    pub(crate) fn bytes_after(&self, index: Index) -> u64 {
+        let next = index.next();
+        let after = self.runs.partition_point(|p| p.run.first <= next);
+        let offset = match after.checked_sub(1).and_then(|i| self.runs.get(i)) {
+            Some(Placed { run, offset }) if next > run.last() => offset + run.bytes,
+            Some(Placed { run, offset }) => {
+                let skipped = usize::try_from(run.first.distance_to(next)).unwrap_or(usize::MAX);
+                offset + run.entries().iter().take(skipped).map(Entry::bytes).sum::<u64>()
+            }
+            None => self.runs.front().map_or(self.bytes_end, |p| p.offset),
+        };
+        self.bytes_end - offset
+    }
+
+    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one. A
+    /// slice of many small runs is merged, and stays so in the log.
+    pub(crate) fn slice(&mut self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
+        let mut slice = Entries::new();
+        let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
+        if from <= self.base.index || from > to {
+            return slice;
+        }
+        let first_run = self.runs.partition_point(|p| p.run.last() < from);
+        let mut left = bytes;
+        let mut taken = 0;
+        for Placed { run, .. } in self.runs.range(first_run..).take_while(|p| p.run.first <= to) {
+            let run = run.clip(from, to);
+            if run.bytes <= left {
+                left -= run.bytes;
+                slice.push_run(run);
+                taken += 1;
+                continue;
+            }
+            let fitting = run.entries().iter().scan(0, |sum, entry| {
+                *sum += entry.bytes();
+                (*sum <= left).then_some(())
+            });
+            let fitting = (fitting.count() as u64).max(u64::from(slice.is_empty()));
+            if fitting > 0 {
+                slice.push_run(run.clip(from, run.first.plus(fitting - 1)));
+            }
+            break;
+        }
+        if taken > RUNS_MAX { self.merge(slice, first_run) } else { slice }
+    }
+
+    /// One run in place of those that `slice` covers whole, here and in the slice itself.
+    fn merge(&mut self, slice: Entries, first_run: usize) -> Entries {
+        let Some(merged) = slice.merged() else { return slice };
+        let (first, last) = (merged.first, merged.last());
+        let covered = |p: &Placed| p.run.first >= first && p.run.last() <= last;
+        let start = first_run + usize::from(self.runs.get(first_run).is_some_and(|p| !covered(p)));
+        let end = start + self.runs.range(start..).take_while(|p| covered(p)).count();
+        if let (Some(head), Some(tail)) = (self.runs.get(start), end.checked_sub(1).and_then(|i| self.runs.get(i))) {
+            let run = merged.clip(head.run.first, tail.run.last());
+            let placed = Placed { run, offset: head.offset };
+            self.runs.drain(start + 1..end);
+            self.runs[start] = placed;
+        }
+        let mut entries = Entries::new();
+        entries.push_run(merged);
+        entries
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Log({}..{})", self.base, self.last())
+    }
+}

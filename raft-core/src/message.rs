@@ -1,0 +1,164 @@
+//! What servers say to each other: the RPCs of Figure 2 and their replies, and the pre-vote of thesis §9.6.
+
+use core::fmt;
+
+use crate::entries::Entries;
+use crate::types::{EntryId, Incarnation, Index, Term};
+
+/// An RPC, or the reply to one. The envelope never lies: a pre-vote too carries its sender's real term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's current term.
+    pub term: Term,
+    /// Which life of its disk the sender runs on.
+    pub incarnation: Incarnation,
+    /// What it says.
+    pub rpc: Rpc,
+}
+
+/// What a [`Message`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rpc {
+    /// "Would you vote for me in the term after mine?" (thesis §9.6). Promises nothing and changes nothing.
+    PreVote {
+        /// The end of the sender's log.
+        last: EntryId,
+    },
+    /// The answer to [`Rpc::PreVote`].
+    PreVoteReply {
+        /// Whether the sender would.
+        granted: bool,
+    },
+    /// RequestVote (§5.2, §5.4.1).
+    RequestVote {
+        /// The end of the candidate's log, durable there.
+        last: EntryId,
+    },
+    /// The answer to [`Rpc::RequestVote`].
+    RequestVoteReply {
+        /// Whether the sender's vote in this term is the candidate's; durable, if so.
+        granted: bool,
+    },
+    /// AppendEntries (§5.3); without entries a heartbeat, a probe, or the news of a commit.
+    AppendEntries {
+        /// The entry right before `entries`.
+        prev: EntryId,
+        /// What the follower lacks, as far as the leader knows.
+        entries: Entries,
+        /// The leader's commit index, which may be beyond what this message carries.
+        commit: Index,
+        /// Counts the leader's heartbeats; handed back in the reply.
+        round: u64,
+        /// Whether an answer is wanted. Conflicts are answered in any case.
+        reply: bool,
+    },
+    /// The answer to [`Rpc::AppendEntries`], and to a snapshot.
+    AppendEntriesReply {
+        /// The newest round that the follower has seen from this leader.
+        round: u64,
+        /// What became of it.
+        outcome: AppendOutcome,
+    },
+}
+
+/// What became of an AppendEntries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// The entry before it was there.
+    Matched {
+        /// The follower's log is the leader's through here, in memory. No promise: a crash may take it back.
+        received: Index,
+        /// Durable through here: a promise.
+        durable: Index,
+    },
+    /// As `Matched`, but too much waits for the follower's disk: it takes nothing beyond `received` for now.
+    Full {
+        /// The follower's log is the leader's through here, in memory.
+        received: Index,
+        /// Durable through here: a promise.
+        durable: Index,
+    },
+    /// The follower does not hold the entry before it.
+    Conflict {
+        /// The index of the entry that was missing or different.
+        prev: Index,
+        /// The follower's last entry at or before `prev` of a term no later than `prev`'s: the latest that may match.
+        hint: EntryId,
+    },
+}
+
+impl Message {
+    /// Whether this answers another message.
+    #[must_use]
+    pub fn is_reply(&self) -> bool {
+        match self.rpc {
+            Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => true,
+            Rpc::PreVote { .. } | Rpc::RequestVote { .. } | Rpc::AppendEntries { .. } => false,
+        }
+    }
+
+    /// The paper's name of what it says.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.rpc {
+            Rpc::PreVote { .. } => "PreVote",
+            Rpc::PreVoteReply { .. } => "PreVoteReply",
+            Rpc::RequestVote { .. } => "RequestVote",
+            Rpc::RequestVoteReply { .. } => "RequestVoteReply",
+            Rpc::AppendEntries { .. } => "AppendEntries",
+            Rpc::AppendEntriesReply { .. } => "AppendEntriesReply",
+        }
+    }
+
+    /// Whether every term and index is one that a log can hold, and the entries follow `prev` in term and index. What
+    /// comes from a peer is checked once, here.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let in_range = |id: EntryId| id.term <= Term::MAX && id.index <= Index::MAX;
+        let rest = match &self.rpc {
+            Rpc::PreVote { last } | Rpc::RequestVote { last } => in_range(*last) && last.term <= self.term,
+            Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } => true,
+            Rpc::AppendEntries { prev, entries, commit, .. } => {
+                let follows = entries.first().is_none_or(|first| {
+                    first.index == prev.index.next() && first.term >= prev.term && first.term > Term(0)
+                });
+                let newest = entries.last().unwrap_or(*prev);
+                follows && in_range(*prev) && in_range(newest) && newest.term <= self.term && *commit <= Index::MAX
+            }
+            Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
+                AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
+                    received <= Index::MAX && durable <= received
+                }
+                AppendOutcome::Conflict { prev, hint } => prev <= Index::MAX && in_range(hint) && hint.index <= prev,
+            },
+        };
+        rest && self.term <= Term::MAX
+    }
+}
+
+impl fmt::Display for Message {
+    /// One line: `AppendEntries t3 prev 4@2 entries 5@3..7@3 commit 4 round 9`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} t{} ", self.name(), self.term)?;
+        match &self.rpc {
+            Rpc::PreVote { last } | Rpc::RequestVote { last } => write!(f, "last {last}"),
+            Rpc::PreVoteReply { granted } | Rpc::RequestVoteReply { granted } => {
+                f.write_str(if *granted { "granted" } else { "refused" })
+            }
+            Rpc::AppendEntries { prev, entries, commit, round, reply } => {
+                write!(f, "prev {prev} entries {entries} commit {commit} round {round}")?;
+                f.write_str(if *reply { "" } else { " no reply" })
+            }
+            Rpc::AppendEntriesReply { round, outcome } => write!(f, "{outcome} round {round}"),
+        }
+    }
+}
+
+impl fmt::Display for AppendOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendOutcome::Matched { received, durable } => write!(f, "matched {received} durable {durable}"),
+            AppendOutcome::Full { received, durable } => write!(f, "full {received} durable {durable}"),
+            AppendOutcome::Conflict { prev, hint } => write!(f, "conflict at {prev} hint {hint}"),
+        }
+    }
+}

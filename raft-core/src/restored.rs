@@ -1,0 +1,118 @@
+//! What a server is made of when it starts: of nothing, or of what its disk kept.
+
+use crate::action::HardState;
+use crate::config::ConfigError;
+use crate::entries::Entries;
+use crate::log::SnapshotMeta;
+use crate::types::{EntryId, Incarnation, Index, Term};
+
+/// What the storage and the application kept. A new cluster's servers start from a "snapshot" at index 0 that names the
+/// first members; afterwards the disk, never the command line, says who they are.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Drawn at random when the storage was initialised, and never 0.
+    pub incarnation: Incarnation,
+    /// The last durable hard state.
+    pub hard_state: HardState,
+    /// The last durable snapshot.
+    pub snapshot: SnapshotMeta,
+    /// The log. It may start before the snapshot ends, but not leave a gap behind it.
+    pub entries: Entries,
+    /// What the application itself has durably applied; 0 if it keeps nothing.
+    pub applied: Index,
+}
+
+/// What was restored, or configured, makes no server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The configuration contradicts itself.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// Entries between snapshot and log are missing.
+    #[error("the snapshot ends at {snapshot} and the log starts at {first}: entries between them are missing")]
+    Gap {
+        /// The snapshot's last entry.
+        snapshot: EntryId,
+        /// The log's first entry.
+        first: EntryId,
+    },
+    /// The log ends before the snapshot does, which no sequence of writes leaves behind.
+    #[error("the log ends at {last}, before the snapshot's {snapshot}")]
+    LogBehindSnapshot {
+        /// The snapshot's last entry.
+        snapshot: EntryId,
+        /// The log's last entry.
+        last: EntryId,
+    },
+    /// The log and the snapshot disagree on the snapshot's last entry.
+    #[error("the snapshot ends at {snapshot}, where the log has an entry of term {term}")]
+    SnapshotNotInLog {
+        /// The snapshot's last entry.
+        snapshot: EntryId,
+        /// The log's term there.
+        term: Term,
+    },
+    /// The application is ahead of the log: it kept what the log lost, or belongs to another log.
+    #[error("the application has applied through {applied}, but the log ends at {last}")]
+    AppliedBeyondLog {
+        /// What the application has.
+        applied: Index,
+        /// Where the log ends.
+        last: Index,
+    },
+    /// The log has entries of a term that the hard state never reached.
+    #[error("the log ends in term {last}, after the current term {current}")]
+    TermBehindLog {
+        /// The hard state's term.
+        current: Term,
+        /// The last entry's or the snapshot's.
+        last: Term,
+    },
+    /// A term or an index that no log can reach.
+    #[error("{id} is outside of what a log can hold")]
+    OutOfRange {
+        /// Which.
+        id: EntryId,
+    },
+}
+
+impl Restored {
+    /// A server of a new cluster.
+    #[must_use]
+    pub fn new_cluster(incarnation: Incarnation, membership: crate::Membership) -> Restored {
+        let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
+        Restored { incarnation, snapshot, ..Restored::default() }
+    }
+
+    /// Whether the parts fit together.
+    pub(crate) fn check(&self) -> Result<(), RestoreError> {
+        let snapshot = self.snapshot.last;
+        let last = self.entries.last().unwrap_or(snapshot);
+        for id in [snapshot, last, EntryId { term: self.hard_state.term, index: self.applied }] {
+            if id.term > Term::MAX || id.index > Index::MAX {
+                return Err(RestoreError::OutOfRange { id });
+            }
+        }
+        if let Some(first) = self.entries.first() {
+            if first.index > snapshot.index.next() || (first.index > snapshot.index && first.term < snapshot.term) {
+                return Err(RestoreError::Gap { snapshot, first });
+            }
+            if last.index < snapshot.index {
+                return Err(RestoreError::LogBehindSnapshot { snapshot, last });
+            }
+            let there = self.entries.iter().find(|(id, _)| id.index == snapshot.index);
+            if let Some((id, _)) = there.filter(|(id, _)| id.term != snapshot.term) {
+                return Err(RestoreError::SnapshotNotInLog { snapshot, term: id.term });
+            }
+        }
+        if self.applied > last.index {
+            return Err(RestoreError::AppliedBeyondLog { applied: self.applied, last: last.index });
+        }
+        let (current, newest) = (self.hard_state.term, last.term.max(snapshot.term));
+        if newest > current {
+            return Err(RestoreError::TermBehindLog { current, last: newest });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! How messages and snapshots travel between servers.
+
+use std::io;
+use std::sync::Arc;
+
+use raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
+
+use crate::storage::{SnapshotSink, StorageError};
+
+/// A snapshot to be sent.
+pub struct OutgoingSnapshot {
+    /// The sender's term.
+    pub term: Term,
+    /// What it stands for.
+    pub meta: SnapshotMeta,
+    /// The length of its data, in bytes.
+    pub len: u64,
+    /// Its data.
+    pub data: Box<dyn io::Read + Send>,
+}
+
+/// What a transport hands to the node above it. All calls are quick and may come from any thread.
+pub trait Inbound: Send + Sync + 'static {
+    /// A message from a peer that has proved to be `from`.
+    fn message(&self, from: NodeId, message: Message);
+
+    /// Messages to `peer` are being dropped.
+    fn unreachable(&self, peer: NodeId);
+
+    /// The transfer to `to` has ended; `delivered` if the peer confirmed all of it.
+    fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool);
+
+    /// A peer begins to send a snapshot: where its data goes.
+    ///
+    /// # Errors
+    /// If there is no place for it; the transfer is refused.
+    fn snapshot_begin(&self, from: NodeId, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError>;
+
+    /// The data has arrived whole and `finish` made it durable.
+    fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta);
+}
+
+/// Carries messages to peers and back. Never blocks its caller: what does not fit into a bounded queue is dropped, and
+/// the node hears [`unreachable`](Inbound::unreachable).
+pub trait Transport: Send + Sync + 'static {
+    /// Begin to deliver to `inbound`; called once.
+    ///
+    /// # Errors
+    /// If the transport cannot listen.
+    fn start(&self, inbound: Arc<dyn Inbound>) -> io::Result<()>;
+
+    /// Send a message, or drop it.
+    fn send(&self, to: NodeId, message: Message);
+
+    /// Send a snapshot beside the messages; ends with [`snapshot_sent`](Inbound::snapshot_sent). One at a time to each
+    /// peer: while one is under way, another to the same peer is refused by `snapshot_sent(.., false)`, unless it is the
+    /// same one, which is ignored.
+    fn send_snapshot(&self, to: NodeId, snapshot: OutgoingSnapshot);
+
+    /// Stop delivering, close connections, end threads. Nothing is delivered after it returns.
+    fn shutdown(&self);
+}
