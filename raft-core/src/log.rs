@@ -16,7 +16,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entries::{Entries, Entry, Run};
+use crate::entries::{Entries, Entry, Payload, Run};
 use crate::membership::Membership;
 use crate::types::{EntryId, Index, Term};
 
@@ -100,6 +100,13 @@ impl Log {
 
     pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
         self.term_at(index).map(|term| EntryId { term, index })
+    }
+
+    /// What the entry at `index` carries, if it is resident.
+    pub(crate) fn entry(&self, index: Index) -> Option<&Payload> {
+        let after = self.runs.partition_point(|p| p.run.first <= index);
+        let run = &self.runs.get(after.checked_sub(1)?)?.run;
+        run.entries().get(usize::try_from(run.first.distance_to(index)).ok()?).map(|entry| &entry.payload)
     }
 
     pub(crate) fn contains(&self, id: EntryId) -> bool {
@@ -232,9 +239,8 @@ impl Log {
         self.bytes_end - offset
     }
 
-    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one. A
-    /// slice of many small runs is merged, and stays so in the log.
-    pub(crate) fn slice(&mut self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
+    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one.
+    pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
         let mut slice = Entries::new();
         let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
         if from <= self.base.index || from > to {
@@ -242,13 +248,11 @@ impl Log {
         }
         let first_run = self.runs.partition_point(|p| p.run.last() < from);
         let mut left = bytes;
-        let mut taken = 0;
         for Placed { run, .. } in self.runs.range(first_run..).take_while(|p| p.run.first <= to) {
             let run = run.clip(from, to);
             if run.bytes <= left {
                 left -= run.bytes;
                 slice.push_run(run);
-                taken += 1;
                 continue;
             }
             let fitting = run.entries().iter().scan(0, |sum, entry| {
@@ -261,21 +265,23 @@ impl Log {
             }
             break;
         }
-        if taken > RUNS_MAX { self.merge(slice, first_run) } else { slice }
+        slice
     }
 
-    /// One run in place of those that `slice` covers whole, here and in the slice itself.
-    fn merge(&mut self, slice: Entries, first_run: usize) -> Entries {
+    /// As [`slice`](Log::slice), for a follower that is behind: many small runs are merged into one, in the log too, so
+    /// that it is done once for all followers.
+    pub(crate) fn slice_merged(&mut self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
+        let slice = self.slice(from, to, count, bytes);
+        if slice.runs().len() <= RUNS_MAX {
+            return slice;
+        }
         let Some(merged) = slice.merged() else { return slice };
-        let (first, last) = (merged.first, merged.last());
-        let covered = |p: &Placed| p.run.first >= first && p.run.last() <= last;
-        let start = first_run + usize::from(self.runs.get(first_run).is_some_and(|p| !covered(p)));
-        let end = start + self.runs.range(start..).take_while(|p| covered(p)).count();
-        if let (Some(head), Some(tail)) = (self.runs.get(start), end.checked_sub(1).and_then(|i| self.runs.get(i))) {
-            let run = merged.clip(head.run.first, tail.run.last());
-            let placed = Placed { run, offset: head.offset };
+        let start = self.runs.partition_point(|p| p.run.first < merged.first);
+        let end = self.runs.partition_point(|p| p.run.last() <= merged.last());
+        if start < end {
+            let run = merged.clip(self.runs[start].run.first, self.runs[end - 1].run.last());
+            self.runs[start].run = run;
             self.runs.drain(start + 1..end);
-            self.runs[start] = placed;
         }
         let mut entries = Entries::new();
         entries.push_run(merged);

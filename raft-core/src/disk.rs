@@ -1,0 +1,232 @@
+//! What was asked of the disk, what is durable, and what is owed to others once it is.
+//!
+//! A server promises by voting, by acknowledging entries, and by asking for votes with the tail of its log. Each promise
+//! waits for the newest [`Write`](crate::Write) that was issued when it was made. What is owed is a fact, at most one
+//! vote and one acknowledgement in a term, not a queue of messages.
+
+use alloc::collections::VecDeque;
+
+use crate::action::{SnapshotWrite, WriteId};
+use crate::types::{Index, NodeId};
+
+/// A write that is not yet known to be durable.
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    id: u64,
+    /// When it is durable, the log is durable through here; less, if the log was truncated since.
+    last: Index,
+    issued_at: u64,
+}
+
+/// Something that is owed to `to` once the write `after` is durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owed {
+    pub(crate) to: NodeId,
+    after: u64,
+}
+
+/// What changed since the last write was issued.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) hard_state: bool,
+    pub(crate) snapshot: Option<SnapshotWrite>,
+    /// The log changed from here on.
+    pub(crate) entries_from: Option<Index>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    changes: Changes,
+    issued: u64,
+    confirmed: u64,
+    outstanding: VecDeque<Outstanding>,
+    durable: Index,
+    /// The last write that carried a hard state.
+    hard_state_in: u64,
+    /// The write that replaces log and application by a received snapshot, while it is outstanding.
+    installing_in: Option<u64>,
+    vote: Option<Owed>,
+    acknowledgement: Option<Owed>,
+}
+
+impl Disk {
+    /// A disk on which the log is durable through `durable`, and all else that was restored.
+    pub(crate) fn new(durable: Index) -> Disk {
+        Disk {
+            changes: Changes::default(),
+            issued: 0,
+            confirmed: 0,
+            outstanding: VecDeque::new(),
+            durable,
+            hard_state_in: 0,
+            installing_in: None,
+            vote: None,
+            acknowledgement: None,
+        }
+    }
+
+    /// The log is durable through here: as it is in memory, not as it once was.
+    pub(crate) fn durable(&self) -> Index {
+        self.durable
+    }
+
+    pub(crate) fn hard_state_changed(&mut self) {
+        self.changes.hard_state = true;
+    }
+
+    /// The log was cut at `from`, which may be its end, and goes on with new entries.
+    pub(crate) fn entries_changed(&mut self, from: Index) {
+        self.forget_from(from);
+        let earliest = self.changes.entries_from.map_or(from, |earlier| earlier.min(from));
+        self.changes.entries_from = Some(earliest);
+    }
+
+    pub(crate) fn compacted(&mut self, snapshot: SnapshotWrite) {
+        self.changes.snapshot = Some(snapshot);
+    }
+
+    /// A received snapshot replaces the log, of which what was committed stays true.
+    pub(crate) fn installed(&mut self, snapshot: SnapshotWrite, committed: Index) {
+        self.forget_from(committed.next());
+        self.changes.snapshot = Some(snapshot);
+        self.changes.entries_from = None;
+        self.installing_in = Some(self.issued + 1);
+    }
+
+    /// What was or will be durable from `from` on is not what memory holds now.
+    fn forget_from(&mut self, from: Index) {
+        self.durable = self.durable.min(from.prev());
+        for write in self.outstanding.iter_mut().rev().take_while(|write| write.last >= from) {
+            write.last = from.prev();
+        }
+    }
+
+    /// The write that everything decided so far is in.
+    pub(crate) fn barrier(&self) -> u64 {
+        let Changes { hard_state, snapshot, entries_from } = &self.changes;
+        self.issued + u64::from(*hard_state || snapshot.is_some() || entries_from.is_some())
+    }
+
+    pub(crate) fn is_durable(&self, barrier: u64) -> bool {
+        barrier <= self.confirmed
+    }
+
+    /// Whether term and vote are durable.
+    pub(crate) fn hard_state_is_durable(&self) -> bool {
+        !self.changes.hard_state && self.is_durable(self.hard_state_in)
+    }
+
+    /// Whether a received snapshot is on its way to the disk.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.installing_in.is_some()
+    }
+
+    /// Whether the oldest write has been waiting for `ticks`.
+    pub(crate) fn is_stalled(&self, now: u64, ticks: u32) -> bool {
+        self.outstanding.front().is_some_and(|oldest| now - oldest.issued_at >= u64::from(ticks))
+    }
+
+    /// Issue one write with all that changed, if anything did. `log_end` is the log's last index.
+    pub(crate) fn issue(&mut self, log_end: Index, now: u64) -> Option<(WriteId, Changes)> {
+        let id = self.barrier();
+        if id == self.issued {
+            return None;
+        }
+        let changes = core::mem::take(&mut self.changes);
+        self.issued = id;
+        if changes.hard_state {
+            self.hard_state_in = id;
+        }
+        self.outstanding.push_back(Outstanding { id, last: log_end, issued_at: now });
+        Some((WriteId(id), changes))
+    }
+
+    /// This write and all before it are durable. Says `None` to an id that was never issued or is already confirmed,
+    /// else whether a received snapshot became durable with it.
+    pub(crate) fn confirm(&mut self, WriteId(id): WriteId) -> Option<bool> {
+        if id > self.issued || id <= self.confirmed {
+            return None;
+        }
+        self.confirmed = id;
+        while let Some(write) = self.outstanding.front().filter(|write| write.id <= id) {
+            self.durable = self.durable.max(write.last);
+            self.outstanding.pop_front();
+        }
+        Some(self.installing_in.take_if(|write| *write <= id).is_some())
+    }
+
+    pub(crate) fn owe_vote(&mut self, to: NodeId) {
+        self.vote = Some(Owed { to, after: self.barrier() });
+    }
+
+    pub(crate) fn owe_acknowledgement(&mut self, to: NodeId) {
+        self.acknowledgement = Some(Owed { to, after: self.barrier() });
+    }
+
+    /// A promise belongs to the term it was made in.
+    pub(crate) fn owe_nothing(&mut self) {
+        self.vote = None;
+        self.acknowledgement = None;
+    }
+
+    /// The vote that may go out now.
+    pub(crate) fn take_vote(&mut self) -> Option<NodeId> {
+        let confirmed = self.confirmed;
+        self.vote.take_if(|owed| owed.after <= confirmed).map(|owed| owed.to)
+    }
+
+    /// The acknowledgement that may go out now. More may have become durable than when it was made: it says so.
+    pub(crate) fn take_acknowledgement(&mut self) -> Option<NodeId> {
+        let confirmed = self.confirmed;
+        self.acknowledgement.take_if(|owed| owed.after <= confirmed).map(|owed| owed.to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrote(disk: &mut Disk, from: u64, last: u64) -> WriteId {
+        disk.entries_changed(Index(from));
+        disk.issue(Index(last), 0).unwrap().0
+    }
+
+    #[test]
+    fn a_late_confirmation_of_overwritten_entries_counts_only_what_is_still_there() {
+        let mut disk = Disk::new(Index(3));
+        let first = wrote(&mut disk, 4, 10);
+        let second = wrote(&mut disk, 6, 8);
+        assert_eq!(disk.confirm(first), Some(false));
+        assert_eq!(disk.durable(), Index(5));
+        assert_eq!(disk.confirm(second), Some(false));
+        assert_eq!(disk.durable(), Index(8));
+    }
+
+    #[test]
+    fn completion_reorder() {
+        let mut disk = Disk::new(Index(0));
+        let first = wrote(&mut disk, 1, 1);
+        let second = wrote(&mut disk, 2, 2);
+        assert_eq!(disk.confirm(second), Some(false));
+        assert_eq!(disk.durable(), Index(2));
+        assert_eq!(disk.confirm(first), None, "already confirmed");
+        assert_eq!(disk.confirm(WriteId(9)), None, "never issued");
+        assert_eq!(disk.durable(), Index(2));
+    }
+
+    #[test]
+    fn a_promise_waits_for_the_newest_write_issued_when_it_is_made() {
+        let mut disk = Disk::new(Index(0));
+        disk.owe_vote(NodeId(2));
+        assert_eq!(disk.take_vote(), Some(NodeId(2)), "nothing to wait for");
+        let first = wrote(&mut disk, 1, 1);
+        disk.hard_state_changed();
+        disk.owe_vote(NodeId(3));
+        let second = disk.issue(Index(1), 0).unwrap().0;
+        disk.confirm(first);
+        assert_eq!(disk.take_vote(), None);
+        disk.confirm(second);
+        assert_eq!(disk.take_vote(), Some(NodeId(3)));
+        assert_eq!(disk.take_vote(), None);
+    }
+}

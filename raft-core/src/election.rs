@@ -1,0 +1,152 @@
+//! Leader election (§5.2, §5.4.1), with the pre-vote of thesis §9.6: who campaigns when, who votes for whom, who wins.
+
+use smallvec::SmallVec;
+
+use crate::message::Rpc;
+use crate::quorum::Tally;
+use crate::role::{Candidate, Follower, Leader, Role, Stage};
+use crate::server::Server;
+use crate::types::{EntryId, NodeId, Term};
+
+/// The election timer ran out: see whether a campaign could be won. A server that does not vote, whose disk is stalled,
+/// or that is being given a snapshot waits for another timeout instead.
+pub(crate) fn time_out(server: &mut Server, role: &mut Role) {
+    let waits_for_own_vote = match role {
+        Role::Candidate(Candidate { stage: Stage::Voted { durable_after }, .. }) => {
+            !server.disk.is_durable(*durable_after)
+        }
+        _ => false,
+    };
+    server.draw_timeout();
+    if waits_for_own_vote || !may_campaign(server) {
+        let deadline = server.now + u64::from(server.timeout);
+        match role {
+            Role::Follower(follower) => follower.deadline = deadline,
+            Role::Candidate(candidate) => candidate.deadline = deadline,
+            Role::Leader(_) => {}
+        }
+        return;
+    }
+    let mut candidate = Candidate::new(server, Stage::PreVote);
+    candidate.count(server.id(), true);
+    ask(server, &candidate);
+    *role = Role::Candidate(candidate);
+}
+
+fn may_campaign(server: &Server) -> bool {
+    server.membership().is_voter(server.id())
+        && !server.disk.is_installing()
+        && !server.disk.is_stalled(server.now, server.config.disk_stall_ticks)
+        && server.term() < Term::MAX
+}
+
+/// Time passed for a candidate: ask those again who have not answered, for messages get lost.
+pub(crate) fn ask_again(server: &mut Server, candidate: &mut Candidate) {
+    if server.now >= candidate.ask_again_at {
+        candidate.ask_again_at = server.now + u64::from(server.config.heartbeat_ticks);
+        ask(server, candidate);
+    }
+}
+
+/// Ask all voters who have not answered, if it is time to ask.
+fn ask(server: &mut Server, candidate: &Candidate) {
+    let last = server.log.last();
+    let rpc = match candidate.stage {
+        Stage::PreVote => Rpc::PreVote { last },
+        Stage::Voted { .. } => return,
+        Stage::Asking => Rpc::RequestVote { last },
+    };
+    let membership = server.membership().clone();
+    let voters = membership.members().into_iter().filter(|id| membership.is_voter(*id));
+    let silent: SmallVec<[NodeId; 8]> =
+        voters.filter(|id| *id != server.id() && candidate.vote_of(*id).is_none()).collect();
+    for voter in silent {
+        server.send(voter, rpc.clone());
+    }
+}
+
+/// What the votes make of a candidate; asked after every step.
+pub(crate) fn settle(server: &mut Server, role: &mut Role) {
+    let Role::Candidate(candidate) = role else { return };
+    if let Stage::Voted { durable_after } = candidate.stage
+        && server.disk.is_durable(durable_after)
+    {
+        candidate.stage = Stage::Asking;
+        candidate.count(server.id(), true);
+        ask(server, candidate);
+    }
+    let tally = server.membership().voters().tally(|id| candidate.vote_of(id));
+    match (candidate.stage, tally) {
+        (Stage::PreVote, Tally::Won) => *role = campaign(server),
+        (Stage::Asking, Tally::Won) => *role = lead(server),
+        (Stage::Asking, Tally::Lost) => role.follow(server),
+        _ => {}
+    }
+}
+
+/// Increment currentTerm, vote for self, reset election timer (Figure 2, Candidates). Nobody is asked before term, vote
+/// and the log tail that the request quotes are durable: a grant won before a crash must not elect the poorer log after
+/// it.
+fn campaign(server: &mut Server) -> Role {
+    server.adopt(server.term().next(), Some(server.id()));
+    server.draw_timeout();
+    Role::Candidate(Candidate::new(server, Stage::Voted { durable_after: server.disk.barrier() }))
+}
+
+fn lead(server: &mut Server) -> Role {
+    let leader = Leader::new(server);
+    if server.config.leader_noop {
+        let payload = crate::entries::Payload::Noop;
+        let first = EntryId { term: server.term(), index: server.log.last().index.next() };
+        server.append(&crate::entries::Entries::of_term(first, SmallVec::from_iter([payload])));
+    }
+    Role::Leader(leader)
+}
+
+/// A pre-vote in our own term: would we vote for this server in the next one? No promise, no trace (thesis §9.6).
+pub(crate) fn pre_vote_requested(server: &mut Server, role: &Role, from: NodeId, last: EntryId) {
+    let granted = !matches!(role, Role::Leader(_)) && last >= server.log.last();
+    server.send(from, Rpc::PreVoteReply { granted });
+}
+
+/// RequestVote in our own term (Figure 2): one vote per term, first come, first served, to a log at least as up-to-date
+/// as ours.
+pub(crate) fn vote_requested(server: &mut Server, role: &mut Role, from: NodeId, last: EntryId) {
+    let free = server.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
+    let granted = free && last >= server.log.last();
+    match role {
+        Role::Follower(follower) if granted => {
+            server.vote_for(from);
+            server.disk.owe_vote(from);
+            follower.put_off_election(server);
+        }
+        // Only a follower has a vote to give: a candidate and a leader gave theirs to themselves, but for a candidate
+        // that is still asking whether it could win.
+        Role::Candidate(Candidate { stage: Stage::PreVote, .. }) if granted => {
+            server.vote_for(from);
+            server.disk.owe_vote(from);
+            let mut follower = Follower::new(server, 0);
+            follower.put_off_election(server);
+            *role = Role::Follower(follower);
+        }
+        _ => server.send(from, Rpc::RequestVoteReply { granted: false }),
+    }
+}
+
+pub(crate) fn pre_vote_answered(server: &mut Server, role: &mut Role, from: NodeId, granted: bool) {
+    match role {
+        Role::Candidate(candidate) if candidate.stage == Stage::PreVote => {
+            if granted {
+                candidate.count(from, true);
+            }
+        }
+        _ => server.counters.stale += 1,
+    }
+}
+
+pub(crate) fn vote_answered(server: &mut Server, role: &mut Role, from: NodeId, granted: bool) {
+    match role {
+        Role::Candidate(candidate) if candidate.stage == Stage::Asking => candidate.count(from, granted),
+        _ => server.counters.stale += 1,
+    }
+}

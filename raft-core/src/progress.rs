@@ -1,0 +1,157 @@
+//! One follower as its leader sees it: Figure 2's nextIndex and matchIndex, and how entries flow to it.
+
+use alloc::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::types::{EntryId, Incarnation, Index, NodeId};
+
+/// How many lives of its disk a follower may have had before the leader gives up on it.
+const RETIRED_MAX: usize = 8;
+
+/// How entries flow to a follower. A change of flow makes a new value: nothing is reset by hand.
+#[derive(Clone, Debug)]
+pub(crate) enum Flow {
+    /// Where the logs meet is not known: one message at a time.
+    Probe {
+        /// One is under way; the next goes out with its answer or with the next heartbeat.
+        waiting: bool,
+        /// A conflict was reported: entries would be wasted until the logs are known to meet.
+        searching: bool,
+    },
+    /// The logs meet: messages follow each other without waiting, within a window.
+    Replicate(Inflight),
+    /// What it lacks is compacted: a snapshot is on its way.
+    Snapshot { last: EntryId, since: u64 },
+}
+
+/// The messages on their way to a follower whose entries it has not yet promised to keep.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inflight {
+    messages: VecDeque<(Index, u64)>,
+    bytes: u64,
+}
+
+impl Inflight {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing more may be sent, by count or by bytes.
+    pub(crate) fn is_full(&self, appends_max: usize, bytes_max: u64) -> bool {
+        self.messages.len() >= appends_max || self.bytes >= bytes_max
+    }
+
+    /// A message with entries through `last` went out.
+    pub(crate) fn push(&mut self, last: Index, bytes: u64) {
+        self.messages.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    /// Everything through `index` is settled.
+    pub(crate) fn free_through(&mut self, index: Index) {
+        while let Some((_, bytes)) = self.messages.pop_front_if(|(last, _)| *last <= index) {
+            self.bytes -= bytes;
+        }
+    }
+}
+
+/// What a leader knows of one follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    /// Figure 2's matchIndex, with its term, so that a heartbeat always has its prev: durable there.
+    pub(crate) matched: EntryId,
+    /// Figure 2's nextIndex.
+    pub(crate) next: Index,
+    pub(crate) flow: Flow,
+    /// When it last answered.
+    pub(crate) heard_at: u64,
+    /// What had been sent when the current round began: who answers this round must have received it, or it is lost.
+    pub(crate) sent_before_round: Index,
+    /// The newest commit index that it was told.
+    pub(crate) commit_told: Index,
+    /// Which life of its disk acknowledged `matched`; 0 until it is heard.
+    pub(crate) incarnation: Incarnation,
+    retired: SmallVec<[Incarnation; 1]>,
+    /// It lost its disk and is not served any more.
+    pub(crate) given_up: bool,
+}
+
+impl Progress {
+    /// A follower of which nothing is known, at the election of its leader.
+    pub(crate) fn new(id: NodeId, next: Index, now: u64) -> Progress {
+        Progress {
+            id,
+            matched: EntryId::ZERO,
+            next,
+            flow: Flow::Probe { waiting: false, searching: false },
+            heard_at: now,
+            sent_before_round: Index(0),
+            commit_told: Index(0),
+            incarnation: Incarnation(0),
+            retired: SmallVec::new(),
+            given_up: false,
+        }
+    }
+
+    /// Find out anew where the logs meet, beginning with the entry before `next`; `waiting` for the next heartbeat.
+    pub(crate) fn probe(&mut self, next: Index, waiting: bool, searching: bool) {
+        self.next = next.max(self.matched.index.next());
+        self.flow = Flow::Probe { waiting, searching };
+    }
+
+    /// Let entries flow from `next` on.
+    pub(crate) fn replicate(&mut self, next: Index) {
+        self.next = next.max(self.matched.index.next());
+        self.flow = Flow::Replicate(Inflight::default());
+    }
+
+    /// Whether a message of this incarnation is from a life that was already given up: it says nothing about today.
+    pub(crate) fn is_retired(&self, incarnation: Incarnation) -> bool {
+        self.retired.contains(&incarnation)
+    }
+
+    /// The disk behind it is another one: forget what the old one promised. Says whether it may still be served.
+    pub(crate) fn forget_disk(&mut self, incarnation: Incarnation, next: Index) -> bool {
+        self.retired.push(self.incarnation);
+        self.incarnation = incarnation;
+        self.matched = EntryId::ZERO;
+        self.commit_told = Index(0);
+        self.sent_before_round = Index(0);
+        self.probe(next, false, true);
+        self.retired.len() < RETIRED_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inflight_bytes_reset() {
+        let mut progress = Progress::new(NodeId(2), Index(1), 0);
+        progress.replicate(Index(1));
+        let Flow::Replicate(inflight) = &mut progress.flow else { unreachable!() };
+        inflight.push(Index(5), 1000);
+        assert!(inflight.is_full(9, 1000) && inflight.is_full(1, 9999) && !inflight.is_full(2, 1001));
+        progress.probe(Index(1), false, false);
+        progress.replicate(Index(1));
+        let Flow::Replicate(inflight) = &mut progress.flow else { unreachable!() };
+        assert!(inflight.is_empty() && !inflight.is_full(1, 1));
+    }
+
+    #[test]
+    fn a_window_opens_from_its_front() {
+        let mut inflight = Inflight::default();
+        for last in [3, 6, 9] {
+            inflight.push(Index(last), 10);
+        }
+        inflight.free_through(Index(7));
+        assert_eq!((inflight.len(), inflight.bytes), (1, 10));
+    }
+}

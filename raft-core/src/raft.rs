@@ -1,0 +1,339 @@
+//! The machine: each step passes the gate, follows one rule, settles what the rules leave to be done, and hands over.
+
+use alloc::vec::Vec;
+
+use crate::action::{Action, Fatal, News, RoleKind};
+use crate::config::Config;
+use crate::election;
+use crate::event::Event;
+use crate::log::SnapshotMeta;
+use crate::message::{AppendOutcome, Message, Rpc};
+use crate::progress::Progress;
+use crate::replication::{self, Append};
+use crate::restored::{RestoreError, Restored};
+use crate::role::{Candidate, Follower, Role};
+use crate::server::Server;
+use crate::snapshot;
+use crate::status::Status;
+use crate::types::{EntryId, Index, NodeId, Term};
+
+/// One Raft server: a deterministic state machine without threads, timers or IO.
+///
+/// ```
+/// use raft_core::{Action, Config, Event, Incarnation, Membership, NodeId, Raft, RequestId, Restored};
+///
+/// // A cluster of one: it elects itself as soon as its vote is durable, and commits what its disk has.
+/// let restored = Restored::new_cluster(Incarnation(1), Membership::new([NodeId(1)]));
+/// let mut raft = Raft::new(Config::new(NodeId(1)), restored)?;
+/// let mut applied = 0;
+/// let mut events = vec![];
+/// for round in 0..100 {
+///     events.push(Event::Tick { elapsed: 1 });
+///     if round == 99 {
+///         events.push(Event::Start { request: RequestId(7), commands: [b"x".to_vec().into()].into() });
+///     }
+///     while !events.is_empty() {
+///         for action in raft.step(events.remove(0)) {
+///             match action {
+///                 Action::Persist(write) => events.push(Event::Persisted(write.id)), // pretend it is on disk
+///                 Action::Apply(entries) => applied += entries.len(),
+///                 _ => {}
+///             }
+///         }
+///     }
+/// }
+/// assert_eq!(applied, 2, "the leader's no-op and the command");
+/// # Ok::<(), raft_core::RestoreError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Raft {
+    server: Server,
+    role: Role,
+    /// What observers were last told.
+    told: (Term, RoleKind, Option<NodeId>),
+}
+
+impl Raft {
+    /// A server made of what its disk and its application kept.
+    ///
+    /// # Errors
+    /// If the configuration contradicts itself, or the restored parts do not fit together.
+    pub fn new(config: Config, restored: Restored) -> Result<Raft, RestoreError> {
+        config.check()?;
+        restored.check()?;
+        let server = Server::new(config, restored);
+        let role = Role::Follower(Follower::new(&server, u64::from(server.timeout)));
+        let told = (server.term(), RoleKind::Follower, None);
+        Ok(Raft { server, role, told })
+    }
+
+    /// Take one event and say what is to be done about it. Total: it never panics and never blocks, whatever the event
+    /// and whoever sent it.
+    #[must_use = "actions not carried out are broken promises"]
+    pub fn step(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.step_into(event, &mut actions);
+        actions
+    }
+
+    /// As [`step`](Raft::step), into a buffer that the caller reuses: actions are added behind what it holds.
+    pub fn step_into(&mut self, event: Event, actions: &mut Vec<Action>) {
+        if self.server.fatal.is_some() {
+            return;
+        }
+        let before = actions.len();
+        core::mem::swap(actions, &mut self.server.actions);
+        self.follow_rule(event);
+        if self.server.fatal.is_none() {
+            self.settle();
+            self.hand_over();
+        }
+        core::mem::swap(actions, &mut self.server.actions);
+        if let Some(why) = self.server.fatal {
+            actions.truncate(before);
+            actions.push(Action::Halt { why });
+        }
+    }
+
+    /// How many ticks a driver may sleep if nothing else happens; at least 1.
+    #[must_use]
+    pub fn ticks_until_due(&self) -> u32 {
+        let due = match &self.role {
+            Role::Leader(leader) => leader.heartbeat_at,
+            Role::Candidate(candidate) => candidate.deadline.min(candidate.ask_again_at),
+            Role::Follower(follower) => follower.deadline,
+        };
+        let ticks = due.saturating_sub(self.server.now).min(u64::from(self.server.config.heartbeat_ticks));
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// What a snapshot through `index` would stand for: term and membership there. Known from the current snapshot through
+    /// what was handed out to be applied.
+    #[must_use]
+    pub fn snapshot_at(&self, index: Index) -> Option<SnapshotMeta> {
+        self.server.snapshot_at(index)
+    }
+
+    /// A read-only view.
+    #[must_use]
+    pub fn status(&self) -> Status<'_> {
+        Status::new(&self.server, &self.role)
+    }
+
+    /// Let the election timer run out after `ticks`, so that no test depends on the dice. A leader has no such timer.
+    #[cfg(feature = "sim")]
+    pub fn set_election_timeout(&mut self, ticks: u32) {
+        let deadline = self.server.now + u64::from(ticks);
+        self.server.timeout = ticks;
+        match &mut self.role {
+            Role::Follower(follower) => follower.deadline = deadline,
+            Role::Candidate(candidate) => candidate.deadline = deadline,
+            Role::Leader(_) => {}
+        }
+    }
+
+    fn follow_rule(&mut self, event: Event) {
+        let Raft { server, role, .. } = self;
+        match event {
+            Event::Tick { elapsed } => self.tick(elapsed),
+            Event::Receive { from, message } => self.receive(from, message),
+            Event::Start { request, commands } => replication::start(server, role, request, commands),
+            Event::Persisted(id) => match server.disk.confirm(id) {
+                Some(installed) => server.restore_due |= installed,
+                None => server.counters.unknown_write += 1,
+            },
+            Event::Applied(index) => server.applied_to(index),
+            Event::Compact { index } => {
+                let needed_from = if let Role::Leader(leader) = role { leader.needed_from() } else { None };
+                server.compact(index, needed_from);
+            }
+            Event::SnapshotSent { to, snapshot, delivered } => {
+                snapshot::sent(server, follower_of(role, to), snapshot, delivered);
+            }
+            Event::SnapshotReceived { from, term, snapshot } => self.receive_snapshot(from, term, snapshot),
+            Event::Unreachable { peer } => {
+                if let Some(progress) = follower_of(role, peer) {
+                    replication::unreachable(progress);
+                }
+            }
+        }
+    }
+
+    /// A pause is not an outage: election and check-quorum clocks move on by one heartbeat interval at most, so that mail
+    /// that waited out the pause is heard before anyone campaigns or steps down.
+    fn tick(&mut self, elapsed: u32) {
+        let Raft { server, role, .. } = self;
+        server.now += u64::from(elapsed.min(server.config.heartbeat_ticks));
+        let stalled = server.disk.is_stalled(server.now, server.config.disk_stall_ticks);
+        match role {
+            Role::Leader(leader) if stalled || !leader.hears_quorum(server) => role.follow(server),
+            Role::Candidate(_) if stalled => role.follow(server),
+            Role::Follower(_) | Role::Candidate(_) if role.deadline() <= Some(server.now) => {
+                election::time_out(server, role);
+            }
+            Role::Candidate(candidate) => election::ask_again(server, candidate),
+            Role::Follower(_) | Role::Leader(_) => {}
+        }
+    }
+
+    /// The gate: who is heard at all, and in which term.
+    fn receive(&mut self, from: NodeId, message: Message) {
+        let Raft { server, role, .. } = self;
+        if from == server.id() {
+            server.counters.from_self += 1;
+            return;
+        }
+        if !message.is_well_formed() {
+            server.counters.malformed += 1;
+            return;
+        }
+        // Who hears a live leader is not disturbed, whatever the term (§6, thesis §4.2.3).
+        if matches!(message.rpc, Rpc::PreVote { .. } | Rpc::RequestVote { .. })
+            && hears_other_leader(server, role, from)
+        {
+            return refuse(server, from, &message.rpc);
+        }
+        // Requests are served whoever sends them: we may not know our members yet (thesis §4.2.2).
+        if message.is_reply() && !server.membership().contains(from) {
+            server.counters.not_a_member += 1;
+            return;
+        }
+        if message.term > server.term() {
+            server.adopt(message.term, None);
+            role.follow(server);
+        } else if message.term < server.term() {
+            if message.is_reply() {
+                server.counters.stale += 1;
+                return;
+            }
+            return refuse(server, from, &message.rpc);
+        }
+        self.receive_in_term(from, message);
+    }
+
+    /// A message in our own term finds its rule.
+    fn receive_in_term(&mut self, from: NodeId, message: Message) {
+        let Raft { server, role, .. } = self;
+        match message.rpc {
+            Rpc::PreVote { last } => election::pre_vote_requested(server, role, from, last),
+            Rpc::PreVoteReply { granted } => election::pre_vote_answered(server, role, from, granted),
+            Rpc::RequestVote { last } => election::vote_requested(server, role, from, last),
+            Rpc::RequestVoteReply { granted } => election::vote_answered(server, role, from, granted),
+            Rpc::AppendEntries { prev, entries, commit, round, reply } => {
+                if let Some(follower) = follow_leader(server, role, from) {
+                    let append = Append { prev, entries, commit, round, reply };
+                    replication::append_requested(server, follower, from, append);
+                }
+            }
+            Rpc::AppendEntriesReply { round, outcome } => match role {
+                Role::Leader(leader) => {
+                    replication::append_answered(server, leader, from, message.incarnation, round, outcome);
+                }
+                _ => server.counters.stale += 1,
+            },
+        }
+    }
+
+    /// The same gate for a snapshot, which the driver received.
+    fn receive_snapshot(&mut self, from: NodeId, term: Term, snapshot: SnapshotMeta) {
+        let Raft { server, role, .. } = self;
+        let last = snapshot.last;
+        if from == server.id() || term > Term::MAX || last.index > Index::MAX || last.term > term {
+            server.counters.malformed += 1;
+            return server.actions.push(Action::Discard(snapshot));
+        }
+        if term < server.term() {
+            server.actions.push(Action::Discard(snapshot));
+            let outcome = AppendOutcome::Conflict { prev: last.index, hint: EntryId::ZERO };
+            return server.send(from, Rpc::AppendEntriesReply { round: 0, outcome });
+        }
+        if term > server.term() {
+            server.adopt(term, None);
+            role.follow(server);
+        }
+        if let Some(follower) = follow_leader(server, role, from) {
+            snapshot::received(server, follower, from, snapshot);
+        }
+    }
+
+    /// Make the standing rules true: won? lead. Leader: commit, and send what followers lack. Else: pay what is owed.
+    fn settle(&mut self) {
+        let Raft { server, role, .. } = self;
+        election::settle(server, role);
+        if let Role::Leader(leader) = role {
+            replication::advance_commit(server, leader);
+            replication::feed_all(server, leader);
+        }
+        if let Some(candidate) = server.disk.take_vote() {
+            server.send(candidate, Rpc::RequestVoteReply { granted: true });
+        }
+        replication::settle_acknowledgement(server, role);
+    }
+
+    /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.
+    fn hand_over(&mut self) {
+        let Raft { server, role, told } = self;
+        server.hand_over_write();
+        server.hand_over_committed();
+        let leader = match role {
+            Role::Follower(follower) => follower.leader,
+            Role::Candidate(_) => None,
+            Role::Leader(_) => Some(server.id()),
+        };
+        let now = (server.term(), role.kind(), leader);
+        if now != *told {
+            *told = now;
+            let (term, role, leader) = now;
+            server.actions.push(Action::News(News::Role { term, role, leader }));
+        }
+    }
+}
+
+/// Whether this server hears a live leader other than `from`, or leads and hears a quorum.
+fn hears_other_leader(server: &Server, role: &Role, from: NodeId) -> bool {
+    match role {
+        Role::Follower(follower) => follower.leader != Some(from) && follower.hears_leader(server),
+        Role::Candidate(_) => false,
+        Role::Leader(leader) => leader.hears_quorum(server),
+    }
+}
+
+/// Answer a request that changes nothing with our own term, from which its sender may learn.
+fn refuse(server: &mut Server, from: NodeId, rpc: &Rpc) {
+    let answer = match rpc {
+        Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: false },
+        Rpc::RequestVote { .. } => Rpc::RequestVoteReply { granted: false },
+        Rpc::AppendEntries { prev, round, .. } => {
+            let outcome = AppendOutcome::Conflict { prev: prev.index, hint: EntryId::ZERO };
+            Rpc::AppendEntriesReply { round: *round, outcome }
+        }
+        Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => return,
+    };
+    server.send(from, answer);
+}
+
+/// `from` leads in our term: follow it (§5.2). There cannot be two.
+fn follow_leader<'a>(server: &mut Server, role: &'a mut Role, from: NodeId) -> Option<&'a mut Follower> {
+    let known = match role {
+        Role::Leader(_) => Some(server.id()),
+        Role::Candidate(Candidate { .. }) => None,
+        Role::Follower(follower) => follower.leader,
+    };
+    if let Some(one) = known.filter(|known| *known != from) {
+        server.fatal = Some(Fatal::TwoLeaders { term: server.term(), one, other: from });
+        return None;
+    }
+    if let Role::Candidate(_) = role {
+        role.follow(server);
+    }
+    let Role::Follower(follower) = role else { return None };
+    follower.hear(server, from);
+    Some(follower)
+}
+
+fn follower_of(role: &mut Role, id: NodeId) -> Option<&mut Progress> {
+    match role {
+        Role::Leader(leader) => leader.follower(id),
+        Role::Follower(_) | Role::Candidate(_) => None,
+    }
+}

@@ -1,0 +1,343 @@
+//! Log replication (§5.3) and commitment (§5.4.2), both ends: the leader feeds followers and counts what they keep;
+//! followers take what fits and say how far they got.
+
+use crate::action::{Action, Fatal, News, Refusal};
+use crate::config::WipedPolicy;
+use crate::entries::{Entries, Payload};
+use crate::event::Commands;
+use crate::log::Fit;
+use crate::message::{AppendOutcome, Rpc};
+use crate::progress::{Flow, Progress};
+use crate::role::{Follower, Leader, Role};
+use crate::server::Server;
+use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId};
+
+// The leader's end.
+
+/// A client's commands: all enter the log, or none.
+pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, commands: Commands) {
+    let action = match refusal(server, role, &commands) {
+        Some(why) => Action::Refused { request, why },
+        None => {
+            let first = EntryId { term: server.term(), index: server.log.last().index.next() };
+            let count = commands.len() as u64;
+            let payloads = commands.into_iter().map(Payload::Command).collect();
+            server.append(&Entries::of_term(first, payloads));
+            Action::Accepted { request, first, count }
+        }
+    };
+    server.actions.push(action);
+}
+
+fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal> {
+    let config = &server.config;
+    match role {
+        Role::Leader(_) => {}
+        Role::Follower(follower) => return Some(Refusal::NotLeader { leader: follower.leader }),
+        Role::Candidate(_) => return Some(Refusal::NotLeader { leader: None }),
+    }
+    let largest = commands.iter().map(|command| command.len() as u64).max();
+    let Some(bytes) = largest else { return Some(Refusal::Empty) };
+    if bytes > config.command_bytes_max {
+        return Some(Refusal::TooLarge { bytes, max: config.command_bytes_max });
+    }
+    if server.log.last().index.plus(commands.len() as u64) > Index::MAX {
+        return Some(Refusal::LogFull);
+    }
+    // With nothing waiting, anything is taken: a limit never stops a single command.
+    let backlog = server.log.bytes_after(server.applied);
+    let added = commands.iter().map(|command| command.len() as u64 + crate::entries::ENTRY_OVERHEAD_BYTES).sum::<u64>();
+    (backlog > 0 && backlog + added > config.backlog_bytes_max)
+        .then_some(Refusal::Busy { max: config.backlog_bytes_max })
+}
+
+/// Commit what a quorum keeps durably, if it is of our own term: older entries commit with it, never by counting
+/// (§5.4.2, Figure 8). Our own place in the count is what our own disk has.
+pub(crate) fn advance_commit(server: &mut Server, leader: &Leader) {
+    let reached = server.membership().voters().reached(|id| {
+        if id == server.id() {
+            return server.disk.durable();
+        }
+        let at = leader.followers.binary_search_by_key(&id, |p| p.id);
+        at.map_or(Index(0), |at| leader.followers[at].matched.index)
+    });
+    if reached > server.commit && server.log.term_at(reached) == Some(server.term()) {
+        server.commit_to(reached);
+    }
+}
+
+/// Send every follower what it lacks and has room for.
+pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
+    let heartbeat = server.now >= leader.heartbeat_at;
+    if heartbeat {
+        leader.heartbeat_at = server.now + u64::from(server.config.heartbeat_ticks);
+        leader.round += 1;
+    }
+    for progress in leader.followers.iter_mut().filter(|p| !p.given_up) {
+        if heartbeat {
+            begin_round(server, progress, leader.round);
+        }
+        feed(server, progress, leader.round);
+    }
+}
+
+/// A heartbeat asserts leadership and asks for an answer (§5.2). Where the logs meet is known, it says so with `matched`;
+/// else the probe is its own heartbeat.
+fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
+    progress.sent_before_round = progress.next.prev();
+    match &mut progress.flow {
+        Flow::Probe { waiting, .. } => *waiting = false,
+        Flow::Snapshot { since, .. } if server.now - *since >= u64::from(server.config.snapshot_timeout_ticks) => {
+            let next = progress.matched.index.next();
+            progress.probe(next, false, true);
+        }
+        Flow::Replicate(_) | Flow::Snapshot { .. } => {
+            send_append(server, progress, progress.matched, Entries::new(), round, true);
+        }
+    }
+}
+
+fn feed(server: &mut Server, progress: &mut Progress, round: u64) {
+    let config = &server.config;
+    let (count, bytes) = (config.append_entries_max, config.append_bytes_max);
+    let (appends_max, inflight_bytes_max) = (config.inflight_appends_max, config.inflight_bytes_max);
+    loop {
+        let Some(prev) = server.log.id_at(progress.next.prev()) else {
+            return send_snapshot(server, progress);
+        };
+        let next = progress.next;
+        match &mut progress.flow {
+            Flow::Probe { waiting: true, .. } | Flow::Snapshot { .. } => return,
+            Flow::Probe { waiting, searching } => {
+                *waiting = true;
+                let count = if *searching { 0 } else { count };
+                let entries = match count {
+                    0 => Entries::new(),
+                    _ => server.log.slice_merged(next, Index::MAX, count, bytes),
+                };
+                return send_append(server, progress, prev, entries, round, true);
+            }
+            Flow::Replicate(inflight) if inflight.is_full(appends_max, inflight_bytes_max) => return,
+            Flow::Replicate(inflight) => {
+                let entries = server.log.slice_merged(next, Index::MAX, count, bytes);
+                let Some(last) = entries.last() else {
+                    // Nothing is on its way that could carry the news of a commit.
+                    if inflight.is_empty() && progress.commit_told < server.commit {
+                        send_append(server, progress, progress.matched, entries, round, false);
+                    }
+                    return;
+                };
+                inflight.push(last.index, entries.bytes());
+                progress.next = last.index.next();
+                send_append(server, progress, prev, entries, round, true);
+            }
+        }
+    }
+}
+
+fn send_append(server: &mut Server, progress: &mut Progress, prev: EntryId, entries: Entries, round: u64, reply: bool) {
+    let commit = server.commit;
+    progress.commit_told = commit;
+    server.send(progress.id, Rpc::AppendEntries { prev, entries, commit, round, reply });
+}
+
+/// What the follower lacks next is compacted (§7).
+fn send_snapshot(server: &mut Server, progress: &mut Progress) {
+    if matches!(progress.flow, Flow::Snapshot { .. } | Flow::Probe { waiting: true, .. }) {
+        return;
+    }
+    let snapshot = server.snapshot.clone();
+    progress.flow = Flow::Snapshot { last: snapshot.last, since: server.now };
+    server.actions.push(Action::SendSnapshot { to: progress.id, term: server.term(), snapshot });
+}
+
+/// A member answered an AppendEntries or a snapshot.
+pub(crate) fn append_answered(
+    server: &mut Server,
+    leader: &mut Leader,
+    from: NodeId,
+    incarnation: Incarnation,
+    round: u64,
+    outcome: AppendOutcome,
+) {
+    let current_round = leader.round;
+    let Some(progress) = leader.follower(from) else { return };
+    if !is_same_disk(server, progress, incarnation) {
+        server.counters.wiped += 1;
+        return;
+    }
+    progress.heard_at = server.now;
+    match outcome {
+        AppendOutcome::Conflict { prev, hint } => search(server, progress, prev, hint),
+        AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
+            if received > server.log.last().index || round > current_round {
+                server.counters.malformed += 1;
+                return;
+            }
+            matched_through(server, progress, durable);
+            let full = matches!(outcome, AppendOutcome::Full { .. });
+            flow_on(server, progress, received, full, round == current_round);
+        }
+    }
+}
+
+/// Whether this answer comes from the disk that we know. A disk that was wiped forgot what it promised: so do we, but
+/// never what was committed on the strength of it.
+fn is_same_disk(server: &mut Server, progress: &mut Progress, incarnation: Incarnation) -> bool {
+    if progress.given_up || progress.is_retired(incarnation) {
+        return false;
+    }
+    if progress.incarnation == Incarnation(0) {
+        progress.incarnation = incarnation;
+    }
+    if progress.incarnation == incarnation {
+        return true;
+    }
+    let served = progress.forget_disk(incarnation, server.log.last().index.next());
+    progress.given_up = !served || server.config.wiped == WipedPolicy::StopServing;
+    server.actions.push(Action::News(News::PeerWiped { peer: progress.id }));
+    false
+}
+
+/// The follower keeps our log through `durable`. Late answers lower nothing.
+fn matched_through(server: &Server, progress: &mut Progress, durable: Index) {
+    if durable <= progress.matched.index {
+        return;
+    }
+    if let Some(id) = server.log.id_at(durable) {
+        progress.matched = id;
+    }
+    if let Flow::Replicate(inflight) = &mut progress.flow {
+        inflight.free_through(durable);
+    }
+    progress.next = progress.next.max(progress.matched.index.next());
+}
+
+/// Where the logs meet is known: through `received`, in the follower's memory at least.
+fn flow_on(server: &Server, progress: &mut Progress, received: Index, full: bool, this_round: bool) {
+    let next = received.next();
+    match progress.flow {
+        // It takes no more for now: ask again with the next heartbeat, or hear when its disk got further.
+        _ if full => progress.probe(next, true, false),
+        Flow::Probe { .. } => progress.replicate(next),
+        // It has seen this round, but not what was sent before: that is lost.
+        Flow::Replicate(_) if this_round && received < progress.sent_before_round => progress.probe(next, false, false),
+        Flow::Replicate(_) => {}
+        // Whatever reconnects it to our log ends the transfer.
+        Flow::Snapshot { .. } if progress.matched.index >= server.log.base().index => progress.replicate(next),
+        Flow::Snapshot { .. } => {}
+    }
+}
+
+/// The logs do not meet before `prev`: go on behind the latest entry that may be common, a term at a time (§5.3). An
+/// answer to anything but the latest question is stale.
+fn search(server: &mut Server, progress: &mut Progress, prev: Index, hint: EntryId) {
+    let asked = match progress.flow {
+        Flow::Probe { .. } => prev == progress.next.prev(),
+        Flow::Replicate(_) => prev < progress.next,
+        Flow::Snapshot { .. } => false,
+    };
+    if !asked || prev <= progress.matched.index {
+        server.counters.stale += 1;
+        return;
+    }
+    let common = if hint.index < server.log.base().index { hint } else { server.log.last_at_most(hint) };
+    progress.probe(common.index.next().min(prev), false, true);
+}
+
+/// The transport lost touch: what was sent is lost, and it is no use to send more before the next heartbeat.
+pub(crate) fn unreachable(progress: &mut Progress) {
+    if let Flow::Replicate(_) = progress.flow {
+        progress.probe(progress.matched.index.next(), true, false);
+    }
+}
+
+// The follower's end.
+
+/// What an AppendEntries says.
+pub(crate) struct Append {
+    pub(crate) prev: EntryId,
+    pub(crate) entries: Entries,
+    pub(crate) commit: Index,
+    pub(crate) round: u64,
+    pub(crate) reply: bool,
+}
+
+/// AppendEntries in our own term, as its receiver (Figure 2).
+pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, from: NodeId, append: Append) {
+    let Append { prev, entries, commit, round, reply } = append;
+    follower.round = follower.round.max(round);
+    let new_from = match server.log.fit(prev, &entries) {
+        Fit::Matches { new_from } => new_from,
+        Fit::Conflict { .. } if prev.index <= server.commit => return contradicted(server, from, prev),
+        Fit::Conflict { hint } => {
+            let outcome = AppendOutcome::Conflict { prev: prev.index, hint };
+            return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
+        }
+    };
+    let end = prev.index.plus(entries.len());
+    let Some(new_from) = new_from else {
+        follow_commit(server, follower, end, commit);
+        if reply {
+            acknowledge(server, follower, from);
+        }
+        return;
+    };
+    let new = entries.starting_at(new_from);
+    if new_from <= server.commit {
+        return contradicted(server, from, new.first().unwrap_or(prev));
+    }
+    let waiting = server.log.bytes_after(server.disk.durable());
+    if waiting >= server.config.unpersisted_bytes_max {
+        follow_commit(server, follower, new_from.prev(), commit);
+        let received = follower.verified;
+        let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
+        return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
+    }
+    server.replace(&new);
+    follower.verified = follower.verified.min(new_from.prev());
+    follow_commit(server, follower, end, commit);
+    server.disk.owe_acknowledgement(from);
+}
+
+/// Our log is the leader's through `verified`: commit no further than that (Figure 2, AppendEntries 5).
+fn follow_commit(server: &mut Server, follower: &mut Follower, verified: Index, commit: Index) {
+    follower.verified = follower.verified.max(verified);
+    server.commit_to(commit.min(follower.verified));
+}
+
+/// A leader whose log lacks what is committed here cannot have been elected honestly.
+fn contradicted(server: &mut Server, from: NodeId, theirs: EntryId) {
+    let ours = server.log.id_at(theirs.index).unwrap_or(server.log.base());
+    server.fatal = Some(Fatal::CommittedEntryContradicted { from, ours, theirs });
+}
+
+/// Say how far our log is the leader's. What is durable already, in a durable term, is no promise: it is said at once, so
+/// that a slow disk does not look like a dead server.
+pub(crate) fn acknowledge(server: &mut Server, follower: &Follower, leader: NodeId) {
+    if server.disk.hard_state_is_durable() {
+        send_acknowledgement(server, follower, leader);
+    } else {
+        server.disk.owe_acknowledgement(leader);
+    }
+}
+
+pub(crate) fn send_acknowledgement(server: &mut Server, follower: &Follower, leader: NodeId) {
+    let received = follower.verified;
+    let outcome = AppendOutcome::Matched { received, durable: promised(server, received) };
+    server.send(leader, Rpc::AppendEntriesReply { round: follower.round, outcome });
+}
+
+/// What is durable of it; nothing, as long as the term in which it is said is not.
+fn promised(server: &Server, received: Index) -> Index {
+    if server.disk.hard_state_is_durable() { received.min(server.disk.durable()) } else { Index(0) }
+}
+
+/// Owed acknowledgements that may go out now.
+pub(crate) fn settle_acknowledgement(server: &mut Server, role: &Role) {
+    if let Role::Follower(follower) = role
+        && let Some(leader) = server.disk.take_acknowledgement()
+    {
+        send_acknowledgement(server, follower, leader);
+    }
+}

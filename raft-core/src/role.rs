@@ -1,0 +1,176 @@
+//! Figure 2's roles, each with what only it has: a transition is a new value, so nothing stale survives one.
+
+use alloc::vec::Vec;
+
+use smallvec::SmallVec;
+
+use crate::action::RoleKind;
+use crate::progress::{Flow, Progress};
+use crate::server::Server;
+use crate::types::{EntryId, Index, NodeId};
+
+/// Follows a leader, or waits for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    /// This term's leader, once it was heard.
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard.
+    pub(crate) heard_at: u64,
+    /// When to campaign, if nothing is heard until then.
+    pub(crate) deadline: u64,
+    /// Our log is known to be the leader's through here; at first, what is committed (Leader Completeness, §5.4.3).
+    pub(crate) verified: Index,
+    /// The newest round of the leader's.
+    pub(crate) round: u64,
+}
+
+impl Follower {
+    /// Nothing is heard yet.
+    pub(crate) fn new(server: &Server, deadline: u64) -> Follower {
+        Follower { leader: None, heard_at: server.now, deadline, verified: server.commit, round: 0 }
+    }
+
+    /// The leader was heard.
+    pub(crate) fn hear(&mut self, server: &Server, leader: NodeId) {
+        self.leader = Some(leader);
+        self.heard_at = server.now;
+        self.put_off_election(server);
+    }
+
+    pub(crate) fn put_off_election(&mut self, server: &Server) {
+        self.deadline = server.now + u64::from(server.timeout);
+    }
+
+    /// Whether a leader was heard within the shortest election timeout (thesis §4.2.3).
+    pub(crate) fn hears_leader(&self, server: &Server) -> bool {
+        self.leader.is_some() && server.now - self.heard_at < u64::from(server.config.election_ticks_min)
+    }
+}
+
+/// How far a campaign has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Asking whether it could be won (thesis §9.6); the term is still the old one.
+    PreVote,
+    /// In the new term; own vote and log tail are not yet durable, so nobody is asked and nothing counted.
+    Voted { durable_after: u64 },
+    /// Asking for votes (§5.2).
+    Asking,
+}
+
+/// Campaigns for leadership.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) stage: Stage,
+    /// The answers so far. Refused pre-votes are not kept: they may be granted a moment later.
+    pub(crate) votes: SmallVec<[(NodeId, bool); 8]>,
+    /// When to ask those again who have not answered.
+    pub(crate) ask_again_at: u64,
+    /// When to begin anew.
+    pub(crate) deadline: u64,
+}
+
+impl Candidate {
+    pub(crate) fn new(server: &Server, stage: Stage) -> Candidate {
+        Candidate {
+            stage,
+            votes: SmallVec::new(),
+            ask_again_at: server.now + u64::from(server.config.heartbeat_ticks),
+            deadline: server.now + u64::from(server.timeout),
+        }
+    }
+
+    pub(crate) fn vote_of(&self, voter: NodeId) -> Option<bool> {
+        self.votes.iter().find(|(id, _)| *id == voter).map(|(_, granted)| *granted)
+    }
+
+    /// The first answer of a voter stands.
+    pub(crate) fn count(&mut self, voter: NodeId, granted: bool) {
+        if self.vote_of(voter).is_none() {
+            self.votes.push((voter, granted));
+        }
+    }
+}
+
+/// Leads: Figure 2's "volatile state on leaders".
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// The other members, in order of their ids.
+    pub(crate) followers: Vec<Progress>,
+    /// When the next heartbeat is due.
+    pub(crate) heartbeat_at: u64,
+    /// Counts heartbeats.
+    pub(crate) round: u64,
+}
+
+impl Leader {
+    /// Nothing is known of anyone; a heartbeat is due at once (§5.2).
+    pub(crate) fn new(server: &Server) -> Leader {
+        let next = server.log.last().index.next();
+        let others = server.membership().members().into_iter().filter(|id| *id != server.id());
+        Leader {
+            followers: others.map(|id| Progress::new(id, next, server.now)).collect(),
+            heartbeat_at: server.now,
+            round: 0,
+        }
+    }
+
+    pub(crate) fn follower(&mut self, id: NodeId) -> Option<&mut Progress> {
+        let at = self.followers.binary_search_by_key(&id, |p| p.id).ok()?;
+        self.followers.get_mut(at)
+    }
+
+    /// Whether a quorum answered within the shortest election timeout (thesis §6.2).
+    pub(crate) fn hears_quorum(&self, server: &Server) -> bool {
+        let timeout = u64::from(server.config.election_ticks_min);
+        let heard = |id: NodeId| {
+            let at = self.followers.binary_search_by_key(&id, |p| p.id).ok();
+            id == server.id() || at.is_some_and(|at| server.now - self.followers[at].heard_at < timeout)
+        };
+        server.membership().voters().tally(|id| Some(heard(id))) == crate::quorum::Tally::Won
+    }
+
+    /// What the followers that are being sent a snapshot will need next.
+    pub(crate) fn needed_from(&self) -> Option<Index> {
+        let after_snapshots = self.followers.iter().filter_map(|p| match p.flow {
+            Flow::Snapshot { last: EntryId { index, .. }, .. } => Some(index.next()),
+            Flow::Probe { .. } | Flow::Replicate(_) => None,
+        });
+        after_snapshots.min()
+    }
+}
+
+/// The role of a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+impl Role {
+    pub(crate) fn kind(&self) -> RoleKind {
+        match self {
+            Role::Follower(_) => RoleKind::Follower,
+            Role::Candidate(Candidate { stage: Stage::PreVote, .. }) => RoleKind::PreCandidate,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::Leader(_) => RoleKind::Leader,
+        }
+    }
+
+    /// When an election is due, unless this server leads.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        match self {
+            Role::Follower(follower) => Some(follower.deadline),
+            Role::Candidate(candidate) => Some(candidate.deadline),
+            Role::Leader(_) => None,
+        }
+    }
+
+    /// Give up whatever this was and follow: in a new term, or because the campaign is lost or the quorum out of touch.
+    /// The election timer goes on; only a leader had none.
+    pub(crate) fn follow(&mut self, server: &Server) {
+        let deadline = self.deadline().unwrap_or(server.now + u64::from(server.timeout));
+        *self = Role::Follower(Follower::new(server, deadline));
+    }
+}

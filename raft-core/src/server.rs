@@ -1,0 +1,248 @@
+//! Figure 2's "State on all servers", and what every rule does with it.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::entries::{Entries, Payload};
+use crate::log::{Log, SnapshotMeta};
+use crate::membership::{History, Membership};
+use crate::message::{Message, Rpc};
+use crate::random::Random;
+use crate::restored::Restored;
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+
+/// Events that made no sense, by kind. They changed nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages from this server to itself.
+    pub from_self: u64,
+    /// Messages whose parts contradict each other or reach beyond any log.
+    pub malformed: u64,
+    /// Replies of an older term, or to something that was settled since.
+    pub stale: u64,
+    /// Replies from servers outside of the configuration in force.
+    pub not_a_member: u64,
+    /// Replies from a follower whose disk is not the one that the leader knew.
+    pub wiped: u64,
+    /// Confirmations of writes never issued or already confirmed.
+    pub unknown_write: u64,
+    /// `Applied` beyond what was handed out, `Compact` beyond what was applied, reports about unknown transfers.
+    pub unfounded: u64,
+}
+
+/// What a server knows whatever its role.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) config: Config,
+    pub(crate) incarnation: Incarnation,
+    /// Figure 2's currentTerm and votedFor.
+    pub(crate) hard_state: HardState,
+    pub(crate) log: Log,
+    pub(crate) snapshot: SnapshotMeta,
+    pub(crate) history: History,
+    /// Figure 2's commitIndex.
+    pub(crate) commit: Index,
+    /// What the application was given; Figure 2's lastApplied, asked for.
+    pub(crate) handed_out: Index,
+    /// What the application has reported; Figure 2's lastApplied, done.
+    pub(crate) applied: Index,
+    /// What was handed out and not reported: the last index and the bytes of each Apply.
+    applying: VecDeque<(Index, u64)>,
+    applying_bytes: u64,
+    /// The application must start from `snapshot`, and has not been told.
+    pub(crate) restore_due: bool,
+    pub(crate) disk: Disk,
+    /// Ticks that passed, each pause counted as one heartbeat interval at most.
+    pub(crate) now: u64,
+    pub(crate) random: Random,
+    /// The election timeout in force, drawn anew for each campaign (§5.2).
+    pub(crate) timeout: u32,
+    pub(crate) counters: Counters,
+    pub(crate) fatal: Option<Fatal>,
+    /// What this step wants done, in order; the caller's buffer while a step runs.
+    pub(crate) actions: Vec<Action>,
+}
+
+impl Server {
+    /// The caller has checked `config` and `restored`.
+    pub(crate) fn new(config: Config, restored: Restored) -> Server {
+        let Restored { incarnation, hard_state, snapshot, entries, applied } = restored;
+        // Where entries behind the snapshot were kept, the first of them is the base: its term is known.
+        let base = entries.first().filter(|first| first.index <= snapshot.last.index).unwrap_or(snapshot.last);
+        let mut random = Random::new(config.seed, config.id);
+        let timeout = random.between(config.election_ticks_min, config.election_ticks_max);
+        let mut server = Server {
+            log: Log::new(base),
+            history: History::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
+            commit: applied.max(snapshot.last.index),
+            handed_out: applied,
+            applied,
+            applying: VecDeque::new(),
+            applying_bytes: 0,
+            restore_due: applied < snapshot.last.index,
+            disk: Disk::new(entries.last().unwrap_or(base).index),
+            now: 0,
+            random,
+            timeout,
+            counters: Counters::default(),
+            fatal: None,
+            actions: Vec::new(),
+            config,
+            incarnation,
+            hard_state,
+            snapshot,
+        };
+        server.append_to_log(&entries.starting_at(base.index.next()));
+        server
+    }
+
+    pub(crate) fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// The configuration in force: the newest in the log, committed or not (§6).
+    pub(crate) fn membership(&self) -> &Arc<Membership> {
+        self.history.current()
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, rpc: Rpc) {
+        let message = Message { term: self.term(), incarnation: self.incarnation, rpc };
+        self.actions.push(Action::Send { to, message });
+    }
+
+    /// Enter a newer term, in which nothing was promised yet.
+    pub(crate) fn adopt(&mut self, term: Term, voted_for: Option<NodeId>) {
+        self.hard_state = HardState { term, voted_for };
+        self.disk.hard_state_changed();
+        self.disk.owe_nothing();
+    }
+
+    pub(crate) fn vote_for(&mut self, candidate: NodeId) {
+        if self.hard_state.voted_for != Some(candidate) {
+            self.hard_state.voted_for = Some(candidate);
+            self.disk.hard_state_changed();
+        }
+    }
+
+    pub(crate) fn draw_timeout(&mut self) {
+        self.timeout = self.random.between(self.config.election_ticks_min, self.config.election_ticks_max);
+    }
+
+    /// Put entries that continue the log behind it. A configuration among them is in force at once (§6).
+    pub(crate) fn append(&mut self, entries: &Entries) {
+        if let Some(first) = entries.first() {
+            self.disk.entries_changed(first.index);
+            self.append_to_log(entries);
+        }
+    }
+
+    fn append_to_log(&mut self, entries: &Entries) {
+        self.log.append(entries);
+        for (id, payload) in entries.iter() {
+            if let Payload::Membership(membership) = payload {
+                self.history.push(id.index, Arc::clone(membership));
+            }
+        }
+    }
+
+    /// Replace the log from `entries` on (§5.3).
+    pub(crate) fn replace(&mut self, entries: &Entries) {
+        if let Some(first) = entries.first() {
+            self.log.truncate(first.index);
+            self.history.truncate(first.index);
+            self.append(entries);
+        }
+    }
+
+    pub(crate) fn commit_to(&mut self, index: Index) {
+        self.commit = self.commit.max(index);
+    }
+
+    /// The application has applied through `index`. What was reported before, or before a `Restore`, lowers nothing.
+    pub(crate) fn applied_to(&mut self, index: Index) {
+        if index > self.handed_out {
+            self.counters.unfounded += 1;
+            return;
+        }
+        self.applied = self.applied.max(index);
+        while let Some((_, bytes)) = self.applying.pop_front_if(|(last, _)| *last <= index) {
+            self.applying_bytes -= bytes;
+        }
+    }
+
+    /// What the snapshot at `index` would stand for.
+    pub(crate) fn snapshot_at(&self, index: Index) -> Option<SnapshotMeta> {
+        if index < self.snapshot.last.index || index > self.handed_out {
+            return None;
+        }
+        let term = self.log.term_at(index)?;
+        Some(SnapshotMeta { last: EntryId { term, index }, membership: Arc::clone(self.history.at(index)) })
+    }
+
+    /// Hand the disk one record of all that changed in this step.
+    pub(crate) fn hand_over_write(&mut self) {
+        let Some((id, changes)) = self.disk.issue(self.log.last().index, self.now) else { return };
+        let from = changes.entries_from.unwrap_or(Index::MAX);
+        let write = Write {
+            id,
+            hard_state: changes.hard_state.then_some(self.hard_state),
+            snapshot: changes.snapshot,
+            entries: self.log.slice(from, Index::MAX, u64::MAX, u64::MAX),
+        };
+        self.actions.push(Action::Persist(write));
+    }
+
+    /// Hand the application what is committed and durable here, within its limit, and first the snapshot it must start
+    /// from. Nothing moves while a received snapshot waits for the disk.
+    pub(crate) fn hand_over_committed(&mut self) {
+        if self.disk.is_installing() {
+            return;
+        }
+        if core::mem::take(&mut self.restore_due) {
+            self.applying.clear();
+            self.applying_bytes = 0;
+            self.handed_out = self.snapshot.last.index;
+            self.actions.push(Action::Restore(self.snapshot.clone()));
+        }
+        let ready = self.commit.min(self.disk.durable());
+        let room = self.config.apply_bytes_max.saturating_sub(self.applying_bytes);
+        if ready <= self.handed_out || room == 0 {
+            return;
+        }
+        let entries = self.log.slice(self.handed_out.next(), ready, u64::MAX, room);
+        // More than there is room for is handed out only when nothing else is.
+        if let Some(last) = entries.last().filter(|_| entries.bytes() <= room || self.applying.is_empty()) {
+            self.handed_out = last.index;
+            self.applying.push_back((last.index, entries.bytes()));
+            self.applying_bytes += entries.bytes();
+            self.actions.push(Action::Apply(entries));
+        }
+    }
+
+    /// The application's snapshot through `index` is durable: the log goes on behind it (§7), but for what is kept for
+    /// those who need it still. `needed_from` is what running transfers will need next.
+    pub(crate) fn compact(&mut self, index: Index, needed_from: Option<Index>) {
+        if index > self.applied {
+            self.counters.unfounded += 1;
+            return;
+        }
+        let Some(snapshot) = self.snapshot_at(index).filter(|_| index > self.snapshot.last.index) else { return };
+        let trailing = Index(index.0.saturating_sub(self.config.trailing_entries));
+        let needed = needed_from.map_or(index, Index::prev).clamp(self.log.base().index, index);
+        let kept_bytes = self.log.bytes_after(needed) - self.log.bytes_after(index);
+        let base = if kept_bytes <= self.config.transfer_bytes_max { trailing.min(needed) } else { trailing };
+        self.log.compact(base.max(self.log.base().index));
+        self.history.compact(index);
+        self.snapshot = snapshot.clone();
+        self.disk.compacted(SnapshotWrite::Compacted { snapshot, first: self.log.first_index() });
+    }
+}

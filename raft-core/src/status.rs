@@ -1,0 +1,196 @@
+//! A read-only view of a server: for operators, oracles and the curious.
+
+use crate::action::{Fatal, RoleKind};
+use crate::entries::Payload;
+use crate::log::SnapshotMeta;
+use crate::membership::Membership;
+use crate::progress::{Flow, Progress};
+use crate::role::Role;
+use crate::server::{Counters, Server};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+
+/// A view of a [`Raft`](crate::Raft) between two steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Status<'a> {
+    server: &'a Server,
+    role: &'a Role,
+}
+
+/// How entries flow to a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FlowKind {
+    /// One message at a time, until it is known where the logs meet.
+    Probe,
+    /// Many messages in flight.
+    Replicate,
+    /// A snapshot is on its way.
+    Snapshot,
+}
+
+/// One follower as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// Which server.
+    pub id: NodeId,
+    /// Figure 2's matchIndex, with its term.
+    pub matched: EntryId,
+    /// Figure 2's nextIndex.
+    pub next: Index,
+    /// How entries flow to it.
+    pub flow: FlowKind,
+    /// Messages with entries that it has not yet promised to keep.
+    pub inflight: usize,
+    /// Ticks since it last answered, or since the election.
+    pub silent_ticks: u64,
+    /// It lost its disk and is not served any more.
+    pub given_up: bool,
+}
+
+impl<'a> Status<'a> {
+    pub(crate) fn new(server: &'a Server, role: &'a Role) -> Status<'a> {
+        Status { server, role }
+    }
+
+    /// This server.
+    #[must_use]
+    pub fn id(self) -> NodeId {
+        self.server.id()
+    }
+
+    /// Which life of its disk it runs on.
+    #[must_use]
+    pub fn incarnation(self) -> Incarnation {
+        self.server.incarnation
+    }
+
+    /// Figure 2's currentTerm.
+    #[must_use]
+    pub fn term(self) -> Term {
+        self.server.term()
+    }
+
+    /// Figure 2's votedFor.
+    #[must_use]
+    pub fn voted_for(self) -> Option<NodeId> {
+        self.server.hard_state.voted_for
+    }
+
+    /// Its role.
+    #[must_use]
+    pub fn role(self) -> RoleKind {
+        self.role.kind()
+    }
+
+    /// This term's leader, if it is known.
+    #[must_use]
+    pub fn leader(self) -> Option<NodeId> {
+        match self.role {
+            Role::Follower(follower) => follower.leader,
+            Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.id()),
+        }
+    }
+
+    /// Figure 2's commitIndex.
+    #[must_use]
+    pub fn commit(self) -> Index {
+        self.server.commit
+    }
+
+    /// The last index that was given to the application.
+    #[must_use]
+    pub fn handed_out(self) -> Index {
+        self.server.handed_out
+    }
+
+    /// The last index that the application has reported applied.
+    #[must_use]
+    pub fn applied(self) -> Index {
+        self.server.applied
+    }
+
+    /// The log is durable through here.
+    #[must_use]
+    pub fn durable(self) -> Index {
+        self.server.disk.durable()
+    }
+
+    /// The index of the first entry that is still in the log, or of the next one if there is none.
+    #[must_use]
+    pub fn first_index(self) -> Index {
+        self.server.log.first_index()
+    }
+
+    /// The last entry of the log.
+    #[must_use]
+    pub fn last(self) -> EntryId {
+        self.server.log.last()
+    }
+
+    /// The term of the entry at `index`; known from the one before the first through the last.
+    #[must_use]
+    pub fn term_at(self, index: Index) -> Option<Term> {
+        self.server.log.term_at(index)
+    }
+
+    /// What the entry at `index` carries, if it is still in the log.
+    #[must_use]
+    pub fn entry(self, index: Index) -> Option<&'a Payload> {
+        self.server.log.entry(index)
+    }
+
+    /// The snapshot before the log.
+    #[must_use]
+    pub fn snapshot(self) -> &'a SnapshotMeta {
+        &self.server.snapshot
+    }
+
+    /// The configuration in force: the newest in the log.
+    #[must_use]
+    pub fn membership(self) -> &'a Membership {
+        self.server.membership()
+    }
+
+    /// Bytes not yet both committed and applied, which `backlog_bytes_max` limits.
+    #[must_use]
+    pub fn backlog_bytes(self) -> u64 {
+        self.server.log.bytes_after(self.server.applied)
+    }
+
+    /// Why it halted, if it did.
+    #[must_use]
+    pub fn halted(self) -> Option<Fatal> {
+        self.server.fatal
+    }
+
+    /// The followers, if it leads.
+    pub fn followers(self) -> impl Iterator<Item = FollowerStatus> + 'a {
+        let followers: &'a [Progress] = match self.role {
+            Role::Leader(leader) => &leader.followers,
+            Role::Follower(_) | Role::Candidate(_) => &[],
+        };
+        let now = self.server.now;
+        followers.iter().map(move |progress| {
+            let (flow, inflight) = match &progress.flow {
+                Flow::Probe { .. } => (FlowKind::Probe, 0),
+                Flow::Replicate(inflight) => (FlowKind::Replicate, inflight.len()),
+                Flow::Snapshot { .. } => (FlowKind::Snapshot, 0),
+            };
+            FollowerStatus {
+                id: progress.id,
+                matched: progress.matched,
+                next: progress.next,
+                flow,
+                inflight,
+                silent_ticks: now - progress.heard_at,
+                given_up: progress.given_up,
+            }
+        })
+    }
+
+    /// What made no sense so far.
+    #[must_use]
+    pub fn counters(self) -> &'a Counters {
+        &self.server.counters
+    }
+}
