@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::entries::{Entries, Payload};
 use crate::message::Rpc;
 use crate::quorum::Tally;
 use crate::role::{Candidate, Follower, Leader, Role, Stage};
@@ -96,9 +97,8 @@ fn campaign(server: &mut Server) -> Role {
 fn lead(server: &mut Server) -> Role {
     let leader = Leader::new(server);
     if server.config.leader_noop {
-        let payload = crate::entries::Payload::Noop;
         let first = EntryId { term: server.term(), index: server.log.last().index.next() };
-        server.append(&crate::entries::Entries::of_term(first, SmallVec::from_iter([payload])));
+        server.append(&Entries::of_term(first, [Payload::Noop].into_iter()));
     }
     Role::Leader(leader)
 }

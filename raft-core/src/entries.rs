@@ -75,14 +75,17 @@ pub(crate) struct Run {
     start: u32,
     end: u32,
     pub(crate) bytes: u64,
+    /// Whether configurations are among the entries, which a server must not miss.
+    has_membership: bool,
 }
 
 impl Run {
     /// `entries` must not be empty.
     fn new(first: Index, entries: Arc<[Entry]>) -> Run {
         let bytes = entries.iter().map(Entry::bytes).sum();
+        let has_membership = entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)));
         let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        Run { first, entries, start: 0, end, bytes }
+        Run { first, entries, start: 0, end, bytes, has_membership }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
@@ -153,20 +156,24 @@ impl Entries {
                 return Err(EntriesError::TermFalls { at, earlier: pair[0].term, later: pair[1].term });
             }
         }
-        Ok(Entries { runs: smallvec![Run::new(first, entries.into())] })
+        Ok(Entries::one(Run::new(first, entries.into())))
     }
 
     /// What a leader appends: `payloads` in its own term from `first` on.
-    pub(crate) fn of_term(first: EntryId, payloads: SmallVec<[Payload; 1]>) -> Entries {
+    pub(crate) fn of_term(first: EntryId, payloads: impl ExactSizeIterator<Item = Payload>) -> Entries {
         let EntryId { term, index } = first;
-        let entries: Arc<[Entry]> = match payloads.len() {
-            0 => return Entries::new(),
-            1 => {
-                payloads.into_iter().next().map(|payload| Arc::new([Entry { term, payload }]) as _).unwrap_or_default()
+        let mut entries = payloads.map(|payload| Entry { term, payload });
+        let entries: Arc<[Entry]> = match (entries.len(), entries.next()) {
+            (_, None) => return Entries::new(),
+            (1, Some(only)) => Arc::new([only]),
+            (count, Some(first)) => {
+                let mut all = Vec::with_capacity(count);
+                all.push(first);
+                all.extend(entries);
+                all.into()
             }
-            _ => payloads.into_vec().into_iter().map(|payload| Entry { term, payload }).collect(),
         };
-        Entries { runs: smallvec![Run::new(index, entries)] }
+        Entries::one(Run::new(index, entries))
     }
 
     /// Whether there is none.
@@ -215,14 +222,27 @@ impl Entries {
 
     /// Those from index `from` on.
     #[must_use]
-    pub fn starting_at(&self, from: Index) -> Entries {
+    pub fn starting_at(self, from: Index) -> Entries {
         match self.runs.first() {
             Some(run) if from > run.first => {
                 let kept = self.runs.iter().filter(|run| run.last() >= from);
                 Entries { runs: kept.map(|run| run.clip(from, Index::MAX)).collect() }
             }
-            _ => self.clone(),
+            _ => self,
         }
+    }
+
+    /// The configurations among them, and where they stand.
+    pub(crate) fn memberships(&self) -> impl Iterator<Item = (Index, &Arc<Membership>)> + '_ {
+        let runs = self.runs.iter().filter(|run| run.has_membership);
+        runs.flat_map(|run| (run.first.0..).zip(run.entries())).filter_map(|(index, entry)| match &entry.payload {
+            Payload::Membership(membership) => Some((Index(index), membership)),
+            Payload::Noop | Payload::Command(_) => None,
+        })
+    }
+
+    pub(crate) fn one(run: Run) -> Entries {
+        Entries { runs: smallvec![run] }
     }
 
     pub(crate) fn runs(&self) -> &[Run] {
@@ -292,10 +312,10 @@ mod tests {
     #[test]
     fn parts_know_their_place_and_size() {
         let all = Entries::from_vec(Index(4), vec![entry(2), entry(3), entry(3)]).unwrap();
-        let tail = all.starting_at(Index(5));
+        let tail = all.clone().starting_at(Index(5));
         assert_eq!((tail.first(), tail.last()), (Some(EntryId::new(3, 5)), Some(EntryId::new(3, 6))));
         assert_eq!((tail.len(), tail.bytes()), (2, 2 * ENTRY_OVERHEAD_BYTES));
-        assert!(all.starting_at(Index(7)).is_empty());
-        assert_eq!(all.starting_at(Index(1)), all);
+        assert!(all.clone().starting_at(Index(7)).is_empty());
+        assert_eq!(all.clone().starting_at(Index(1)), all);
     }
 }

@@ -60,6 +60,7 @@ struct Placed {
 #[derive(Clone)]
 pub(crate) struct Log {
     base: EntryId,
+    last: EntryId,
     runs: VecDeque<Placed>,
     /// Where each term starts, so that terms stay known apart from the entries.
     terms: VecDeque<EntryId>,
@@ -68,7 +69,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new(base: EntryId) -> Log {
-        Log { base, runs: VecDeque::new(), terms: VecDeque::new(), bytes_end: 0 }
+        Log { base, last: base, runs: VecDeque::new(), terms: VecDeque::new(), bytes_end: 0 }
     }
 
     /// The last entry that is forgotten; it matches every leader's log, for it is committed.
@@ -82,7 +83,7 @@ impl Log {
     }
 
     pub(crate) fn last(&self) -> EntryId {
-        self.runs.back().map_or(self.base, |p| EntryId { term: p.run.last_term(), index: p.run.last() })
+        self.last
     }
 
     /// The term at `index`, known from the base through the last entry.
@@ -94,6 +95,9 @@ impl Log {
         if index < self.base.index || index > last.index {
             return None;
         }
+        if let Some(newest) = self.terms.back().filter(|start| start.index <= index) {
+            return Some(newest.term);
+        }
         let after = self.terms.partition_point(|start| start.index <= index);
         Some(after.checked_sub(1).and_then(|i| self.terms.get(i)).map_or(self.base.term, |start| start.term))
     }
@@ -104,9 +108,17 @@ impl Log {
 
     /// What the entry at `index` carries, if it is resident.
     pub(crate) fn entry(&self, index: Index) -> Option<&Payload> {
-        let after = self.runs.partition_point(|p| p.run.first <= index);
-        let run = &self.runs.get(after.checked_sub(1)?)?.run;
+        let run = &self.runs.get(self.run_at(index)?)?.run;
         run.entries().get(usize::try_from(run.first.distance_to(index)).ok()?).map(|entry| &entry.payload)
+    }
+
+    /// Which run holds `index`, or would if it went on so far. Most questions are about the newest.
+    fn run_at(&self, index: Index) -> Option<usize> {
+        let newest = self.runs.len().checked_sub(1)?;
+        if self.runs[newest].run.first <= index {
+            return Some(newest);
+        }
+        self.runs.partition_point(|p| p.run.first <= index).checked_sub(1)
     }
 
     pub(crate) fn contains(&self, id: EntryId) -> bool {
@@ -120,6 +132,7 @@ impl Log {
             self.note_terms(run);
             self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
             self.bytes_end += run.bytes;
+            self.last = EntryId { term: run.last_term(), index: run.last() };
         }
     }
 
@@ -193,6 +206,8 @@ impl Log {
         while self.terms.back().is_some_and(|start| start.index >= from) {
             self.terms.pop_back();
         }
+        let newest = self.runs.back().map(|p| EntryId { term: p.run.last_term(), index: p.run.last() });
+        self.last = newest.unwrap_or(self.base);
     }
 
     /// Forget everything through `index`, which must be committed.
@@ -214,9 +229,8 @@ impl Log {
         while self.terms.front().is_some_and(|start| start.index <= index) {
             self.terms.pop_front();
         }
-        self.base = base;
         // The base's own term may go on behind it: `terms` names only where a term starts after the base.
-        debug_assert!(self.terms.front().is_none_or(|start| start.index > index));
+        self.base = base;
     }
 
     /// Replace everything by a snapshot that ends at `base`.
@@ -226,9 +240,11 @@ impl Log {
 
     /// What the entries after `index` count against byte limits.
     pub(crate) fn bytes_after(&self, index: Index) -> u64 {
+        if index >= self.last.index {
+            return 0;
+        }
         let next = index.next();
-        let after = self.runs.partition_point(|p| p.run.first <= next);
-        let offset = match after.checked_sub(1).and_then(|i| self.runs.get(i)) {
+        let offset = match self.run_at(next).and_then(|i| self.runs.get(i)) {
             Some(Placed { run, offset }) if next > run.last() => offset + run.bytes,
             Some(Placed { run, offset }) => {
                 let skipped = usize::try_from(run.first.distance_to(next)).unwrap_or(usize::MAX);
@@ -246,7 +262,13 @@ impl Log {
         if from <= self.base.index || from > to {
             return slice;
         }
-        let first_run = self.runs.partition_point(|p| p.run.last() < from);
+        let first_run = self.run_at(from).unwrap_or(0);
+        if let Some(Placed { run, .. }) = self.runs.get(first_run).filter(|p| p.run.last() >= to) {
+            let run = run.clip(from, to);
+            if run.bytes <= bytes {
+                return Entries::one(run);
+            }
+        }
         let mut left = bytes;
         for Placed { run, .. } in self.runs.range(first_run..).take_while(|p| p.run.first <= to) {
             let run = run.clip(from, to);
@@ -283,9 +305,7 @@ impl Log {
             self.runs[start].run = run;
             self.runs.drain(start + 1..end);
         }
-        let mut entries = Entries::new();
-        entries.push_run(merged);
-        entries
+        Entries::one(merged)
     }
 }
 

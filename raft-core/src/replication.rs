@@ -3,11 +3,12 @@
 
 use crate::action::{Action, Fatal, News, Refusal};
 use crate::config::WipedPolicy;
-use crate::entries::{Entries, Payload};
+use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
 use crate::log::Fit;
 use crate::message::{AppendOutcome, Rpc};
 use crate::progress::{Flow, Progress};
+use crate::quorum::Tally;
 use crate::role::{Follower, Leader, Role};
 use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId};
@@ -21,8 +22,7 @@ pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, comman
         None => {
             let first = EntryId { term: server.term(), index: server.log.last().index.next() };
             let count = commands.len() as u64;
-            let payloads = commands.into_iter().map(Payload::Command).collect();
-            server.append(&Entries::of_term(first, payloads));
+            server.append(&Entries::of_term(first, commands.into_iter().map(Payload::Command)));
             Action::Accepted { request, first, count }
         }
     };
@@ -36,17 +36,19 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
         Role::Follower(follower) => return Some(Refusal::NotLeader { leader: follower.leader }),
         Role::Candidate(_) => return Some(Refusal::NotLeader { leader: None }),
     }
-    let largest = commands.iter().map(|command| command.len() as u64).max();
-    let Some(bytes) = largest else { return Some(Refusal::Empty) };
-    if bytes > config.command_bytes_max {
-        return Some(Refusal::TooLarge { bytes, max: config.command_bytes_max });
+    if commands.is_empty() {
+        return Some(Refusal::Empty);
+    }
+    let sizes = commands.iter().map(|command| command.len() as u64);
+    let (largest, added) = sizes.fold((0, 0), |(max, sum), size| (size.max(max), sum + size + ENTRY_OVERHEAD_BYTES));
+    if largest > config.command_bytes_max {
+        return Some(Refusal::TooLarge { bytes: largest, max: config.command_bytes_max });
     }
     if server.log.last().index.plus(commands.len() as u64) > Index::MAX {
         return Some(Refusal::LogFull);
     }
     // With nothing waiting, anything is taken: a limit never stops a single command.
     let backlog = server.log.bytes_after(server.applied);
-    let added = commands.iter().map(|command| command.len() as u64 + crate::entries::ENTRY_OVERHEAD_BYTES).sum::<u64>();
     (backlog > 0 && backlog + added > config.backlog_bytes_max)
         .then_some(Refusal::Busy { max: config.backlog_bytes_max })
 }
@@ -54,14 +56,21 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
 /// Commit what a quorum keeps durably, if it is of our own term: older entries commit with it, never by counting
 /// (§5.4.2, Figure 8). Our own place in the count is what our own disk has.
 pub(crate) fn advance_commit(server: &mut Server, leader: &Leader) {
-    let reached = server.membership().voters().reached(|id| {
-        if id == server.id() {
-            return server.disk.durable();
-        }
-        let at = leader.followers.binary_search_by_key(&id, |p| p.id);
-        at.map_or(Index(0), |at| leader.followers[at].matched.index)
-    });
-    if reached > server.commit && server.log.term_at(reached) == Some(server.term()) {
+    if server.commit == server.log.last().index {
+        return;
+    }
+    let voters = server.membership().voters();
+    let place = |id: NodeId| match leader.followers.iter().find(|p| p.id == id) {
+        Some(progress) => progress.matched.index,
+        None if id == server.id() => server.disk.durable(),
+        None => Index(0),
+    };
+    // Most steps move no quorum: that is cheaper to see than how far a quorum got.
+    if voters.tally(|id| Some(place(id) > server.commit)) != Tally::Won {
+        return;
+    }
+    let reached = voters.reached(place);
+    if server.log.term_at(reached) == Some(server.term()) {
         server.commit_to(reached);
     }
 }
@@ -98,41 +107,45 @@ fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
 }
 
 fn feed(server: &mut Server, progress: &mut Progress, round: u64) {
-    let config = &server.config;
-    let (count, bytes) = (config.append_entries_max, config.append_bytes_max);
-    let (appends_max, inflight_bytes_max) = (config.inflight_appends_max, config.inflight_bytes_max);
-    loop {
-        let Some(prev) = server.log.id_at(progress.next.prev()) else {
-            return send_snapshot(server, progress);
-        };
-        let next = progress.next;
-        match &mut progress.flow {
-            Flow::Probe { waiting: true, .. } | Flow::Snapshot { .. } => return,
-            Flow::Probe { waiting, searching } => {
-                *waiting = true;
-                let count = if *searching { 0 } else { count };
-                let entries = match count {
-                    0 => Entries::new(),
-                    _ => server.log.slice_merged(next, Index::MAX, count, bytes),
-                };
-                return send_append(server, progress, prev, entries, round, true);
-            }
-            Flow::Replicate(inflight) if inflight.is_full(appends_max, inflight_bytes_max) => return,
-            Flow::Replicate(inflight) => {
-                let entries = server.log.slice_merged(next, Index::MAX, count, bytes);
-                let Some(last) = entries.last() else {
-                    // Nothing is on its way that could carry the news of a commit.
-                    if inflight.is_empty() && progress.commit_told < server.commit {
-                        send_append(server, progress, progress.matched, entries, round, false);
-                    }
-                    return;
-                };
-                inflight.push(last.index, entries.bytes());
-                progress.next = last.index.next();
-                send_append(server, progress, prev, entries, round, true);
-            }
+    match &mut progress.flow {
+        Flow::Probe { waiting: true, .. } | Flow::Snapshot { .. } => {}
+        Flow::Probe { waiting, searching } => {
+            let searching = *searching;
+            let Some(prev) = server.log.id_at(progress.next.prev()) else { return send_snapshot(server, progress) };
+            *waiting = true;
+            let entries = if searching { Entries::new() } else { next_batch(server, progress.next) };
+            send_append(server, progress, prev, entries, round, true);
         }
+        Flow::Replicate(_) => fill_window(server, progress, round),
     }
+}
+
+/// Send on without waiting for answers, as far as the window reaches.
+fn fill_window(server: &mut Server, progress: &mut Progress, round: u64) {
+    while let Flow::Replicate(inflight) = &mut progress.flow {
+        if progress.next > server.log.last().index {
+            // News of a commit rides on the next append; alone it goes only where nothing is on its way.
+            if inflight.is_empty() && progress.commit_told < server.commit {
+                send_append(server, progress, progress.matched, Entries::new(), round, false);
+            }
+            return;
+        }
+        if inflight.is_full(server.config.inflight_appends_max, server.config.inflight_bytes_max) {
+            return;
+        }
+        let Some(prev) = server.log.id_at(progress.next.prev()) else { return send_snapshot(server, progress) };
+        let entries = next_batch(server, progress.next);
+        let Some(last) = entries.last() else { return };
+        inflight.push(last.index, entries.bytes());
+        progress.next = last.index.next();
+        send_append(server, progress, prev, entries, round, true);
+    }
+}
+
+/// The entries of one AppendEntries: batched by count and by bytes.
+fn next_batch(server: &mut Server, next: Index) -> Entries {
+    let (count, bytes) = (server.config.append_entries_max, server.config.append_bytes_max);
+    server.log.slice_merged(next, Index::MAX, count, bytes)
 }
 
 fn send_append(server: &mut Server, progress: &mut Progress, prev: EntryId, entries: Entries, round: u64, reply: bool) {
@@ -143,9 +156,6 @@ fn send_append(server: &mut Server, progress: &mut Progress, prev: EntryId, entr
 
 /// What the follower lacks next is compacted (§7).
 fn send_snapshot(server: &mut Server, progress: &mut Progress) {
-    if matches!(progress.flow, Flow::Snapshot { .. } | Flow::Probe { waiting: true, .. }) {
-        return;
-    }
     let snapshot = server.snapshot.clone();
     progress.flow = Flow::Snapshot { last: snapshot.last, since: server.now };
     server.actions.push(Action::SendSnapshot { to: progress.id, term: server.term(), snapshot });

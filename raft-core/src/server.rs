@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entries::{Entries, Payload};
+use crate::entries::Entries;
 use crate::log::{Log, SnapshotMeta};
 use crate::membership::{History, Membership};
 use crate::message::{Message, Rpc};
@@ -147,10 +147,8 @@ impl Server {
 
     fn append_to_log(&mut self, entries: &Entries) {
         self.log.append(entries);
-        for (id, payload) in entries.iter() {
-            if let Payload::Membership(membership) = payload {
-                self.history.push(id.index, Arc::clone(membership));
-            }
+        for (index, membership) in entries.memberships() {
+            self.history.push(index, Arc::clone(membership));
         }
     }
 
@@ -207,7 +205,8 @@ impl Server {
         if self.disk.is_installing() {
             return;
         }
-        if core::mem::take(&mut self.restore_due) {
+        if self.restore_due {
+            self.restore_due = false;
             self.applying.clear();
             self.applying_bytes = 0;
             self.handed_out = self.snapshot.last.index;
