@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+pub mod codec;
 mod config;
 mod disk;
 mod election;

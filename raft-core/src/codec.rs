@@ -1,0 +1,371 @@
+//! Messages and writes to bytes and back, for the wire and for the disk.
+//!
+//! ```text
+//!   version 1 | envelope (postcard) | entry | entry | ...
+//!   entry  =    tag (varint) | [term (varint)] | the payload's bytes
+//!   tag    =    payload length * 8 + term follows * 4 + kind        kind: 0 command, 1 no-op, 2 membership
+//! ```
+//!
+//! An entry without a term of its own has the one before it. Payloads are appended whole, and decoding slices them out of
+//! the frame: no copy, and the frame lives as long as one of its commands. Any bytes decode to a value or to a typed
+//! error. An entry takes at least one byte of the frame and about 50 of memory, and what a frame's entries count against
+//! byte limits ([`Entries::bytes`]) is at most [`FRAME_BYTES_MAX`], so that no frame can claim more than it brings.
+
+use alloc::vec::Vec;
+
+use bytes::{Buf, Bytes};
+use postcard::ser_flavors::Flavor;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{HardState, SnapshotWrite, Write, WriteId};
+use crate::config::FRAME_BYTES_MAX;
+use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload};
+use crate::log::SnapshotMeta;
+use crate::membership::Membership;
+use crate::message::{AppendOutcome, Message, Rpc};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+
+/// The format that is written, and the only one that is read.
+pub const VERSION: u8 = 1;
+
+/// No envelope without members is larger.
+const ENVELOPE_BYTES: usize = 96;
+
+const KIND_COMMAND: u64 = 0;
+const KIND_NOOP: u64 = 1;
+const KIND_MEMBERSHIP: u64 = 2;
+const KIND_BITS: u64 = 0b011;
+const TERM_FOLLOWS: u64 = 0b100;
+const LENGTH_SHIFT: u32 = 3;
+
+/// Why a value makes no frame, or a frame no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The frame, or what its entries count, is larger than [`FRAME_BYTES_MAX`].
+    #[error("a frame of {bytes} bytes is too large: the limit is {FRAME_BYTES_MAX}")]
+    TooLarge {
+        /// How large.
+        bytes: u64,
+    },
+    /// Another format.
+    #[error("format version {found} is not known; this build reads version {VERSION}")]
+    Version {
+        /// What the first byte says.
+        found: u8,
+    },
+    /// The frame ends too early.
+    #[error("the frame ends too early")]
+    Truncated,
+    /// The frame goes on after its value.
+    #[error("{bytes} bytes follow the end of the value")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// The bytes have no meaning.
+    #[error("the frame makes no sense")]
+    Malformed,
+    /// The entries are no segment of any log.
+    #[error(transparent)]
+    Entries(#[from] EntriesError),
+}
+
+impl From<postcard::Error> for CodecError {
+    fn from(error: postcard::Error) -> CodecError {
+        match error {
+            postcard::Error::DeserializeUnexpectedEnd => CodecError::Truncated,
+            _ => CodecError::Malformed,
+        }
+    }
+}
+
+/// Append a message's frame to `out`.
+///
+/// # Errors
+/// [`CodecError::TooLarge`], with `out` as it was. Messages of a server whose `Config` is sound are never too large.
+pub fn encode_message(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let (rpc, entries) = match &message.rpc {
+        Rpc::PreVote { last } => (RpcHead::PreVote { last: *last }, None),
+        Rpc::PreVoteReply { granted } => (RpcHead::PreVoteReply { granted: *granted }, None),
+        Rpc::RequestVote { last } => (RpcHead::RequestVote { last: *last }, None),
+        Rpc::RequestVoteReply { granted } => (RpcHead::RequestVoteReply { granted: *granted }, None),
+        Rpc::AppendEntries { prev, entries, commit, round, reply } => {
+            let segment = Segment::of(entries);
+            let (prev, commit, round, reply) = (*prev, *commit, *round, *reply);
+            (RpcHead::AppendEntries { prev, commit, round, reply, segment }, Some(entries))
+        }
+        Rpc::AppendEntriesReply { round, outcome } => {
+            (RpcHead::AppendEntriesReply { round: *round, outcome: *outcome }, None)
+        }
+    };
+    encode(&MessageHead { term: message.term, incarnation: message.incarnation, rpc }, entries, out)
+}
+
+/// Read a message from its frame; its commands share the frame's memory.
+///
+/// # Errors
+/// If the frame is too large, of another version, or does not hold exactly one message.
+pub fn decode_message(frame: Bytes) -> Result<Message, CodecError> {
+    let mut frame = Reader::new(frame)?;
+    let MessageHead { term, incarnation, rpc } = frame.value()?;
+    let rpc = match rpc {
+        RpcHead::PreVote { last } => Rpc::PreVote { last },
+        RpcHead::PreVoteReply { granted } => Rpc::PreVoteReply { granted },
+        RpcHead::RequestVote { last } => Rpc::RequestVote { last },
+        RpcHead::RequestVoteReply { granted } => Rpc::RequestVoteReply { granted },
+        RpcHead::AppendEntries { prev, commit, round, reply, segment } => {
+            Rpc::AppendEntries { prev, entries: frame.entries(segment)?, commit, round, reply }
+        }
+        RpcHead::AppendEntriesReply { round, outcome } => Rpc::AppendEntriesReply { round, outcome },
+    };
+    frame.end(Message { term, incarnation, rpc })
+}
+
+/// Append a write's frame to `out`.
+///
+/// # Errors
+/// [`CodecError::TooLarge`], with `out` as it was.
+pub fn encode_write(write: &Write, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let snapshot = write.snapshot.as_ref().map(|snapshot| match snapshot {
+        SnapshotWrite::Compacted { snapshot, first } => {
+            SnapshotHead::Compacted { snapshot: snapshot.clone(), first: *first }
+        }
+        SnapshotWrite::Installed { snapshot } => SnapshotHead::Installed { snapshot: snapshot.clone() },
+    });
+    let hard_state = write.hard_state.map(|HardState { term, voted_for }| (term, voted_for));
+    let head = WriteHead { id: write.id.0, hard_state, snapshot, segment: Segment::of(&write.entries) };
+    encode(&head, Some(&write.entries), out)
+}
+
+/// Read a write from its frame; its commands share the frame's memory.
+///
+/// # Errors
+/// If the frame is too large, of another version, or does not hold exactly one write.
+pub fn decode_write(frame: Bytes) -> Result<Write, CodecError> {
+    let mut frame = Reader::new(frame)?;
+    let WriteHead { id, hard_state, snapshot, segment } = frame.value()?;
+    let entries = frame.entries(segment)?;
+    let hard_state = hard_state.map(|(term, voted_for)| HardState { term, voted_for });
+    let snapshot = snapshot.map(|snapshot| match snapshot {
+        SnapshotHead::Compacted { snapshot, first } => SnapshotWrite::Compacted { snapshot, first },
+        SnapshotHead::Installed { snapshot } => SnapshotWrite::Installed { snapshot },
+    });
+    frame.end(Write { id: WriteId(id), hard_state, snapshot, entries })
+}
+
+/// Where the entries that follow an envelope stand. The order of fields and variants here and below is the format.
+#[derive(Serialize, Deserialize)]
+struct Segment {
+    first: Index,
+    count: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MessageHead {
+    term: Term,
+    incarnation: Incarnation,
+    rpc: RpcHead,
+}
+
+#[derive(Serialize, Deserialize)]
+enum RpcHead {
+    PreVote {
+        last: EntryId,
+    },
+    PreVoteReply {
+        granted: bool,
+    },
+    RequestVote {
+        last: EntryId,
+    },
+    RequestVoteReply {
+        granted: bool,
+    },
+    AppendEntries {
+        prev: EntryId,
+        commit: Index,
+        round: u64,
+        reply: bool,
+        segment: Option<Segment>,
+    },
+    AppendEntriesReply {
+        round: u64,
+        #[serde(with = "OutcomeHead")]
+        outcome: AppendOutcome,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "AppendOutcome")]
+enum OutcomeHead {
+    Matched { received: Index, durable: Index },
+    Full { received: Index, durable: Index },
+    Conflict { prev: Index, hint: EntryId },
+}
+
+#[derive(Serialize, Deserialize)]
+struct WriteHead {
+    id: u64,
+    hard_state: Option<(Term, Option<NodeId>)>,
+    snapshot: Option<SnapshotHead>,
+    segment: Option<Segment>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SnapshotHead {
+    Compacted { snapshot: SnapshotMeta, first: Index },
+    Installed { snapshot: SnapshotMeta },
+}
+
+impl Segment {
+    fn of(entries: &Entries) -> Option<Segment> {
+        entries.first().map(|first| Segment { first: first.index, count: entries.len() })
+    }
+}
+
+fn encode(head: &impl Serialize, entries: Option<&Entries>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    let counted = entries.map_or(0, Entries::bytes);
+    // What an entry counts leaves room for its tag and term, so this one reservation nearly always does.
+    let room = usize::try_from(counted).ok().filter(|&bytes| bytes <= FRAME_BYTES_MAX);
+    out.reserve(room.ok_or(CodecError::TooLarge { bytes: counted })? + ENVELOPE_BYTES);
+    out.push(VERSION);
+    let written = put(head, out).and_then(|()| entries.map_or(Ok(()), |entries| put_entries(entries, out)));
+    let bytes = out.len() - start;
+    let done =
+        written.and(if bytes > FRAME_BYTES_MAX { Err(CodecError::TooLarge { bytes: bytes as u64 }) } else { Ok(()) });
+    if done.is_err() {
+        out.truncate(start);
+    }
+    done
+}
+
+fn put_entries(entries: &Entries, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let mut term = Term(0);
+    for entry in entries.slices().flat_map(|(_, slice)| slice) {
+        let (kind, membership);
+        let payload: &[u8] = match &entry.payload {
+            Payload::Command(command) => {
+                kind = KIND_COMMAND;
+                command
+            }
+            Payload::Noop => {
+                kind = KIND_NOOP;
+                &[]
+            }
+            Payload::Membership(members) => {
+                kind = KIND_MEMBERSHIP;
+                membership = postcard::to_allocvec(&**members)?;
+                &membership
+            }
+        };
+        let tag = (payload.len() as u64) << LENGTH_SHIFT | kind;
+        if entry.term == term {
+            put(&tag, out)?;
+        } else {
+            term = entry.term;
+            put(&(tag | TERM_FOLLOWS, term), out)?;
+        }
+        out.extend_from_slice(payload);
+    }
+    Ok(())
+}
+
+fn put(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    Ok(postcard::serialize_with_flavor(value, Appending(out))?)
+}
+
+/// Postcard's output at the end of a buffer that goes on.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Appending<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is still to be read of a frame.
+struct Reader(Bytes);
+
+impl Reader {
+    fn new(mut frame: Bytes) -> Result<Reader, CodecError> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(CodecError::TooLarge { bytes: frame.len() as u64 });
+        }
+        match frame.first() {
+            None => Err(CodecError::Truncated),
+            Some(&VERSION) => {
+                frame.advance(1);
+                Ok(Reader(frame))
+            }
+            Some(&found) => Err(CodecError::Version { found }),
+        }
+    }
+
+    fn value<T: DeserializeOwned>(&mut self) -> Result<T, CodecError> {
+        let (value, rest) = postcard::take_from_bytes(&self.0)?;
+        let read = self.0.len() - rest.len();
+        self.0.advance(read);
+        Ok(value)
+    }
+
+    fn entries(&mut self, segment: Option<Segment>) -> Result<Entries, CodecError> {
+        let Some(Segment { first, count }) = segment else { return Ok(Entries::new()) };
+        let bytes = count.saturating_mul(ENTRY_OVERHEAD_BYTES);
+        if bytes > FRAME_BYTES_MAX as u64 {
+            return Err(CodecError::TooLarge { bytes });
+        }
+        // Each takes a byte at least: a count that the frame cannot hold reserves nothing.
+        let count = usize::try_from(count).ok().filter(|&count| count <= self.0.len()).ok_or(CodecError::Truncated)?;
+        let mut entries = Vec::with_capacity(count);
+        let mut term = Term(0);
+        for _ in 0..count {
+            let tag: u64 = self.value()?;
+            if tag & TERM_FOLLOWS != 0 {
+                term = self.value()?;
+            }
+            entries.push(Entry { term, payload: self.payload(tag & KIND_BITS, tag >> LENGTH_SHIFT)? });
+        }
+        let entries = Entries::from_vec(first, entries)?;
+        match entries.bytes() {
+            bytes if bytes > FRAME_BYTES_MAX as u64 => Err(CodecError::TooLarge { bytes }),
+            _ => Ok(entries),
+        }
+    }
+
+    fn payload(&mut self, kind: u64, length: u64) -> Result<Payload, CodecError> {
+        let length = usize::try_from(length).ok().filter(|&length| length <= self.0.len());
+        let bytes = self.0.split_to(length.ok_or(CodecError::Truncated)?);
+        match kind {
+            KIND_COMMAND => Ok(Payload::Command(bytes)),
+            KIND_NOOP if bytes.is_empty() => Ok(Payload::Noop),
+            KIND_MEMBERSHIP => {
+                let mut reader = Reader(bytes);
+                let membership: Membership = reader.value()?;
+                reader.end(Payload::Membership(membership.into()))
+            }
+            _ => Err(CodecError::Malformed),
+        }
+    }
+
+    fn end<T>(self, value: T) -> Result<T, CodecError> {
+        if self.0.is_empty() { Ok(value) } else { Err(CodecError::Trailing { bytes: self.0.len() }) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
