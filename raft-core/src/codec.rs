@@ -156,7 +156,7 @@ pub fn decode_write(frame: Bytes) -> Result<Write, CodecError> {
 }
 
 /// Where the entries that follow an envelope stand. The order of fields and variants here and below is the format.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Segment {
     first: Index,
     count: u64,
