@@ -87,12 +87,12 @@ pub enum Refusal {
         /// `backlog_bytes_max`.
         max: u64,
     },
-    /// A command is larger than this cluster takes.
-    #[error("a command of {bytes} bytes is too large: the limit is {max}")]
+    /// A command, or a batch of them, is larger than this cluster takes.
+    #[error("{bytes} bytes are too large: the limit is {max}")]
     TooLarge {
         /// Its size.
         bytes: u64,
-        /// `command_bytes_max`.
+        /// `command_bytes_max`, or for a batch [`FRAME_ROOM_BYTES`](crate::FRAME_ROOM_BYTES).
         max: u64,
     },
     /// There was no command in it.

@@ -5,8 +5,8 @@ use crate::types::NodeId;
 /// The largest frame that the codec makes or takes, in bytes: one message or one write.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
-/// How much of a frame may be something else than commands.
-pub(crate) const FRAME_OVERHEAD_BYTES: u64 = 1 << 20;
+/// How much of a frame entries may take; the rest is for what surrounds them.
+pub const FRAME_ROOM_BYTES: u64 = FRAME_BYTES_MAX as u64 - (1 << 20);
 
 /// What a leader does with a follower that comes back with another incarnation: a disk that forgot what it promised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,10 +161,9 @@ impl Config {
         if max <= min {
             return Err(ConfigError::TimeoutsEqual { min, max });
         }
-        let room = FRAME_BYTES_MAX as u64 - FRAME_OVERHEAD_BYTES;
         let framed = [("command_bytes_max", self.command_bytes_max), ("append_bytes_max", self.append_bytes_max)];
-        match framed.into_iter().find(|(_, bytes)| *bytes > room) {
-            Some((name, bytes)) => Err(ConfigError::FrameTooSmall { name, bytes, max: room }),
+        match framed.into_iter().find(|(_, bytes)| *bytes > FRAME_ROOM_BYTES) {
+            Some((name, bytes)) => Err(ConfigError::FrameTooSmall { name, bytes, max: FRAME_ROOM_BYTES }),
             None => Ok(()),
         }
     }

@@ -30,7 +30,7 @@ mod types;
 
 pub use action::{Action, Fatal, HardState, News, Refusal, RoleKind, SnapshotWrite, Write, WriteId};
 pub use bytes::Bytes;
-pub use config::{Config, ConfigError, FRAME_BYTES_MAX, WipedPolicy};
+pub use config::{Config, ConfigError, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, WipedPolicy};
 pub use entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload};
 pub use event::{Commands, Event};
 pub use log::SnapshotMeta;

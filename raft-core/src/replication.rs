@@ -2,7 +2,7 @@
 //! followers take what fits and say how far they got.
 
 use crate::action::{Action, Fatal, News, Refusal};
-use crate::config::WipedPolicy;
+use crate::config::{FRAME_ROOM_BYTES, WipedPolicy};
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
 use crate::log::Fit;
@@ -43,6 +43,10 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
     let (largest, added) = sizes.fold((0, 0), |(max, sum), size| (size.max(max), sum + size + ENTRY_OVERHEAD_BYTES));
     if largest > config.command_bytes_max {
         return Some(Refusal::TooLarge { bytes: largest, max: config.command_bytes_max });
+    }
+    // They become one write, which must fit into a frame.
+    if added > FRAME_ROOM_BYTES {
+        return Some(Refusal::TooLarge { bytes: added, max: FRAME_ROOM_BYTES });
     }
     if server.log.last().index.plus(commands.len() as u64) > Index::MAX {
         return Some(Refusal::LogFull);
