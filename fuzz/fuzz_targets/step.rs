@@ -1,0 +1,202 @@
+//! Any events, in any order, from hostile peers and a lying driver: `step` must neither panic nor lose its own bearings.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use raft_core::{
+    Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, Message,
+    NodeId, Payload, Raft, RequestId, Restored, RoleKind, Rpc, SnapshotMeta, Status, Term, WipedPolicy, WriteId,
+};
+
+/// Few servers and small numbers, so that events often mean something; now and then the ends of the range.
+fn small(u: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
+    Ok(match u.int_in_range(0..=31)? {
+        30 => Index::MAX.0 - u.int_in_range(0..=2)?,
+        31 => u64::MAX - u.int_in_range(0..=2)?,
+        number => number / 2,
+    })
+}
+
+fn node(u: &mut Unstructured<'_>) -> arbitrary::Result<NodeId> {
+    Ok(NodeId(u.int_in_range(1..=5)?))
+}
+
+fn entry_id(u: &mut Unstructured<'_>) -> arbitrary::Result<EntryId> {
+    Ok(EntryId { term: Term(small(u)?), index: Index(small(u)?) })
+}
+
+fn membership(u: &mut Unstructured<'_>) -> arbitrary::Result<Membership> {
+    let voters = (0..u.int_in_range(0..=3)?).map(|_| node(u)).collect::<arbitrary::Result<Vec<_>>>()?;
+    let outgoing = (0..u.int_in_range(0..=2)?).map(|_| node(u)).collect::<arbitrary::Result<Vec<_>>>()?;
+    Ok(Membership::joint(voters, outgoing, [NodeId(5)]))
+}
+
+fn payload(u: &mut Unstructured<'_>) -> arbitrary::Result<Payload> {
+    Ok(match u.int_in_range(0..=7)? {
+        0 => Payload::Noop,
+        1 => Payload::Membership(membership(u)?.into()),
+        _ => Payload::Command(Bytes::from(vec![7; u.int_in_range(0..=40)?])),
+    })
+}
+
+fn entries(u: &mut Unstructured<'_>, prev: EntryId) -> arbitrary::Result<Entries> {
+    let first = if u.ratio(1, 20)? { Index(small(u)?) } else { prev.index.next() };
+    let mut term = prev.term.max(Term(1));
+    let mut list = Vec::new();
+    for _ in 0..u.int_in_range(0..=4)? {
+        term = Term(term.0.saturating_add(u.int_in_range(0..=1)?));
+        list.push(Entry { term, payload: payload(u)? });
+    }
+    Ok(Entries::from_vec(first, list).unwrap_or_default())
+}
+
+fn message(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Message> {
+    let last = if u.arbitrary()? { status.last() } else { entry_id(u)? };
+    let (received, durable) = (Index(small(u)?), Index(small(u)?));
+    let outcome = match u.int_in_range(0..=2)? {
+        0 => AppendOutcome::Matched { received, durable },
+        1 => AppendOutcome::Full { received, durable },
+        _ => AppendOutcome::Conflict { prev: received, hint: entry_id(u)? },
+    };
+    let rpc = match u.int_in_range(0..=6)? {
+        0 => Rpc::PreVote { last },
+        1 => Rpc::PreVoteReply { granted: u.arbitrary()? },
+        2 => Rpc::RequestVote { last },
+        3 => Rpc::RequestVoteReply { granted: u.arbitrary()? },
+        4 | 5 => Rpc::AppendEntries {
+            prev: last,
+            entries: entries(u, last)?,
+            commit: Index(small(u)?),
+            round: small(u)?,
+            reply: u.arbitrary()?,
+        },
+        _ => Rpc::AppendEntriesReply { round: small(u)?, outcome },
+    };
+    let term = if u.ratio(3, 4)? { status.term() } else { Term(small(u)?) };
+    Ok(Message { term, incarnation: Incarnation(u.int_in_range(0..=3)?), rpc })
+}
+
+fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Event> {
+    let snapshot = |u: &mut Unstructured<'_>| {
+        arbitrary::Result::Ok(SnapshotMeta { last: entry_id(u)?, membership: membership(u)?.into() })
+    };
+    Ok(match u.int_in_range(0..=15)? {
+        0 | 1 => Event::Tick { elapsed: u.int_in_range(0..=20)? },
+        2 => Event::Tick { elapsed: u.arbitrary()? },
+        3..=7 => Event::Receive { from: node(u)?, message: message(u, status)? },
+        8 => {
+            let request = RequestId(small(u)?);
+            let commands = (0..u.int_in_range(0..=3)?).map(|_| Ok(Bytes::from(vec![1; u.int_in_range(0..=70)?])));
+            Event::Start { request, commands: commands.collect::<arbitrary::Result<_>>()? }
+        }
+        9 => Event::Persisted(WriteId::from_number(small(u)?)),
+        10 => Event::Applied(if u.arbitrary()? { status.handed_out() } else { Index(small(u)?) }),
+        11 => Event::Compact { index: if u.arbitrary()? { status.applied() } else { Index(small(u)?) } },
+        12 => Event::SnapshotSent { to: node(u)?, snapshot: status.snapshot().last, delivered: u.arbitrary()? },
+        13 => Event::SnapshotSent { to: node(u)?, snapshot: entry_id(u)?, delivered: u.arbitrary()? },
+        14 => {
+            let term = if u.arbitrary()? { status.term() } else { Term(small(u)?) };
+            Event::SnapshotReceived { from: node(u)?, term, snapshot: snapshot(u)? }
+        }
+        _ => Event::Unreachable { peer: node(u)? },
+    })
+}
+
+fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
+    let mut limit = || -> arbitrary::Result<u64> { u.int_in_range(1..=200) };
+    Ok(Config {
+        heartbeat_ticks: 2,
+        election_ticks_min: 4,
+        election_ticks_max: 8,
+        append_entries_max: limit()?,
+        append_bytes_max: limit()?,
+        inflight_appends_max: usize::try_from(limit()?).unwrap_or(1),
+        inflight_bytes_max: limit()?,
+        command_bytes_max: 64,
+        backlog_bytes_max: limit()?,
+        unpersisted_bytes_max: limit()?,
+        apply_bytes_max: limit()?,
+        trailing_entries: limit()? % 4,
+        transfer_bytes_max: limit()?,
+        disk_stall_ticks: 20,
+        snapshot_timeout_ticks: 20,
+        leader_noop: limit()? % 2 == 0,
+        wiped: if limit()? % 2 == 0 { WipedPolicy::Resync } else { WipedPolicy::StopServing },
+        ..Config::new(NodeId(1))
+    })
+}
+
+fn run(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+    let members = [1, 2, 3].map(NodeId).into_iter().take(u.int_in_range(1..=3)?);
+    let restored = Restored::new_cluster(Incarnation(9), Membership::new(members));
+    let mut raft = Raft::new(config(u)?, restored).expect("a good configuration");
+    let mut actions = Vec::new();
+    let mut newest_write = None;
+    for _ in 0..2_000 {
+        if u.is_empty() {
+            return Ok(());
+        }
+        // Half of the time the driver does its duty, so that the server gets anywhere.
+        let event = match newest_write.take().filter(|_| u.ratio(3, 4).unwrap_or(true)) {
+            Some(id) => Event::Persisted(id),
+            None => event(u, raft.status())?,
+        };
+        let before = view(raft.status());
+        let request = if let Event::Start { request, .. } = &event { Some(*request) } else { None };
+        let halted = raft.status().halted().is_some();
+        actions.clear();
+        raft.step_into(event, &mut actions);
+        check(&before, raft.status(), &actions, halted, request);
+        newest_write = actions.iter().rev().find_map(|action| match action {
+            Action::Persist(write) => Some(write.id),
+            _ => None,
+        });
+    }
+    Ok(())
+}
+
+struct View {
+    term: Term,
+    voted_for: Option<NodeId>,
+    commit: Index,
+    handed_out: Index,
+    applied: Index,
+    leads: bool,
+    last: EntryId,
+}
+
+fn view(status: Status<'_>) -> View {
+    View {
+        term: status.term(),
+        voted_for: status.voted_for(),
+        commit: status.commit(),
+        handed_out: status.handed_out(),
+        applied: status.applied(),
+        leads: status.role() == RoleKind::Leader,
+        last: status.last(),
+    }
+}
+
+fn check(before: &View, status: Status<'_>, actions: &[Action], halted: bool, request: Option<RequestId>) {
+    let after = view(status);
+    assert!(after.term >= before.term && after.commit >= before.commit, "terms and commits never fall");
+    assert!(after.handed_out >= before.handed_out && after.applied >= before.applied, "nothing is applied twice");
+    assert!(after.applied <= after.handed_out && after.handed_out <= after.commit, "only what is committed is applied");
+    assert!(after.commit <= after.last.index && status.durable() <= after.last.index);
+    assert!(status.snapshot().last.index <= after.last.index && status.first_index() <= after.last.index.next());
+    if after.term == before.term {
+        assert!(before.voted_for.is_none() || before.voted_for == after.voted_for, "one vote per term");
+        assert!(!before.leads || after.last >= before.last, "a leader never overwrites its log");
+    }
+    assert!(!halted || actions.is_empty(), "a halted server is silent");
+    assert!(actions.iter().filter(|action| matches!(action, Action::Persist(_))).count() <= 1, "one write per step");
+    let answers = actions.iter().filter(|action| match action {
+        Action::Accepted { request: id, .. } | Action::Refused { request: id, .. } => Some(*id) == request,
+        _ => false,
+    });
+    assert_eq!(answers.count(), usize::from(request.is_some() && status.halted().is_none()), "one answer per request");
+}
+
+fuzz_target!(|data: &[u8]| {
+    let _ = run(&mut Unstructured::new(data));
+});
