@@ -1,5 +1,8 @@
 //! How messages and snapshots travel between servers.
 
+pub mod tcp;
+pub mod wire;
+
 use std::io;
 use std::sync::Arc;
 
@@ -19,7 +22,8 @@ pub struct OutgoingSnapshot {
     pub data: Box<dyn io::Read + Send>,
 }
 
-/// What a transport hands to the node above it. All calls are quick and may come from any thread.
+/// What a transport hands to the node above it. All calls but [`snapshot_begin`](Inbound::snapshot_begin) are quick, and may
+/// come from any thread, also from within [`Transport::send`] and [`Transport::send_snapshot`].
 pub trait Inbound: Send + Sync + 'static {
     /// A message from a peer that has proved to be `from`.
     fn message(&self, from: NodeId, message: Message);
