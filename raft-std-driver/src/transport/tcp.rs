@@ -28,7 +28,7 @@ use super::wire::Channel;
 use super::{Inbound, OutgoingSnapshot, Transport};
 use crate::storage::ClusterId;
 
-/// The settings of a [`TcpTransport`].
+/// The settings of a [`TcpTransport`]. No duration may be zero.
 #[derive(Clone, Debug)]
 pub struct TcpConfig {
     /// Who is not of this cluster is refused.
@@ -129,7 +129,8 @@ struct Peer {
 impl TcpTransport {
     /// Listen on `address`, such as `127.0.0.1:4001`; port 0 takes a free one. Connections are accepted and made from
     /// [`start`](Transport::start) on. `peers` are the other servers and their addresses, each a `host:port`; a peer of
-    /// the own id is left out, so that one list can serve all.
+    /// the own id is left out, so that one list can serve all. A name that takes long to resolve can delay
+    /// [`shutdown`](Transport::shutdown); a number cannot.
     ///
     /// # Errors
     /// If the address makes no sense or is in use.
@@ -165,12 +166,13 @@ impl TcpTransport {
     /// Add a peer, or change its address, which closes the connections to the old one.
     ///
     /// # Errors
-    /// If no thread can be started for it.
+    /// If no thread can be started for it, or the transport is shut down.
     pub fn set_peer(&self, id: NodeId, address: String) -> io::Result<()> {
         if id == self.hub.config.id {
             return Ok(());
         }
         let mut peers = lock(&self.hub.peers);
+        self.hub.check_open()?;
         if let Some(peer) = peers.get(&id) {
             let changed = std::mem::replace(&mut *lock(&peer.address), address.clone()) != address;
             if changed {
@@ -198,9 +200,9 @@ impl TcpTransport {
 
 impl Transport for TcpTransport {
     fn start(&self, inbound: Arc<dyn Inbound>) -> io::Result<()> {
-        let closed = || io::Error::other("the transport is shut down");
-        let listener = lock(&self.listener).clone().ok_or_else(closed)?;
         let peers = lock(&self.hub.peers);
+        self.hub.check_open()?;
+        let Some(listener) = lock(&self.listener).clone() else { return Ok(()) };
         if self.hub.inbound.set(Arc::clone(&inbound)).is_err() {
             return Err(io::Error::other("the transport is started already"));
         }
@@ -268,6 +270,11 @@ impl Hub {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Asked under the lock of the peers: `shutdown` closes all that are there, and then nobody may add one.
+    fn check_open(&self) -> io::Result<()> {
+        if self.is_closed() { Err(io::Error::other("the transport is shut down")) } else { Ok(()) }
     }
 
     /// Debuggers show about 15 characters of it.

@@ -283,6 +283,32 @@ pub struct Offer {
     pub length: u64,
 }
 
+/// Bytes that are no [`Offer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the offer of a snapshot makes no sense")]
+pub struct OfferError;
+
+impl Offer {
+    /// The body of its frame.
+    ///
+    /// # Errors
+    /// None, as long as all of its parts can be written by postcard.
+    pub fn encode(&self) -> Result<Vec<u8>, OfferError> {
+        postcard::to_allocvec(self).map_err(|_| OfferError)
+    }
+
+    /// The reverse of [`encode`](Offer::encode).
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one offer.
+    pub fn decode(bytes: &[u8]) -> Result<Offer, OfferError> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((offer, [])) => Ok(offer),
+            _ => Err(OfferError),
+        }
+    }
+}
+
 /// What the receiver of a snapshot says: one byte each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -332,6 +358,10 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use raft_core::{EntryId, Membership};
+
     use super::*;
 
     const HELLO: Hello =
@@ -357,6 +387,19 @@ mod tests {
         .unwrap();
         // the well-known check value of CRC32C is e3069283
         assert_eq!(hex(&frame), "ee 09000000 839206e3 313233343536373839".replace(' ', ""));
+    }
+
+    #[test]
+    fn golden_offer() {
+        let membership = Arc::new(Membership::joint([1, 2].map(NodeId), [], [NodeId(3)]));
+        let meta = SnapshotMeta { last: EntryId::new(3, 300), membership };
+        let offer = Offer { term: Term(4), meta, length: 1000 };
+        // term; last entry's term and index; voters, outgoing voters, learners; length
+        let golden = [4, 3, 0xac, 2, 2, 1, 2, 0, 1, 3, 0xe8, 7];
+        assert_eq!(offer.encode().unwrap(), golden);
+        assert_eq!(Offer::decode(&golden), Ok(offer));
+        assert_eq!(Offer::decode(&golden[..11]), Err(OfferError));
+        assert_eq!(Offer::decode(&[&golden[..], &[0]].concat()), Err(OfferError));
     }
 
     #[test]

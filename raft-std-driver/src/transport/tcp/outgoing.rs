@@ -94,8 +94,9 @@ pub(super) fn prepare(stream: &TcpStream, config: &TcpConfig) -> io::Result<()> 
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(config.stall_timeout))?;
     let socket = SockRef::from(stream);
-    // A host that is gone sends no reset. Keep-alive notices it on an idle connection.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(config.stall_timeout))?;
+    // A host that is gone sends no reset. Keep-alive, which counts in whole seconds, notices it on an idle connection.
+    let idle = config.stall_timeout.max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
     // And on a busy one, without this the system would go on resending for a quarter of an hour, ever more seldom.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(config.stall_timeout))?;

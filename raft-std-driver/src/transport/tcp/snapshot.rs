@@ -72,9 +72,10 @@ fn send(hub: &Hub, peer: &Peer, snapshot: OutgoingSnapshot) -> Result<(), Troubl
     let connection = connect(hub, peer, Channel::Snapshot)?;
     let mut stream = &*connection.stream;
 
+    let offer = Offer { term, meta, length }.encode()?;
     let mut frame = Vec::new();
     wire::put_frame(&mut frame, |out| {
-        out.extend(postcard::to_allocvec(&Offer { term, meta, length }).map_err(|_| Trouble::Offer)?);
+        out.extend(offer);
         Ok::<_, Trouble>(())
     })?;
     stream.write_all(&frame)?;
@@ -114,10 +115,7 @@ pub(super) fn receive(hub: &Hub, from: NodeId, stream: &TcpStream, inbound: &dyn
     let mut reader = reader(stream);
     let mut body = Vec::new();
     next_frame(&mut reader, OFFER_BYTES_MAX, &mut body)?;
-    let (offer, rest) = postcard::take_from_bytes::<Offer>(&body).map_err(|_| Trouble::Offer)?;
-    if !rest.is_empty() {
-        return Err(Trouble::Offer);
-    }
+    let offer = Offer::decode(&body)?;
     let begun = inbound.snapshot_begin(from, &offer.meta);
     let mut sink = begun.inspect_err(|_| drop(say(Verdict::Refused)))?;
     say(Verdict::Go)?;

@@ -5,7 +5,7 @@ use std::io;
 use raft_core::codec::CodecError;
 
 use crate::storage::StorageError;
-use crate::transport::wire::{AnswerError, FrameError, Hello, HelloError, Refusal};
+use crate::transport::wire::{AnswerError, FrameError, Hello, HelloError, OfferError, Refusal};
 
 /// Why a connection ends, for the log.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +28,8 @@ pub(super) enum Trouble {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Codec(#[from] CodecError),
-    #[error("the offer of a snapshot makes no sense")]
-    Offer,
+    #[error(transparent)]
+    Offer(#[from] OfferError),
     #[error("the snapshot's data is not as long as was said")]
     SnapshotLength,
     #[error("it does not take the snapshot")]

@@ -1,0 +1,152 @@
+//! Messages arrive, in order, again after a restart; what does not fit is dropped as a whole.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use raft_core::{Config, NodeId, Rpc};
+use raft_std_driver::transport::Transport;
+use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+
+use super::support::*;
+
+#[test]
+fn three_servers_hear_each_other_whole_and_in_order() {
+    const COUNT: u64 = 300;
+    let ids = [1, 2, 3];
+    let servers = ids.map(|id| Server::bind(TcpConfig { queue_appends_max: 1000, ..config(id) }));
+    let addresses = [0, 1, 2].map(|i| (ids[i], servers[i].address()));
+    let servers = servers
+        .map(|server| addresses.iter().fold(server, |server, (id, address)| server.knows(*id, *address)).start());
+    // Sizes from empty to larger than any buffer on the way.
+    let message = |round: u64| append(round, [0, 1, 100, 5_000, 300_000][usize::try_from(round % 5).unwrap()]);
+    for server in &servers {
+        for round in 0..COUNT {
+            ids.iter().for_each(|to| server.send(*to, message(round)));
+        }
+    }
+    for server in &servers {
+        server.heard().wait("all messages", |heard| heard.messages.len() as u64 == 2 * COUNT);
+        for from in ids.map(NodeId).into_iter().filter(|id| *id != server.id) {
+            let heard = server.heard().look(|heard| {
+                heard.messages.iter().filter(|(who, _)| *who == from).map(|(_, said)| said.clone()).collect::<Vec<_>>()
+            });
+            assert!(heard.into_iter().eq((0..COUNT).map(message)), "{from} to {}", server.id);
+        }
+        assert_eq!(server.heard().look(|heard| heard.unreachable.clone()), []);
+    }
+}
+
+#[test]
+fn a_peer_that_restarts_is_reached_again() {
+    let (one, other) = pair(config(1), config(2), Disk::Sound);
+    one.send(2, vote(1));
+    other.heard().wait("the first vote", |heard| heard.messages == [(NodeId(1), vote(1))]);
+    let address = other.address().to_string();
+    drop(other);
+    one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
+    let again = Server::bind_at(&address, config(2), Disk::Sound).knows(1, one.address()).start();
+    poll("the second vote", || {
+        one.send(2, vote(2));
+        again.heard().look(|heard| heard.messages.contains(&(NodeId(1), vote(2))))
+    });
+}
+
+/// With a pause of an hour, only being heard can bring the connection back.
+#[test]
+fn a_peer_that_connects_is_worth_connecting_to() {
+    let hour = Duration::from_secs(3600);
+    let patient = TcpConfig { backoff_min: hour, backoff_max: hour, ..config(1) };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let one = Server::bind(patient).knows(2, address).start();
+    let (raw, _) = Raw::accept(&listener);
+    drop((raw, listener));
+    one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
+    let other = Server::bind_at(&address.to_string(), config(2), Disk::Sound).knows(1, one.address()).start();
+    poll("a vote", || {
+        one.send(2, vote(1));
+        other.heard().look(|heard| !heard.messages.is_empty())
+    });
+}
+
+/// The peer accepts the connection and reads nothing until the queue is over.
+#[test]
+fn appends_overflow_together_and_votes_pass() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let small = TcpConfig { queue_appends_max: 4, batch_bytes: 1, stall_timeout: PATIENCE, ..config(1) };
+    let one = Server::bind(small).knows(2, listener.local_addr().unwrap()).start();
+    let (mut raw, _) = Raw::accept(&listener);
+    let mut sent = 0;
+    // The sockets' buffers are full once nothing is taken from the queue any more.
+    while one.heard().look(|heard| heard.unreachable.is_empty()) {
+        one.send(2, append(sent, 100_000));
+        sent += 1;
+    }
+    for index in 0..3 {
+        one.send(2, vote(index));
+    }
+    assert_eq!(one.heard().look(|heard| heard.unreachable.clone()), [NodeId(2)], "once per loss");
+    one.send(2, append(1_000_000, 10));
+    let mut appends = Vec::new();
+    let mut votes = Vec::new();
+    loop {
+        let message = raw.read_message();
+        match round_of(&message) {
+            Some(1_000_000) => break,
+            Some(round) => appends.push(round),
+            None => votes.push(message),
+        }
+    }
+    assert_eq!(votes, [vote(0), vote(1), vote(2)]);
+    let arrived = appends.len() as u64;
+    assert!(appends.iter().copied().eq(0..arrived), "what arrives has no gaps: {appends:?}");
+    assert!(arrived + 5 <= sent, "the four that waited and the one too many are gone: {arrived} of {sent}");
+}
+
+#[test]
+fn defaults_hold_more_than_the_cores_window() {
+    let core = Config::new(NodeId(1));
+    let queues = TcpConfig::new(CLUSTER, &core);
+    assert!(queues.queue_appends_max > core.inflight_appends_max);
+    assert!(queues.queue_urgent_max > core.inflight_appends_max);
+    assert!(queues.queue_bytes_max > core.inflight_bytes_max + core.append_bytes_max);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = TcpTransport::bind(&address, config(1), []).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on {address}: Address already in use")), "{error}");
+    assert!(TcpTransport::bind("nonsense", config(1), []).is_err());
+}
+
+#[test]
+fn peers_come_move_and_go() {
+    let one = Server::bind(config(1)).start();
+    let here = one.address();
+    one.send(2, vote(0)); // nobody knows where to
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    one.transport.set_peer(NodeId(2), listener.local_addr().unwrap().to_string()).unwrap();
+    let (mut raw, _) = Raw::accept(&listener);
+    one.send(2, vote(1));
+    assert!(matches!(raw.read_message().rpc, Rpc::RequestVote { last } if last.index.0 == 1));
+
+    let other = Server::bind(config(2)).knows(1, here).start();
+    one.transport.set_peer(NodeId(2), other.address().to_string()).unwrap();
+    raw.wait_for_end();
+    poll("a vote at the new address", || {
+        one.send(2, vote(2));
+        other.heard().look(|heard| !heard.messages.is_empty())
+    });
+
+    one.transport.remove_peer(NodeId(2));
+    other.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
+    poll("the refusal", || logged(&["server 2", "server 2 is not a peer of the accepting server"]));
+}
+
+#[test]
+fn a_transport_starts_once() {
+    let one = Server::bind(config(1)).start();
+    assert!(one.transport.start(std::sync::Arc::new(Ear(std::sync::Arc::clone(&one.ear)))).is_err());
+}
