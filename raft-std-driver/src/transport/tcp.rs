@@ -202,7 +202,7 @@ impl Transport for TcpTransport {
     fn start(&self, inbound: Arc<dyn Inbound>) -> io::Result<()> {
         let peers = lock(&self.hub.peers);
         self.hub.check_open()?;
-        let Some(listener) = lock(&self.listener).clone() else { return Ok(()) };
+        let Some(listener) = lock(&self.listener).clone() else { return Err(shut_down()) };
         if self.hub.inbound.set(Arc::clone(&inbound)).is_err() {
             return Err(io::Error::other("the transport is started already"));
         }
@@ -252,6 +252,10 @@ impl Drop for TcpTransport {
     }
 }
 
+fn shut_down() -> io::Error {
+    io::Error::other("the transport is shut down")
+}
+
 /// Some systems wake who accepts when the listener is shut, the others when somebody connects.
 fn wake_accept(listener: &TcpListener, address: SocketAddr) {
     let _ = SockRef::from(listener).shutdown(Shutdown::Both);
@@ -274,7 +278,7 @@ impl Hub {
 
     /// Asked under the lock of the peers: `shutdown` closes all that are there, and then nobody may add one.
     fn check_open(&self) -> io::Result<()> {
-        if self.is_closed() { Err(io::Error::other("the transport is shut down")) } else { Ok(()) }
+        if self.is_closed() { Err(shut_down()) } else { Ok(()) }
     }
 
     /// Debuggers show about 15 characters of it.

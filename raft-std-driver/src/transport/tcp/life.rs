@@ -148,7 +148,7 @@ impl Threads {
     pub(super) fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut state = lock(&self.state);
         if state.closed {
-            return Err(io::Error::other("the transport is shut down"));
+            return Err(super::shut_down());
         }
         state.handles.retain(|handle| !handle.is_finished());
         state.handles.push(Builder::new().name(name).spawn(work)?);
