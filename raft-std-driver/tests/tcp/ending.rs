@@ -119,7 +119,7 @@ fn dropping_a_transport_frees_its_port_and_threads() {
     drop(server);
     #[cfg(target_os = "linux")]
     assert_eq!(threads("raft911-"), Vec::<String>::new());
-    let again = Server::bind_at(&address, config(911), Disk::Sound);
+    let again = Server::bind_at(&address, &config(911), Disk::Sound);
     assert_eq!(again.address().to_string(), address);
     drop(again); // never started
 }

@@ -44,7 +44,7 @@ fn a_peer_that_restarts_is_reached_again() {
     let address = other.address().to_string();
     drop(other);
     one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
-    let again = Server::bind_at(&address, config(2), Disk::Sound).knows(1, one.address()).start();
+    let again = Server::bind_at(&address, &config(2), Disk::Sound).knows(1, one.address()).start();
     poll("the second vote", || {
         one.send(2, vote(2));
         again.heard().look(|heard| heard.messages.contains(&(NodeId(1), vote(2))))
@@ -62,7 +62,7 @@ fn a_peer_that_connects_is_worth_connecting_to() {
     let (raw, _) = Raw::accept(&listener);
     drop((raw, listener));
     one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
-    let other = Server::bind_at(&address.to_string(), config(2), Disk::Sound).knows(1, one.address()).start();
+    let other = Server::bind_at(&address.to_string(), &config(2), Disk::Sound).knows(1, one.address()).start();
     poll("a vote", || {
         one.send(2, vote(1));
         other.heard().look(|heard| !heard.messages.is_empty())

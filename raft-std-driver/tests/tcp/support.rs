@@ -156,16 +156,24 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn bind_at(address: &str, config: TcpConfig, disk: Disk) -> Server {
+    pub(crate) fn bind_at(address: &str, config: &TcpConfig, disk: Disk) -> Server {
         watch_log();
         let recorder = Recorder { disk, ..Recorder::default() };
         let id = config.id;
-        let transport = TcpTransport::bind(address, config, []).unwrap();
+        // A port that was just freed may serve another test's connection for a moment.
+        let deadline = Instant::now() + PATIENCE;
+        let transport = loop {
+            match TcpTransport::bind(address, config.clone(), []) {
+                Ok(transport) => break transport,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
         Server { id, transport, ear: Arc::new(Endpoint(recorder)) }
     }
 
     pub(crate) fn bind(config: TcpConfig) -> Server {
-        Server::bind_at("127.0.0.1:0", config, Disk::Sound)
+        Server::bind_at("127.0.0.1:0", &config, Disk::Sound)
     }
 
     pub(crate) fn knows(self, id: u64, address: SocketAddr) -> Server {
@@ -202,7 +210,7 @@ pub(crate) fn config(id: u64) -> TcpConfig {
 
 /// Two servers that know each other, started.
 pub(crate) fn pair(one: TcpConfig, other: TcpConfig, disk: Disk) -> (Server, Server) {
-    let (one, other) = (Server::bind(one), Server::bind_at("127.0.0.1:0", other, disk));
+    let (one, other) = (Server::bind(one), Server::bind_at("127.0.0.1:0", &other, disk));
     let (here, there) = (one.address(), other.address());
     let (id, other_id) = (one.id.0, other.id.0);
     (one.knows(other_id, there).start(), other.knows(id, here).start())
