@@ -50,8 +50,8 @@ fn shutdown_is_prompt_and_leaves_no_thread() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let stuck = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let unconfirmed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = Server::bind(patient);
-    let friend = Server::bind(config(902)).knows(901, server.address()).start();
+    let server = Server::bind(&patient);
+    let friend = Server::bind(&config(902)).knows(901, server.address()).start();
     let server = server
         .knows(902, friend.address())
         .knows(903, nowhere)
@@ -114,7 +114,7 @@ fn shutdown_is_prompt_and_leaves_no_thread() {
 
 #[test]
 fn dropping_a_transport_frees_its_port_and_threads() {
-    let server = Server::bind(config(911)).start();
+    let server = Server::bind(&config(911)).start();
     let address = server.address().to_string();
     drop(server);
     #[cfg(target_os = "linux")]

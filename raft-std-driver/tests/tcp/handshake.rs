@@ -13,7 +13,7 @@ use super::support::*;
 
 #[test]
 fn strangers_are_refused_with_a_reason_that_is_logged() {
-    let server = Server::bind(config(301)).knows(302, "127.0.0.1:1".parse().unwrap()).start();
+    let server = Server::bind(&config(301)).knows(302, "127.0.0.1:1".parse().unwrap()).start();
     let good = hello(302, 301, Channel::Messages);
     let mut version = good.encode();
     version[8..10].copy_from_slice(&(PROTOCOL + 1).to_le_bytes());
@@ -58,8 +58,8 @@ fn strangers_are_refused_with_a_reason_that_is_logged() {
 
 #[test]
 fn who_is_refused_logs_the_reason_and_tries_again() {
-    let strict = Server::bind(config(311));
-    let lost = Server::bind(TcpConfig { cluster: ClusterId(6), ..config(312) }).knows(311, strict.address()).start();
+    let strict = Server::bind(&config(311));
+    let lost = Server::bind(&TcpConfig { cluster: ClusterId(6), ..config(312) }).knows(311, strict.address()).start();
     let strict = strict.knows(312, lost.address()).start();
     poll("both lines", || {
         logged(&["server 312: no way to server 311", "refuses this one: the accepting server belongs to cluster 77"])
@@ -74,7 +74,7 @@ fn who_is_refused_logs_the_reason_and_tries_again() {
 /// What must end in a hang-up, each sent right after connecting or after a good handshake.
 #[test]
 fn malformed_bytes_end_the_connection_and_disturb_nobody() {
-    let (one, other) = pair(config(321), config(322), Disk::Sound);
+    let (one, other) = pair(&config(321), &config(322), Disk::Sound);
     let one = one.knows(323, "127.0.0.1:1".parse().unwrap());
     let mut damaged = hello(323, 321, Channel::Messages).encode();
     damaged[30] ^= 1;
@@ -117,7 +117,7 @@ fn malformed_bytes_end_the_connection_and_disturb_nobody() {
 #[test]
 fn half_a_handshake_ends_in_time_even_if_it_drips() {
     let limit = Duration::from_millis(300);
-    let server = Server::bind(TcpConfig { handshake_timeout: limit, ..config(331) }).start();
+    let server = Server::bind(&TcpConfig { handshake_timeout: limit, ..config(331) }).start();
     let mut silent = Raw::connect(server.address());
     let mut half = Raw::connect(server.address());
     half.write(&MAGIC);
@@ -139,7 +139,7 @@ fn half_a_handshake_ends_in_time_even_if_it_drips() {
 fn idle_connections_give_way_to_newer_ones() {
     let hour = Duration::from_secs(3600);
     let config = TcpConfig { handshakes_max: 4, handshake_timeout: hour, ..config(341) };
-    let server = Server::bind(config).knows(342, "127.0.0.1:1".parse().unwrap()).start();
+    let server = Server::bind(&config).knows(342, "127.0.0.1:1".parse().unwrap()).start();
     let mut idle: Vec<Raw> = (0..12).map(|_| Raw::connect(server.address())).collect();
     let mut peer = Raw::connect(server.address());
     assert_eq!(peer.greet(&hello(342, 341, Channel::Messages).encode()), Ok(()));
@@ -150,7 +150,7 @@ fn idle_connections_give_way_to_newer_ones() {
 
 #[test]
 fn a_newer_connection_replaces_the_older() {
-    let server = Server::bind(config(351)).knows(352, "127.0.0.1:1".parse().unwrap()).start();
+    let server = Server::bind(&config(351)).knows(352, "127.0.0.1:1".parse().unwrap()).start();
     let hello = hello(352, 351, Channel::Messages).encode();
     let mut older = Raw::connect(server.address());
     assert_eq!(older.greet(&hello), Ok(()));
@@ -165,7 +165,7 @@ fn a_newer_connection_replaces_the_older() {
 #[test]
 fn nonsense_in_answer_to_a_handshake_is_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = Server::bind(config(361)).knows(362, listener.local_addr().unwrap()).start();
+    let server = Server::bind(&config(361)).knows(362, listener.local_addr().unwrap()).start();
     let (stream, _) = listener.accept().unwrap();
     let mut raw = Raw(stream);
     raw.write(&[0x5a; 16]);

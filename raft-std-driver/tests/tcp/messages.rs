@@ -13,7 +13,7 @@ use super::support::*;
 fn three_servers_hear_each_other_whole_and_in_order() {
     const COUNT: u64 = 300;
     let ids = [1, 2, 3];
-    let servers = ids.map(|id| Server::bind(TcpConfig { queue_appends_max: 1000, ..config(id) }));
+    let servers = ids.map(|id| Server::bind(&TcpConfig { queue_appends_max: 1000, ..config(id) }));
     let addresses = [0, 1, 2].map(|i| (ids[i], servers[i].address()));
     let servers = servers
         .map(|server| addresses.iter().fold(server, |server, (id, address)| server.knows(*id, *address)).start());
@@ -38,7 +38,7 @@ fn three_servers_hear_each_other_whole_and_in_order() {
 
 #[test]
 fn a_peer_that_restarts_is_reached_again() {
-    let (one, other) = pair(config(1), config(2), Disk::Sound);
+    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
     one.send(2, vote(1));
     other.heard().wait("the first vote", |heard| heard.messages == [(NodeId(1), vote(1))]);
     let address = other.address().to_string();
@@ -58,7 +58,7 @@ fn a_peer_that_connects_is_worth_connecting_to() {
     let patient = TcpConfig { backoff_min: hour, backoff_max: hour, ..config(1) };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let one = Server::bind(patient).knows(2, address).start();
+    let one = Server::bind(&patient).knows(2, address).start();
     let (raw, _) = Raw::accept(&listener);
     drop((raw, listener));
     one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
@@ -74,7 +74,7 @@ fn a_peer_that_connects_is_worth_connecting_to() {
 fn appends_overflow_together_and_votes_pass() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let small = TcpConfig { queue_appends_max: 4, batch_bytes: 1, stall_timeout: PATIENCE, ..config(1) };
-    let one = Server::bind(small).knows(2, listener.local_addr().unwrap()).start();
+    let one = Server::bind(&small).knows(2, listener.local_addr().unwrap()).start();
     let (mut raw, _) = Raw::accept(&listener);
     let mut sent = 0;
     // The sockets' buffers are full once nothing is taken from the queue any more.
@@ -123,7 +123,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn peers_come_move_and_go() {
-    let one = Server::bind(config(1)).start();
+    let one = Server::bind(&config(1)).start();
     let here = one.address();
     one.send(2, vote(0)); // nobody knows where to
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -132,7 +132,7 @@ fn peers_come_move_and_go() {
     one.send(2, vote(1));
     assert!(matches!(raw.read_message().rpc, Rpc::RequestVote { last } if last.index.0 == 1));
 
-    let other = Server::bind(config(2)).knows(1, here).start();
+    let other = Server::bind(&config(2)).knows(1, here).start();
     one.transport.set_peer(NodeId(2), other.address().to_string()).unwrap();
     raw.wait_for_end();
     poll("a vote at the new address", || {
@@ -147,6 +147,6 @@ fn peers_come_move_and_go() {
 
 #[test]
 fn a_transport_starts_once() {
-    let one = Server::bind(config(1)).start();
+    let one = Server::bind(&config(1)).start();
     assert!(one.transport.start(std::sync::Arc::new(Ear(std::sync::Arc::clone(&one.ear)))).is_err());
 }

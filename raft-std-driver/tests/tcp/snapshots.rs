@@ -47,7 +47,7 @@ fn wait_sent(server: &Server, index: u64, delivered: bool) {
 
 #[test]
 fn snapshots_arrive_whole() {
-    let (one, other) = pair(config(1), config(2), Disk::Sound);
+    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
     for (index, bytes) in [(10, 5_000_003), (20, 0), (30, 1), (40, one_chunk()), (50, one_chunk() + 1)] {
         let data = data(bytes);
         one.transport.send_snapshot(NodeId(2), whole(index, &data));
@@ -67,7 +67,7 @@ fn one_chunk() -> usize {
 
 #[test]
 fn one_at_a_time_to_each_peer() {
-    let (one, other) = pair(config(1), config(2), Disk::Sound);
+    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
     let (go, gate) = mpsc::channel();
     let bytes = data(1000);
     one.transport.send_snapshot(NodeId(2), snapshot(10, 1000, Gated(gate, Cursor::new(bytes.clone()))));
@@ -102,7 +102,7 @@ impl Read for Panicking {
 /// Data that ends too early, too late, in an error or in a panic: nothing of it remains, and the next transfer works.
 #[test]
 fn what_breaks_off_at_the_sender_leaves_nothing() {
-    let (one, other) = pair(config(1), config(2), Disk::Sound);
+    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
     let half = data(600_000);
     let broken = [
         snapshot(1, 1_200_000, Cursor::new(half.clone())),
@@ -123,7 +123,7 @@ fn what_breaks_off_at_the_sender_leaves_nothing() {
 #[test]
 fn a_receiver_that_cannot_store_says_so() {
     for disk in [Disk::Full, Disk::Failing] {
-        let (one, other) = pair(config(1), config(2), disk);
+        let (one, other) = pair(&config(1), &config(2), disk);
         one.transport.send_snapshot(NodeId(2), whole(10, &data(300_000)));
         wait_sent(&one, 10, false);
         other.heard().wait("the sink's end", |heard| heard.begun == heard.abandoned);
@@ -134,7 +134,7 @@ fn a_receiver_that_cannot_store_says_so() {
 #[test]
 fn nobody_there_is_not_delivered() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let one = Server::bind(config(1)).knows(2, nobody).start();
+    let one = Server::bind(&config(1)).knows(2, nobody).start();
     one.transport.send_snapshot(NodeId(2), whole(10, &data(10)));
     wait_sent(&one, 10, false);
     one.transport.send_snapshot(NodeId(3), whole(11, &data(10)));
@@ -147,7 +147,7 @@ fn a_receiver_that_stalls_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let short = Duration::from_millis(200);
     let hasty = TcpConfig { stall_timeout: short, confirm_timeout: short, ..config(1) };
-    let one = Server::bind(hasty).knows(2, listener.local_addr().unwrap()).start();
+    let one = Server::bind(&hasty).knows(2, listener.local_addr().unwrap()).start();
     let next_snapshot = || {
         loop {
             let (raw, hello) = Raw::accept(&listener);
@@ -189,7 +189,7 @@ fn offer(address: SocketAddr, length: u64) -> Raw {
 #[test]
 fn what_breaks_off_on_the_way_leaves_nothing() {
     let hasty = TcpConfig { stall_timeout: Duration::from_millis(200), ..config(1) };
-    let one = Server::bind(hasty).knows(2, "127.0.0.1:1".parse().unwrap()).start();
+    let one = Server::bind(&hasty).knows(2, "127.0.0.1:1".parse().unwrap()).start();
     let accepted = |length| {
         let mut raw = offer(one.address(), length);
         assert_eq!(raw.read(), [Verdict::Go.encode()]);

@@ -172,8 +172,8 @@ impl Server {
         Server { id, transport, ear: Arc::new(Endpoint(recorder)) }
     }
 
-    pub(crate) fn bind(config: TcpConfig) -> Server {
-        Server::bind_at("127.0.0.1:0", &config, Disk::Sound)
+    pub(crate) fn bind(config: &TcpConfig) -> Server {
+        Server::bind_at("127.0.0.1:0", config, Disk::Sound)
     }
 
     pub(crate) fn knows(self, id: u64, address: SocketAddr) -> Server {
@@ -209,8 +209,8 @@ pub(crate) fn config(id: u64) -> TcpConfig {
 }
 
 /// Two servers that know each other, started.
-pub(crate) fn pair(one: TcpConfig, other: TcpConfig, disk: Disk) -> (Server, Server) {
-    let (one, other) = (Server::bind(one), Server::bind_at("127.0.0.1:0", &other, disk));
+pub(crate) fn pair(one: &TcpConfig, other: &TcpConfig, disk: Disk) -> (Server, Server) {
+    let (one, other) = (Server::bind(one), Server::bind_at("127.0.0.1:0", other, disk));
     let (here, there) = (one.address(), other.address());
     let (id, other_id) = (one.id.0, other.id.0);
     (one.knows(other_id, there).start(), other.knows(id, here).start())
