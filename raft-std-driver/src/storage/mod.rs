@@ -4,6 +4,19 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod checkpoint;
+mod disk;
+mod file;
+mod frame;
+mod replay;
+mod segment;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+pub use file::{FileOptions, FileStorage};
+
 use raft_core::{Entries, EntryId, HardState, Incarnation, Membership, SnapshotMeta, Write};
 
 /// Names a cluster, so that servers of different ones never mix.
@@ -77,6 +90,12 @@ pub enum StorageError {
         /// What this build knows.
         known: u32,
     },
+    /// A write from which no server could start again, or a birth that is none: the caller is wrong.
+    #[error("this does not fit what is stored: {what}")]
+    Unfit {
+        /// What, and why.
+        what: String,
+    },
     /// An earlier write or sync failed; what is durable is not known any more.
     #[error("the storage has failed before: {0}")]
     Failed(String),
@@ -126,7 +145,8 @@ pub trait Snapshots: Send + Sync + 'static {
     /// If it cannot be read or is damaged.
     fn open(&self, last: EntryId) -> Result<Option<(u64, Box<dyn io::Read + Send>)>, StorageError>;
 
-    /// A received snapshot is not wanted.
+    /// A received snapshot is not wanted. To be called in order with [`persist`](Storage::persist): after all writes that
+    /// were asked for before, for one of them may install this very snapshot, which then stays.
     ///
     /// # Errors
     /// If it cannot be removed.

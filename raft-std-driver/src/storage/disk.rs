@@ -1,0 +1,146 @@
+//! The few file operations that storage is made of: one directory, names in it, files that are read and written at
+//! offsets. Behind a trait so that tests can cut the power after any of them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::StorageError;
+
+/// Held locked while a process uses the directory.
+const LOCK_NAME: &str = "lock";
+
+/// One directory. What a call did to names is durable after [`sync_names`](Disk::sync_names).
+pub(super) trait Disk: Send + Sync + 'static {
+    /// The path of a name, or of the directory if it is empty: for error messages.
+    fn path(&self, name: &str) -> PathBuf;
+    /// All names, in no order.
+    fn names(&self) -> Result<Vec<String>, StorageError>;
+    /// A new, empty file in place of whatever had this name.
+    fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError>;
+    /// An existing file, to be read and written.
+    fn open(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError>;
+    /// Give a file another name; a file that had it is gone.
+    fn rename(&self, from: &str, to: &str) -> Result<(), StorageError>;
+    /// Remove a file. That it is gone already is no error.
+    fn remove(&self, name: &str) -> Result<(), StorageError>;
+    /// Make the names durable.
+    fn sync_names(&self) -> Result<(), StorageError>;
+}
+
+/// One file. What was written is durable after [`sync`](DiskFile::sync).
+pub(super) trait DiskFile: Send + Sync {
+    /// How long it is.
+    fn len(&self) -> Result<u64, StorageError>;
+    /// Fill `bytes` from `offset` on.
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), StorageError>;
+    /// Write all of `bytes` at `offset`.
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError>;
+    /// Make everything that was written durable, and the length.
+    fn sync(&self) -> Result<(), StorageError>;
+}
+
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    move |source| StorageError::Io { doing, path: path.to_path_buf(), source }
+}
+
+/// A directory of the file system, locked against other processes as long as this lives.
+pub(super) struct Directory {
+    path: PathBuf,
+    handle: File,
+    _lock: File,
+}
+
+impl Directory {
+    /// Create the directory and those above it, durably, and lock it.
+    pub(super) fn create(path: &Path) -> Result<Directory, StorageError> {
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        for parent in missing.iter().filter_map(|part| part.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("sync", parent))?;
+        }
+        Directory::lock(path)
+    }
+
+    /// Lock a directory that exists.
+    pub(super) fn lock(path: &Path) -> Result<Directory, StorageError> {
+        let handle = File::open(path).map_err(io_error("open", path))?;
+        let name = path.join(LOCK_NAME);
+        let options = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+        let lock = options.map_err(io_error("open", &name))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Directory { path: path.to_path_buf(), handle, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: path.to_path_buf() }),
+            Err(TryLockError::Error(source)) => Err(io_error("lock", &name)(source)),
+        }
+    }
+}
+
+impl Disk for Directory {
+    fn path(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.path.clone() } else { self.path.join(name) }
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageError> {
+        let list = || -> io::Result<Vec<String>> {
+            let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+            names.filter_map(Result::transpose).collect()
+        };
+        list().map_err(io_error("list", &self.path))
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError> {
+        let path = self.path(name);
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path);
+        Ok(Box::new(Named { file: file.map_err(io_error("create", &path))?, path }))
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError> {
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        Ok(Box::new(Named { file: file.map_err(io_error("open", &path))?, path }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        let from = self.path(from);
+        fs::rename(&from, self.path(to)).map_err(io_error("rename", &from))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StorageError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_names(&self) -> Result<(), StorageError> {
+        self.handle.sync_all().map_err(io_error("sync", &self.path))
+    }
+}
+
+struct Named {
+    file: File,
+    path: PathBuf,
+}
+
+impl DiskFile for Named {
+    fn len(&self) -> Result<u64, StorageError> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(io_error("measure", &self.path))
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), StorageError> {
+        self.file.read_exact_at(bytes, offset).map_err(io_error("read", &self.path))
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError> {
+        self.file.write_all_at(bytes, offset).map_err(io_error("write", &self.path))
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(io_error("sync", &self.path))
+    }
+}

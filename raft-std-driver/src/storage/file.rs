@@ -1,0 +1,141 @@
+//! Storage in a directory: a write-ahead log and snapshot files beside it.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_core::{Incarnation, Write};
+
+use super::disk::{Directory, Disk, io_error};
+use super::replay::Replay;
+use super::segment::segment_number;
+use super::snapshots::{self, SnapshotFiles};
+use super::wal::Wal;
+use super::{Birth, Recovered, Snapshots, Storage, StorageError};
+
+/// How a [`FileStorage`] uses its directory. May differ from one start to the next.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// How long a segment of the log is, in bytes. Compaction gives space back in steps of this size, and a start needs
+    /// so much memory besides the log itself. A group commit that is larger gets a segment of its own.
+    pub segment_bytes: u64,
+}
+
+impl Default for FileOptions {
+    fn default() -> FileOptions {
+        FileOptions { segment_bytes: 64 << 20 }
+    }
+}
+
+/// A server's promises in a directory of its own. `docs/storage-format.md` says what the files hold, which damage is
+/// found, and what is assumed of the disk.
+///
+/// The directory is locked while this value, one of its [`snapshots`](Storage::snapshots) or a snapshot being read or
+/// written is alive.
+pub struct FileStorage {
+    wal: Wal,
+    snapshots: Arc<SnapshotFiles>,
+    recovered: Option<Recovered>,
+    failed: Option<String>,
+}
+
+impl FileStorage {
+    /// The first start of a member: make cluster, members and incarnation durable, at once and together. After a crash
+    /// there is either nothing and this can be called again, or everything and [`open`](FileStorage::open) succeeds. The
+    /// directory is created if it is missing.
+    ///
+    /// # Errors
+    /// [`NotEmpty`](StorageError::NotEmpty) if a server lives here, [`InUse`](StorageError::InUse) if another process
+    /// does, [`Unfit`](StorageError::Unfit) if the incarnation is 0, or what the operating system says.
+    pub fn init(dir: impl AsRef<Path>, birth: Birth, options: FileOptions) -> Result<FileStorage, StorageError> {
+        FileStorage::init_on(Arc::new(Directory::create(dir.as_ref())?), birth, &options)
+    }
+
+    /// A later start: read everything back, check it, and make sure that it is durable.
+    ///
+    /// # Errors
+    /// [`Empty`](StorageError::Empty) if no server lives here, [`InUse`](StorageError::InUse) if another process does,
+    /// [`Damaged`](StorageError::Damaged) or [`Version`](StorageError::Version) with nothing changed, or what the
+    /// operating system says.
+    pub fn open(dir: impl AsRef<Path>, options: FileOptions) -> Result<FileStorage, StorageError> {
+        let dir = dir.as_ref();
+        match std::fs::exists(dir) {
+            Ok(true) => FileStorage::open_on(Arc::new(Directory::lock(dir)?), &options),
+            Ok(false) => Err(StorageError::Empty { path: dir.to_path_buf() }),
+            Err(source) => Err(io_error("open", dir)(source)),
+        }
+    }
+
+    pub(super) fn init_on(
+        disk: Arc<dyn Disk>,
+        birth: Birth,
+        options: &FileOptions,
+    ) -> Result<FileStorage, StorageError> {
+        let names = disk.names()?;
+        if snapshots::any(&names) || names.iter().any(|name| segment_number(name).is_some()) {
+            return Err(StorageError::NotEmpty { path: disk.path("") });
+        }
+        if birth.incarnation == Incarnation::default() {
+            return Err(StorageError::Unfit { what: "an incarnation of 0".into() });
+        }
+        tracing::info!(cluster = birth.cluster.0, members = %birth.membership, "storage initialised");
+        Wal::create(&disk, birth, options.segment_bytes)?;
+        FileStorage::open_on(disk, options)
+    }
+
+    pub(super) fn open_on(disk: Arc<dyn Disk>, options: &FileOptions) -> Result<FileStorage, StorageError> {
+        let mut replay = match Replay::read(&*disk) {
+            Err(StorageError::Empty { path }) if snapshots::any(&disk.names()?) => {
+                return Err(StorageError::Damaged { path, offset: 0, what: "snapshots, but no log".into() });
+            }
+            replay => replay?,
+        };
+        let recovered = replay.recovered(&*disk)?;
+        let current = replay.kept.current();
+        SnapshotFiles::check(&*disk, current)?;
+        // Everything fits: from here on files may change.
+        let wal = Wal::resume(disk.clone(), replay, options.segment_bytes)?;
+        let snapshots = Arc::new(SnapshotFiles::open(disk, current)?);
+        tracing::info!(
+            term = recovered.hard_state.term.0,
+            snapshot = %recovered.snapshot,
+            entries = %recovered.entries,
+            "storage opened"
+        );
+        Ok(FileStorage { wal, snapshots, recovered: Some(recovered), failed: None })
+    }
+
+    fn append(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        for write in writes {
+            self.snapshots.check_named(write)?;
+        }
+        self.wal.append(writes)?;
+        if writes.iter().any(|write| write.snapshot.is_some()) {
+            self.snapshots.make_current(self.wal.kept().current())?;
+        }
+        Ok(())
+    }
+}
+
+impl Storage for FileStorage {
+    fn recover(&mut self) -> Result<Recovered, StorageError> {
+        self.recovered.take().ok_or_else(|| StorageError::Failed("what it kept was asked for twice".into()))
+    }
+
+    fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        if let Some(cause) = &self.failed {
+            return Err(StorageError::Failed(cause.clone()));
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.append(writes).inspect_err(|error| {
+            tracing::error!(%error, "storage failed");
+            self.failed = Some(error.to_string());
+        })
+    }
+
+    fn snapshots(&self) -> Arc<dyn Snapshots> {
+        self.snapshots.clone()
+    }
+}

@@ -1,0 +1,224 @@
+//! `FileStorage` against a model that anyone can see to be right, on a disk whose power can be cut.
+
+mod crash;
+mod damage;
+mod model;
+mod power;
+mod snapshot_files;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use raft_core::{
+    Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, SnapshotMeta,
+    SnapshotWrite, Term, Write, WriteId,
+};
+
+use self::power::PowerDisk;
+use super::{Birth, ClusterId, FileOptions, FileStorage, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError};
+
+const CLUSTER: ClusterId = ClusterId(7);
+const INCARNATION: Incarnation = Incarnation(0x1234_5678_9ABC_DEF0);
+
+fn membership() -> Membership {
+    Membership::new([NodeId(1), NodeId(2), NodeId(3)])
+}
+
+fn birth() -> Birth {
+    Birth { cluster: CLUSTER, membership: membership(), incarnation: INCARNATION }
+}
+
+fn options(segment_bytes: u64) -> FileOptions {
+    FileOptions { segment_bytes }
+}
+
+fn write() -> Write {
+    Write { id: WriteId::from_number(1), hard_state: None, snapshot: None, entries: Entries::new() }
+}
+
+fn entries(first: u64, term: u64, commands: &[&[u8]]) -> Entries {
+    let entry =
+        |command: &&[u8]| Entry { term: Term(term), payload: Payload::Command(Bytes::copy_from_slice(command)) };
+    Entries::from_vec(Index(first), commands.iter().map(entry).collect()).unwrap()
+}
+
+fn append(first: u64, term: u64, commands: &[&[u8]]) -> Write {
+    Write { entries: entries(first, term, commands), ..write() }
+}
+
+fn vote(term: u64, node: u64) -> Write {
+    Write { hard_state: Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) }), ..write() }
+}
+
+fn meta(last: EntryId) -> SnapshotMeta {
+    SnapshotMeta { last, membership: Arc::new(membership()) }
+}
+
+fn compacted(last: EntryId, first: u64) -> Write {
+    Write { snapshot: Some(SnapshotWrite::Compacted { snapshot: meta(last), first: Index(first) }), ..write() }
+}
+
+fn installed(last: EntryId) -> Write {
+    Write { snapshot: Some(SnapshotWrite::Installed { snapshot: meta(last) }), ..write() }
+}
+
+/// The data of a snapshot, made from its name; some take several blocks.
+fn snapshot_data(last: EntryId, origin: SnapshotOrigin) -> Vec<u8> {
+    let bytes = if last.index.0 % 5 == 0 { 70_000 } else { last.index.0 as usize };
+    format!("{last} {origin:?} ").into_bytes().into_iter().cycle().take(bytes).collect()
+}
+
+fn make_snapshot(snapshots: &dyn Snapshots, last: EntryId, origin: SnapshotOrigin) -> Result<(), StorageError> {
+    let mut sink = snapshots.create(last, origin)?;
+    let data = snapshot_data(last, origin);
+    sink.write_all(&data).map_err(|source| StorageError::Io { doing: "write", path: "snapshot".into(), source })?;
+    sink.finish()
+}
+
+fn read_snapshot(snapshots: &dyn Snapshots, last: EntryId) -> Option<Vec<u8>> {
+    let (length, mut reader) = snapshots.open(last).unwrap()?;
+    let mut data = Vec::new();
+    reader.read_to_end(&mut data).unwrap();
+    assert_eq!(length, data.len() as u64);
+    Some(data)
+}
+
+/// What a storage has to keep.
+#[derive(Clone, Debug, PartialEq)]
+struct Model {
+    hard_state: HardState,
+    snapshot: SnapshotMeta,
+    origin: SnapshotOrigin,
+    log: Vec<(Index, Entry)>,
+}
+
+impl Model {
+    fn new() -> Model {
+        let (snapshot, origin) = (meta(EntryId::ZERO), SnapshotOrigin::Local);
+        Model { hard_state: HardState::default(), snapshot, origin, log: Vec::new() }
+    }
+
+    fn take(&mut self, write: &Write) {
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        match &write.snapshot {
+            Some(SnapshotWrite::Compacted { snapshot, first }) => {
+                (self.snapshot, self.origin) = (snapshot.clone(), SnapshotOrigin::Local);
+                self.log.retain(|(index, _)| index >= first);
+            }
+            Some(SnapshotWrite::Installed { snapshot }) => {
+                (self.snapshot, self.origin) = (snapshot.clone(), SnapshotOrigin::Received);
+                self.log.clear();
+            }
+            None => {}
+        }
+        if let Some(from) = write.entries.first() {
+            self.log.retain(|(index, _)| *index < from.index);
+        }
+        for (id, payload) in write.entries.iter() {
+            self.log.push((id.index, Entry { term: id.term, payload: payload.clone() }));
+        }
+    }
+
+    fn last(&self) -> EntryId {
+        self.log.last().map_or(self.snapshot.last, |(index, entry)| EntryId { term: entry.term, index: *index })
+    }
+
+    fn first(&self) -> Index {
+        self.log.first().map_or(self.snapshot.last.index.next(), |(index, _)| *index)
+    }
+
+    fn term_at(&self, index: Index) -> Term {
+        let entry = self.log.iter().find(|(at, _)| *at == index);
+        entry.map_or(self.snapshot.last.term, |(_, entry)| entry.term)
+    }
+
+    fn agrees_with(&self, recovered: &Recovered) -> bool {
+        let log =
+            recovered.entries.iter().map(|(id, payload)| (id.index, Entry { term: id.term, payload: payload.clone() }));
+        recovered.cluster == CLUSTER
+            && recovered.incarnation == INCARNATION
+            && recovered.hard_state == self.hard_state
+            && recovered.snapshot == self.snapshot
+            && log.eq(self.log.iter().cloned())
+    }
+}
+
+/// A storage on such a disk, with its model.
+struct Session {
+    disk: PowerDisk,
+    options: FileOptions,
+    storage: Option<FileStorage>,
+    /// What was acknowledged.
+    model: Model,
+    /// The same with what was asked for when the power went.
+    asked: Model,
+}
+
+impl Session {
+    fn new(disk: &PowerDisk, segment_bytes: u64) -> Session {
+        let options = options(segment_bytes);
+        Session { disk: disk.clone(), options, storage: None, model: Model::new(), asked: Model::new() }
+    }
+
+    fn begun(segment_bytes: u64) -> Session {
+        let mut session = Session::new(&PowerDisk::default(), segment_bytes);
+        session.init().unwrap();
+        session
+    }
+
+    fn init(&mut self) -> Result<(), StorageError> {
+        let mut storage = FileStorage::init_on(self.disk.storage(), birth(), &self.options)?;
+        assert!(self.model.agrees_with(&storage.recover()?));
+        self.storage = Some(storage);
+        Ok(())
+    }
+
+    fn storage(&mut self) -> &mut FileStorage {
+        self.storage.as_mut().unwrap()
+    }
+
+    /// Make the snapshots that these writes name, then persist them.
+    fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        let snapshots = self.storage().snapshots();
+        for write in writes {
+            match &write.snapshot {
+                Some(SnapshotWrite::Compacted { snapshot, .. }) => {
+                    make_snapshot(&*snapshots, snapshot.last, SnapshotOrigin::Local)?;
+                }
+                Some(SnapshotWrite::Installed { snapshot }) => {
+                    make_snapshot(&*snapshots, snapshot.last, SnapshotOrigin::Received)?;
+                }
+                None => {}
+            }
+        }
+        writes.iter().for_each(|write| self.asked.take(write));
+        self.storage().persist(writes)?;
+        self.model = self.asked.clone();
+        Ok(())
+    }
+
+    /// Start again: everything acknowledged must be there, and of what was asked for all or nothing.
+    fn open(&mut self) -> Result<(), StorageError> {
+        self.storage = None;
+        let mut storage = FileStorage::open_on(self.disk.storage(), &self.options)?;
+        let recovered = storage.recover()?;
+        if self.asked.agrees_with(&recovered) {
+            self.model = self.asked.clone();
+        }
+        assert!(self.model.agrees_with(&recovered), "{:?}\n{:?}\n{recovered:?}", self.model, self.asked);
+        self.asked = self.model.clone();
+        let last = self.model.snapshot.last;
+        let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));
+        assert!(read_snapshot(&*storage.snapshots(), last) == data, "snapshot {last}");
+        let files = self.disk.list().iter().filter(|name| name.starts_with("snapshot")).count();
+        assert_eq!(files, usize::from(data.is_some()), "{:?}", self.disk.list());
+        self.storage = Some(storage);
+        Ok(())
+    }
+
+    fn segments(&self) -> Vec<String> {
+        self.disk.list().into_iter().filter(|name| name.starts_with("wal-")).collect()
+    }
+}

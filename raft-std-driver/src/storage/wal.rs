@@ -1,0 +1,198 @@
+//! The write-ahead log: one frame for each group commit, one write and one sync for each frame.
+//!
+//! ```text
+//!   wal-...07        wal-...08        wal-...09                          blank-12
+//!   [H f f f f f]    [H f f f f f]    [H f f f <- the next frame    ]    [   old bytes or zeros   ]
+//!                     ^ repeats all that is known but the entries
+//! ```
+//!
+//! A frame that does not fit into the rest of its segment begins the next one. Segments are dropped from the oldest on,
+//! once every entry that is still needed is in later ones.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft_core::codec::{self, CodecError};
+use raft_core::{Entries, Incarnation, Write};
+
+use super::checkpoint::Checkpoint;
+use super::disk::{Disk, DiskFile};
+use super::frame::{self, Key, Link, SegmentHeader};
+use super::replay::{End, Replay, Segment, replace_from};
+use super::segment::{Blanks, segment_name};
+use super::{Birth, ClusterId, StorageError};
+
+pub(super) struct Wal {
+    disk: Arc<dyn Disk>,
+    blanks: Blanks,
+    cluster: ClusterId,
+    incarnation: Incarnation,
+    /// What is durable, but the entries.
+    kept: Checkpoint,
+    /// Oldest first; the last is being written.
+    segments: VecDeque<Segment>,
+    file: Box<dyn DiskFile>,
+    /// Where the next frame goes in `file`, and how it is tied to the last one.
+    at: u64,
+    link: Link,
+    /// The frame being made; kept for its memory.
+    buffer: Vec<u8>,
+}
+
+impl Wal {
+    /// The first segment of a new member, whole or not at all.
+    pub(super) fn create(disk: &Arc<dyn Disk>, birth: Birth, segment_bytes: u64) -> Result<(), StorageError> {
+        let Birth { cluster, membership, incarnation } = birth;
+        let link = Link { segment: 1, sequence: 1, previous: 0 };
+        let header = SegmentHeader { link, cluster, incarnation, checkpoint: Checkpoint::birth(membership) };
+        let (header, _) = header.encode().ok_or_else(|| too_large("the first membership"))?;
+        let mut blanks = Blanks::open(disk.clone(), segment_bytes)?;
+        begin_segment(&**disk, &mut blanks, 1, &header, &[])?;
+        Ok(())
+    }
+
+    /// Go on where `replay` ended. What was read becomes durable, in case it had not been when the last run ended.
+    pub(super) fn resume(disk: Arc<dyn Disk>, replay: Replay, segment_bytes: u64) -> Result<Wal, StorageError> {
+        let Replay { cluster, incarnation, kept, segments, end, strays, .. } = replay;
+        let End { link, at, tail: (tail_at, tail) } = end;
+        let file = disk.open(&segment_name(link.segment))?;
+        // A sync that failed may have left the last frame in memory only, and marked as written. The same bytes again
+        // are sure to reach the disk, and harm nothing.
+        file.write(&tail, tail_at)?;
+        file.sync()?;
+        for stray in strays {
+            disk.remove(&stray)?;
+        }
+        let blanks = Blanks::open(disk.clone(), segment_bytes)?;
+        disk.sync_names()?;
+        let mut wal = Wal { disk, blanks, cluster, incarnation, kept, segments, file, at, link, buffer: Vec::new() };
+        wal.drop_old_segments()?;
+        Ok(wal)
+    }
+
+    pub(super) fn kept(&self) -> &Checkpoint {
+        &self.kept
+    }
+
+    /// Make all of these durable in one frame. After an error the log must not be used again.
+    pub(super) fn append(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        let mut kept = self.kept.clone();
+        frame::begin(&mut self.buffer);
+        for write in writes {
+            kept.take(write)?;
+            put_write(&mut self.buffer, write)?;
+        }
+        let room = self.segments.back().map_or(0, |segment| segment.bytes.saturating_sub(self.at));
+        if frame::padded(self.buffer.len()) as u64 <= room {
+            let crc = self.seal()?;
+            self.file.write(&self.buffer, self.at)?;
+            self.file.sync()?;
+            self.advance(crc);
+        } else {
+            self.roll_over()?;
+        }
+        self.kept = kept;
+        for from in writes.iter().filter_map(Checkpoint::replaced_from) {
+            replace_from(&mut self.segments, from);
+        }
+        self.drop_old_segments()?;
+        if self.segments.back().is_some_and(|segment| self.at >= segment.bytes / 2) {
+            self.blanks.prepare()?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<u32, StorageError> {
+        frame::seal(&mut self.buffer, self.link, Key::of(self.incarnation)).ok_or_else(|| too_large("a group commit"))
+    }
+
+    fn advance(&mut self, crc: u32) {
+        self.link = self.link.after(crc);
+        self.at += self.buffer.len() as u64;
+    }
+
+    /// The frame in the buffer begins the next segment, behind what is known from all before.
+    fn roll_over(&mut self) -> Result<(), StorageError> {
+        let link = Link { segment: self.link.segment + 1, ..self.link };
+        let (cluster, incarnation, checkpoint) = (self.cluster, self.incarnation, self.kept.clone());
+        let header = SegmentHeader { link, cluster, incarnation, checkpoint };
+        let (header_bytes, header_crc) = header.encode().ok_or_else(|| too_large("the membership"))?;
+        self.link = header.first_link(header_crc);
+        self.at = header_bytes.len() as u64;
+        let crc = self.seal()?;
+        self.file = begin_segment(&*self.disk, &mut self.blanks, link.segment, &header_bytes, &self.buffer)?;
+        let start = self.kept.last().next();
+        self.segments.push_back(Segment { number: link.segment, bytes: self.file.len()?, start });
+        self.advance(crc);
+        tracing::debug!(segment = link.segment, "log goes on in a new segment");
+        Ok(())
+    }
+
+    /// Everything in an old segment is known elsewhere or not needed, once all entries that are needed are in later ones.
+    fn drop_old_segments(&mut self) -> Result<(), StorageError> {
+        let mut dropped = 0;
+        while self.segments.get(1).is_some_and(|second| second.start <= self.kept.first()) {
+            let Some(segment) = self.segments.pop_front() else { break };
+            self.blanks.recycle(&segment.name(), segment.bytes)?;
+            dropped += 1;
+        }
+        if dropped > 0 {
+            // Only now may a recycled file be overwritten: its old name cannot come back.
+            self.disk.sync_names()?;
+            tracing::debug!(dropped, first = self.kept.first().0, "log compacted");
+        }
+        Ok(())
+    }
+}
+
+/// Write a segment's header and first frame aside, then give it its name. After a crash it is there whole or not at all.
+fn begin_segment(
+    disk: &dyn Disk,
+    blanks: &mut Blanks,
+    number: u64,
+    header: &[u8],
+    frame: &[u8],
+) -> Result<Box<dyn DiskFile>, StorageError> {
+    let blank = blanks.take((header.len() + frame.len()) as u64)?;
+    let file = disk.open(&blank)?;
+    file.write(header, 0)?;
+    file.write(frame, header.len() as u64)?;
+    file.sync()?;
+    let name = segment_name(number);
+    disk.rename(&blank, &name)?;
+    disk.sync_names()?;
+    disk.open(&name)
+}
+
+/// Append a write behind its length. One that is too large for the codec goes in parts: the frame keeps them together.
+fn put_write(buffer: &mut Vec<u8>, write: &Write) -> Result<(), StorageError> {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; 4]);
+    match codec::encode_write(write, buffer) {
+        Ok(()) => {
+            let length = u32::try_from(buffer.len() - start - 4).map_err(|_| too_large("a write"))?;
+            buffer[start..start + 4].copy_from_slice(&length.to_le_bytes());
+            Ok(())
+        }
+        Err(CodecError::TooLarge { .. }) if write.entries.len() > 1 => {
+            buffer.truncate(start);
+            let (head, tail) = halves(&write.entries)?;
+            put_write(buffer, &Write { entries: head, ..write.clone() })?;
+            put_write(buffer, &Write { hard_state: None, snapshot: None, entries: tail, ..write.clone() })
+        }
+        Err(error) => Err(StorageError::Unfit { what: error.to_string() }),
+    }
+}
+
+fn halves(entries: &Entries) -> Result<(Entries, Entries), StorageError> {
+    let half = entries.len() / 2;
+    let first = entries.first().unwrap_or_default().index;
+    let head = entries.slices().flat_map(|(_, entries)| entries);
+    let head = head.take(usize::try_from(half).unwrap_or(usize::MAX)).cloned().collect();
+    let head = Entries::from_vec(first, head).map_err(|error| StorageError::Unfit { what: error.to_string() })?;
+    Ok((head, entries.starting_at(first.plus(half))))
+}
+
+fn too_large(what: &str) -> StorageError {
+    StorageError::Unfit { what: format!("{what} is too large for the log's format") }
+}

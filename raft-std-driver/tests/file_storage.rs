@@ -1,0 +1,143 @@
+//! `FileStorage` on real files, as an application sees it.
+
+use std::fs;
+use std::io::{Read, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_core::{
+    Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, SnapshotMeta,
+    SnapshotWrite, Term, Write, WriteId,
+};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, SnapshotOrigin, Storage, StorageError};
+
+fn birth() -> Birth {
+    Birth {
+        cluster: ClusterId(7),
+        membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]),
+        incarnation: Incarnation(42),
+    }
+}
+
+fn init(dir: &Path) -> FileStorage {
+    FileStorage::init(dir, birth(), FileOptions::default()).unwrap()
+}
+
+fn open(dir: &Path) -> Result<FileStorage, StorageError> {
+    FileStorage::open(dir, FileOptions::default())
+}
+
+fn append(index: u64, command: &[u8]) -> Write {
+    let entry = Entry { term: Term(1), payload: Payload::Command(Bytes::copy_from_slice(command)) };
+    let entries = Entries::from_vec(Index(index), vec![entry]).unwrap();
+    let hard_state = Some(HardState { term: Term(1), voted_for: Some(NodeId(2)) });
+    Write { id: WriteId::from_number(index), hard_state, snapshot: None, entries }
+}
+
+fn compacted(last: EntryId) -> Write {
+    let snapshot = SnapshotMeta { last, membership: Arc::new(birth().membership) };
+    let snapshot = Some(SnapshotWrite::Compacted { snapshot, first: last.index.next() });
+    Write { id: WriteId::from_number(1), hard_state: None, snapshot, entries: Entries::new() }
+}
+
+#[test]
+fn a_member_is_born_once_and_keeps_everything() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("not/there/yet");
+    assert!(matches!(open(&dir).err(), Some(StorageError::Empty { .. })));
+    let mut storage = init(&dir);
+    let recovered = storage.recover().unwrap();
+    assert_eq!((recovered.cluster, recovered.incarnation), (ClusterId(7), Incarnation(42)));
+    assert_eq!(*recovered.snapshot.membership, birth().membership);
+    assert!(recovered.entries.is_empty());
+    storage.persist(&[append(1, b"one"), append(2, b"two")]).unwrap();
+    drop(storage);
+
+    let again = FileStorage::init(&dir, birth(), FileOptions::default());
+    assert!(matches!(again.err(), Some(StorageError::NotEmpty { .. })));
+    let recovered = open(&dir).unwrap().recover().unwrap();
+    assert_eq!(recovered.hard_state, HardState { term: Term(1), voted_for: Some(NodeId(2)) });
+    let commands: Vec<_> = recovered.entries.iter().map(|(id, payload)| (id.index.0, payload.clone())).collect();
+    let command = |bytes| Payload::Command(Bytes::from_static(bytes));
+    assert_eq!(commands, [(1, command(b"one")), (2, command(b"two"))]);
+}
+
+#[test]
+fn an_empty_directory_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));
+    fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));
+    drop(init(dir.path()));
+    assert!(dir.path().join("notes.txt").exists());
+}
+
+#[test]
+fn a_birth_without_incarnation_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let birth = Birth { incarnation: Incarnation(0), ..birth() };
+    let born = FileStorage::init(dir.path(), birth, FileOptions::default());
+    assert!(matches!(born.err(), Some(StorageError::Unfit { .. })));
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));
+}
+
+#[test]
+fn a_directory_has_one_user_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = init(dir.path());
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::InUse { .. })));
+    let again = FileStorage::init(dir.path(), birth(), FileOptions::default());
+    assert!(matches!(again.err(), Some(StorageError::InUse { .. })));
+    let sink = storage.snapshots().create(EntryId::new(1, 1), SnapshotOrigin::Received).unwrap();
+    drop(storage);
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::InUse { .. })), "a snapshot is still being written");
+    drop(sink);
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(init(dir.path()));
+    let path = dir.path().join("wal-00000000000000000001");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    match open(dir.path()).err() {
+        Some(StorageError::Version { path: named, found: 2, known: 1 }) => assert_eq!(named, path),
+        other => panic!("{other:?}"),
+    }
+    assert!(fs::read(&path).unwrap() == bytes);
+}
+
+/// Segments large enough to be filled ahead on a thread, and recycled.
+#[test]
+fn many_segments_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = FileOptions { segment_bytes: 1 << 20 };
+    let mut storage = FileStorage::init(dir.path(), birth(), options.clone()).unwrap();
+    let command = vec![7; 100_000];
+    for index in 1..=60 {
+        storage.persist(&[append(index, &command)]).unwrap();
+        if index % 25 == 0 {
+            let last = EntryId::new(1, index);
+            let mut sink = storage.snapshots().create(last, SnapshotOrigin::Local).unwrap();
+            sink.write_all(b"the state").unwrap();
+            sink.finish().unwrap();
+            storage.persist(&[compacted(last)]).unwrap();
+        }
+    }
+    drop(storage);
+    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() < 10, "{names:?}");
+
+    let mut storage = FileStorage::open(dir.path(), options).unwrap();
+    let recovered = storage.recover().unwrap();
+    assert_eq!(recovered.entries.first(), Some(EntryId::new(1, 51)));
+    assert_eq!(recovered.entries.last(), Some(EntryId::new(1, 60)));
+    let (length, mut reader) = storage.snapshots().open(EntryId::new(1, 50)).unwrap().unwrap();
+    let mut state = String::new();
+    reader.read_to_string(&mut state).unwrap();
+    assert_eq!((length, &*state), (9, "the state"));
+}
