@@ -115,7 +115,7 @@ fn another_version_is_refused_by_name() {
 fn many_segments_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
     let options = FileOptions { segment_bytes: 1 << 20 };
-    let mut storage = FileStorage::init(dir.path(), birth(), options.clone()).unwrap();
+    let mut storage = FileStorage::init(dir.path(), birth(), options).unwrap();
     let command = vec![7; 100_000];
     for index in 1..=60 {
         storage.persist(&[append(index, &command)]).unwrap();

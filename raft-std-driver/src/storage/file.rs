@@ -1,6 +1,5 @@
 //! Storage in a directory: a write-ahead log and snapshot files beside it.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::wal::Wal;
 use super::{Birth, Recovered, Snapshots, Storage, StorageError};
 
 /// How a [`FileStorage`] uses its directory. May differ from one start to the next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct FileOptions {
     /// How long a segment of the log is, in bytes. Compaction gives space back in steps of this size, and a start needs
     /// so much memory besides the log itself. A group commit that is larger gets a segment of its own.
@@ -48,7 +47,7 @@ impl FileStorage {
     /// [`NotEmpty`](StorageError::NotEmpty) if a server lives here, [`InUse`](StorageError::InUse) if another process
     /// does, [`Unfit`](StorageError::Unfit) if the incarnation is 0, or what the operating system says.
     pub fn init(dir: impl AsRef<Path>, birth: Birth, options: FileOptions) -> Result<FileStorage, StorageError> {
-        FileStorage::init_on(Arc::new(Directory::create(dir.as_ref())?), birth, &options)
+        FileStorage::init_on(Arc::new(Directory::create(dir.as_ref())?), birth, options)
     }
 
     /// A later start: read everything back, check it, and make sure that it is durable.
@@ -60,7 +59,7 @@ impl FileStorage {
     pub fn open(dir: impl AsRef<Path>, options: FileOptions) -> Result<FileStorage, StorageError> {
         let dir = dir.as_ref();
         match std::fs::exists(dir) {
-            Ok(true) => FileStorage::open_on(Arc::new(Directory::lock(dir)?), &options),
+            Ok(true) => FileStorage::open_on(Arc::new(Directory::lock(dir)?), options),
             Ok(false) => Err(StorageError::Empty { path: dir.to_path_buf() }),
             Err(source) => Err(io_error("open", dir)(source)),
         }
@@ -69,7 +68,7 @@ impl FileStorage {
     pub(super) fn init_on(
         disk: Arc<dyn Disk>,
         birth: Birth,
-        options: &FileOptions,
+        options: FileOptions,
     ) -> Result<FileStorage, StorageError> {
         let names = disk.names()?;
         if snapshots::any(&names) || names.iter().any(|name| segment_number(name).is_some()) {
@@ -83,7 +82,7 @@ impl FileStorage {
         FileStorage::open_on(disk, options)
     }
 
-    pub(super) fn open_on(disk: Arc<dyn Disk>, options: &FileOptions) -> Result<FileStorage, StorageError> {
+    pub(super) fn open_on(disk: Arc<dyn Disk>, options: FileOptions) -> Result<FileStorage, StorageError> {
         let mut replay = match Replay::read(&*disk) {
             Err(StorageError::Empty { path }) if snapshots::any(&disk.names()?) => {
                 return Err(StorageError::Damaged { path, offset: 0, what: "snapshots, but no log".into() });

@@ -130,6 +130,9 @@ pub enum SnapshotOrigin {
     Received,
 }
 
+/// A snapshot's data, behind its length in bytes.
+pub type SnapshotData = (u64, Box<dyn io::Read + Send>);
+
 /// Snapshot data: written aside, synced, renamed, and dropped when a newer one is current. Shared between threads.
 pub trait Snapshots: Send + Sync + 'static {
     /// Begin the data of the snapshot that ends at `last`. Without `finish` nothing remains of it.
@@ -143,7 +146,7 @@ pub trait Snapshots: Send + Sync + 'static {
     ///
     /// # Errors
     /// If it cannot be read or is damaged.
-    fn open(&self, last: EntryId) -> Result<Option<(u64, Box<dyn io::Read + Send>)>, StorageError>;
+    fn open(&self, last: EntryId) -> Result<Option<SnapshotData>, StorageError>;
 
     /// A received snapshot is not wanted. To be called in order with [`persist`](Storage::persist): after all writes that
     /// were asked for before, for one of them may install this very snapshot, which then stays.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use raft_core::{EntryId, SnapshotWrite, Write};
 
 use super::disk::{Disk, DiskFile};
-use super::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
+use super::{SnapshotData, SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 
 const FORMAT_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"RAFTSNAP";
@@ -77,7 +77,7 @@ impl SnapshotFiles {
     /// Read the current snapshot from end to end; changes nothing.
     pub(super) fn check(disk: &dyn Disk, current: Option<Identity>) -> Result<(), StorageError> {
         let Some(identity) = current else { return Ok(()) };
-        let mut data = SnapshotData::open(disk, identity)?;
+        let mut data = SnapshotReader::open(disk, identity)?;
         while data.next_block()? {}
         Ok(())
     }
@@ -126,9 +126,9 @@ impl Snapshots for SnapshotFiles {
         Ok(Box::new(Sink { disk, file, aside: Some(aside), identity, at: HEADER_BYTES as u64, length: 0, block, crc }))
     }
 
-    fn open(&self, last: EntryId) -> Result<Option<(u64, Box<dyn io::Read + Send>)>, StorageError> {
+    fn open(&self, last: EntryId) -> Result<Option<SnapshotData>, StorageError> {
         let Some(identity) = self.current().filter(|(current, _)| *current == last) else { return Ok(None) };
-        match SnapshotData::open(&*self.disk, identity) {
+        match SnapshotReader::open(&*self.disk, identity) {
             Ok(data) => Ok(Some((data.length, Box::new(data)))),
             // A newer one took its place just now.
             Err(_) if self.current() != Some(identity) => Ok(None),
@@ -234,7 +234,7 @@ impl Drop for Sink {
 }
 
 /// A snapshot that is being read: no byte is handed out before its block has proved to be whole.
-struct SnapshotData {
+struct SnapshotReader {
     file: Box<dyn DiskFile>,
     path: PathBuf,
     length: u64,
@@ -247,8 +247,8 @@ struct SnapshotData {
     crc: u32,
 }
 
-impl SnapshotData {
-    fn open(disk: &dyn Disk, identity: Identity) -> Result<SnapshotData, StorageError> {
+impl SnapshotReader {
+    fn open(disk: &dyn Disk, identity: Identity) -> Result<SnapshotReader, StorageError> {
         let name = file_name(identity);
         let (file, path) = (disk.open(&name)?, disk.path(&name));
         let length = file.len()?;
@@ -277,7 +277,7 @@ impl SnapshotData {
             return Err(damaged(length, "the file is longer or shorter than it was"));
         }
         let (at, crc) = (HEADER_BYTES as u64, first_crc(identity.0));
-        Ok(SnapshotData { file, path, length: data, at, left: data, block: Vec::new(), taken: 0, crc })
+        Ok(SnapshotReader { file, path, length: data, at, left: data, block: Vec::new(), taken: 0, crc })
     }
 
     /// Read one more block; nothing if there is none.
@@ -305,7 +305,7 @@ impl SnapshotData {
     }
 }
 
-impl io::Read for SnapshotData {
+impl io::Read for SnapshotReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let whole = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         if self.taken == self.block.len() && !self.next_block().map_err(whole)? {

@@ -190,7 +190,7 @@ fn halves(entries: &Entries) -> Result<(Entries, Entries), StorageError> {
     let head = entries.slices().flat_map(|(_, entries)| entries);
     let head = head.take(usize::try_from(half).unwrap_or(usize::MAX)).cloned().collect();
     let head = Entries::from_vec(first, head).map_err(|error| StorageError::Unfit { what: error.to_string() })?;
-    Ok((head, entries.starting_at(first.plus(half))))
+    Ok((head, entries.clone().starting_at(first.plus(half))))
 }
 
 fn too_large(what: &str) -> StorageError {

@@ -5,7 +5,7 @@ use super::*;
 use crate::storage::frame::{self, FRAME_HEADER_BYTES, Key, SegmentHeader};
 
 fn open(disk: &PowerDisk, segment_bytes: u64) -> Result<Recovered, StorageError> {
-    FileStorage::open_on(disk.storage(), &options(segment_bytes))?.recover()
+    FileStorage::open_on(disk.storage(), options(segment_bytes))?.recover()
 }
 
 /// Where the frames of a segment are.
@@ -61,7 +61,7 @@ fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
 fn several_segments() -> (Session, Model) {
     let mut session = Session::begun(360);
     for index in 1..8 {
-        session.persist(&[append(index, 1, &[&[index as u8; 60]]), vote(1, 1)]).unwrap();
+        session.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
     }
     session.persist(&[compacted(EntryId::new(1, 5), 1)]).unwrap();
     let before = session.model.clone();
@@ -149,9 +149,9 @@ fn a_segment_under_another_name_or_of_another_storage_is_refused() {
 
     let stranger = PowerDisk::default();
     let birth = Birth { incarnation: Incarnation(99), ..birth() };
-    let mut storage = FileStorage::init_on(stranger.storage(), birth, &options(360)).unwrap();
+    let mut storage = FileStorage::init_on(stranger.storage(), birth, options(360)).unwrap();
     for index in 1..8 {
-        storage.persist(&[append(index, 1, &[&[index as u8; 60]]), vote(1, 1)]).unwrap();
+        storage.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
     }
     session.disk.edit(SECOND, |file| *file = bytes_of(&stranger, SECOND));
     assert!(matches!(open(&session.disk, 360).unwrap_err(), StorageError::Damaged { .. }));
@@ -161,11 +161,11 @@ fn a_segment_under_another_name_or_of_another_storage_is_refused() {
 fn what_a_recycled_file_still_holds_never_parses() {
     let mut session = Session::begun(600);
     let mut reused = 0;
-    for round in 0..40_u64 {
+    for round in 0..40 {
         let next = session.model.last().index.0 + 1;
         let before = session.segments();
         // Frames of one length, so that old ones stand exactly where new ones are looked for.
-        session.persist(&[append(next, 1, &[&[round as u8; 64]])]).unwrap();
+        session.persist(&[append(next, 1, &[&[round; 64]])]).unwrap();
         if session.segments() != before {
             let name = session.segments().pop().unwrap();
             let bytes = bytes_of(&session.disk, &name);
@@ -210,7 +210,7 @@ fn any_bytes_are_refused_or_read() {
         }
         for name in session.segments().iter().filter(|_| reseal) {
             // With checksums that fit, damage reaches the parsers behind them.
-            disk.edit(name, reseal_all);
+            disk.edit(name, |file| reseal_all(file));
         }
         if let Some(cut) = cut {
             disk.edit(&names[usize::from(cut) % names.len()], |file| file.truncate(usize::from(cut) % 400));
@@ -224,7 +224,7 @@ fn any_bytes_are_refused_or_read() {
 }
 
 /// Makes the checksums of a segment fit what is there, as far as lengths make sense.
-fn reseal_all(segment: &mut Vec<u8>) {
+fn reseal_all(segment: &mut [u8]) {
     let key = |bytes: &[u8]| crc32c::crc32c_append(crc32c::crc32c(&INCARNATION.0.to_le_bytes()), bytes);
     let length = |bytes: &[u8], at: usize| {
         bytes

@@ -10,8 +10,8 @@ use std::io::Read;
 use std::sync::Arc;
 
 use raft_core::{
-    Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, SnapshotMeta,
-    SnapshotWrite, Term, Write, WriteId,
+    Bytes, Config, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, Raft, Restored,
+    SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
 };
 
 use self::power::PowerDisk;
@@ -64,7 +64,7 @@ fn installed(last: EntryId) -> Write {
 
 /// The data of a snapshot, made from its name; some take several blocks.
 fn snapshot_data(last: EntryId, origin: SnapshotOrigin) -> Vec<u8> {
-    let bytes = if last.index.0 % 5 == 0 { 70_000 } else { last.index.0 as usize };
+    let bytes = if last.index.0.is_multiple_of(5) { 70_000 } else { 10 };
     format!("{last} {origin:?} ").into_bytes().into_iter().cycle().take(bytes).collect()
 }
 
@@ -81,6 +81,21 @@ fn read_snapshot(snapshots: &dyn Snapshots, last: EntryId) -> Option<Vec<u8>> {
     reader.read_to_end(&mut data).unwrap();
     assert_eq!(length, data.len() as u64);
     Some(data)
+}
+
+/// As a server would write it: its own term is never behind its log's.
+fn in_a_term(hard_state: &mut HardState, write: &Write) -> Option<Write> {
+    *hard_state = write.hard_state.unwrap_or(*hard_state);
+    let mut write = write.clone();
+    let snapshot = write.snapshot.as_ref().map(|snapshot| match snapshot {
+        SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot } => snapshot.last.term,
+    });
+    let newest = write.entries.last().map(|last| last.term).max(snapshot);
+    if let Some(term) = newest.filter(|term| *term > hard_state.term) {
+        *hard_state = HardState { term, voted_for: None };
+        write.hard_state = Some(*hard_state);
+    }
+    Some(write)
 }
 
 /// What a storage has to keep.
@@ -169,7 +184,7 @@ impl Session {
     }
 
     fn init(&mut self) -> Result<(), StorageError> {
-        let mut storage = FileStorage::init_on(self.disk.storage(), birth(), &self.options)?;
+        let mut storage = FileStorage::init_on(self.disk.storage(), birth(), self.options)?;
         assert!(self.model.agrees_with(&storage.recover()?));
         self.storage = Some(storage);
         Ok(())
@@ -182,7 +197,8 @@ impl Session {
     /// Make the snapshots that these writes name, then persist them.
     fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
         let snapshots = self.storage().snapshots();
-        for write in writes {
+        let writes: Vec<Write> = writes.iter().scan(self.model.hard_state, in_a_term).collect();
+        for write in &writes {
             match &write.snapshot {
                 Some(SnapshotWrite::Compacted { snapshot, .. }) => {
                     make_snapshot(&*snapshots, snapshot.last, SnapshotOrigin::Local)?;
@@ -194,7 +210,7 @@ impl Session {
             }
         }
         writes.iter().for_each(|write| self.asked.take(write));
-        self.storage().persist(writes)?;
+        self.storage().persist(&writes)?;
         self.model = self.asked.clone();
         Ok(())
     }
@@ -202,13 +218,16 @@ impl Session {
     /// Start again: everything acknowledged must be there, and of what was asked for all or nothing.
     fn open(&mut self) -> Result<(), StorageError> {
         self.storage = None;
-        let mut storage = FileStorage::open_on(self.disk.storage(), &self.options)?;
+        let mut storage = FileStorage::open_on(self.disk.storage(), self.options)?;
         let recovered = storage.recover()?;
         if self.asked.agrees_with(&recovered) {
             self.model = self.asked.clone();
         }
         assert!(self.model.agrees_with(&recovered), "{:?}\n{:?}\n{recovered:?}", self.model, self.asked);
         self.asked = self.model.clone();
+        let Recovered { incarnation, hard_state, snapshot, entries, .. } = recovered;
+        let restored = Restored { incarnation, hard_state, snapshot, entries, applied: Index(0) };
+        Raft::new(Config::new(NodeId(1)), restored).expect("a server starts from it");
         let last = self.model.snapshot.last;
         let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));
         assert!(read_snapshot(&*storage.snapshots(), last) == data, "snapshot {last}");

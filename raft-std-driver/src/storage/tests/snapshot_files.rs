@@ -118,7 +118,7 @@ fn damage_is_found_at_the_start_and_while_reading() {
         let disk = session.disk.copy();
         disk.edit(&name, |file| file[at] ^= 0x10);
         let damaged = disk.contents();
-        let error = FileStorage::open_on(disk.storage(), &session.options).err().unwrap();
+        let error = FileStorage::open_on(disk.storage(), session.options).err().unwrap();
         match error {
             StorageError::Damaged { path, offset, .. } => {
                 assert_eq!(path.to_str(), Some(&*name));
@@ -135,7 +135,7 @@ fn damage_is_found_at_the_start_and_while_reading() {
     for length in [0, 39, 40, 65_576, bytes.len() - 1] {
         let disk = session.disk.copy();
         disk.edit(&name, |file| file.truncate(length));
-        let error = FileStorage::open_on(disk.storage(), &session.options).err().unwrap();
+        let error = FileStorage::open_on(disk.storage(), session.options).err().unwrap();
         assert!(matches!(error, StorageError::Damaged { .. }), "cut to {length}: {error}");
     }
     // Damage that comes later: the first block is good, not one byte of the second is handed out.
