@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod golden;
 mod model;
 mod power;
 mod snapshot_files;

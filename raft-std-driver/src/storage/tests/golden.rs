@@ -1,0 +1,38 @@
+//! The bytes of format version 1, which later builds must be able to read.
+
+use super::power::PowerDisk;
+use super::*;
+
+/// A header of 72 bytes, a frame of two writes, a frame of one.
+const SEGMENT: &str = "\
+524146542d57414c0100000090b97c2601000000000000000100000000000000
+000000000d000000f0debc9a7856341207000000000000000000000003010203
+0000000100000000d238e1f9f11ec6c790b97c26220000000100000000000000
+0100000000000000120000000101010100000101021c016f6e651874776f0800
+000001010102010300000000000000008dd034742fda6c84d238e1f913000000
+010000000000000002000000000000000f000000010100010001020301020300
+0002";
+/// A header of 40 bytes, one block.
+const SNAPSHOT: &str = "\
+52414654534e415001000000f9bd030f01000000000000000200000000000000
+0a00000000000000324031204c6f63616c206ef32abc";
+
+fn hex(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn contents(disk: &PowerDisk, prefix: &str) -> Vec<u8> {
+    disk.contents().into_iter().find(|(name, _)| name.starts_with(prefix)).unwrap().1
+}
+
+#[test]
+fn version_1_stays_as_it_is() {
+    let mut session = Session::begun(360);
+    session.persist(&[append(1, 1, &[b"one", b"two"]), vote(2, 3)]).unwrap();
+    session.persist(&[compacted(EntryId::new(1, 2), 2)]).unwrap();
+    let segment = contents(&session.disk, "wal-");
+    let used = segment.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    assert_eq!(hex(&segment[..used]), SEGMENT);
+    assert_eq!(hex(&contents(&session.disk, "snapshot-")), SNAPSHOT);
+}
