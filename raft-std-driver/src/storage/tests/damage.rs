@@ -254,7 +254,7 @@ fn reseal_all(segment: &mut [u8]) {
 fn a_write_larger_than_the_codec_takes_is_kept_whole() {
     let mut session = Session::begun(4096);
     let command = vec![0; 20 << 20];
-    session.persist(&[vote(1, 1), append(1, 1, &[&command[..]; 7]), vote(2, 1)]).unwrap();
-    session.persist(&[append(8, 1, &[b"after"])]).unwrap();
+    session.persist(&[vote(1, 1), append(1, 1, &[&command[..]; 4]), vote(2, 1)]).unwrap();
+    session.persist(&[append(5, 1, &[b"after"])]).unwrap();
     session.open().unwrap();
 }

@@ -75,23 +75,27 @@ fn equals_a_plain_list_through_power_cuts() {
     fn property(segment_bytes: u16, ops: Vec<Op>, cuts: Vec<(u8, u64)>) {
         let mut session = Session::begun(u64::from(segment_bytes % 3000));
         let mut cuts = cuts.into_iter();
-        let mut next_cut = |disk: &PowerDisk| {
-            let (steps, seed) = cuts.next().unwrap_or((255, 0));
-            disk.stop_after(u64::from(steps % 64));
-            seed
+        let mut next_cut = |disk: &PowerDisk| match cuts.next() {
+            Some((steps, seed)) => {
+                disk.stop_after(u64::from(steps % 64));
+                seed
+            }
+            None => 0,
         };
         let mut seed = next_cut(&session.disk);
         for ops in groups(&ops) {
             let writes = group(&session.model, ops);
-            if session.persist(&writes).is_err() {
-                session.storage = None;
+            if session.persist(&writes).is_ok() {
+                continue;
+            }
+            session.storage = None;
+            session.disk.power_cycle(Fate::Torn(seed));
+            // Power may also go while a start is under way.
+            seed = next_cut(&session.disk);
+            while let Err(error) = session.open() {
+                assert!(error.to_string().contains("no power"), "{error}");
                 session.disk.power_cycle(Fate::Torn(seed));
-                // Power may also go while a start is under way.
                 seed = next_cut(&session.disk);
-                while session.open().is_err() {
-                    session.disk.power_cycle(Fate::Torn(seed));
-                    seed = next_cut(&session.disk);
-                }
             }
         }
         session.storage = None;
