@@ -1,0 +1,51 @@
+//! Why a node could not start, or had to stop.
+
+use std::io;
+use std::sync::Arc;
+
+use raft_core::{Fatal, RestoreError};
+
+use crate::storage::StorageError;
+
+/// Why a node could not start, or what made it stop.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The storage could not be recovered.
+    #[error(transparent)]
+    Storage(Arc<StorageError>),
+    /// What the storage kept, the machine has applied, or the configuration says makes no server.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A tick must take some time.
+    #[error("tick is 0: it must be longer")]
+    NoTick,
+    /// The transport could not start.
+    #[error("the transport cannot start: {0}")]
+    Transport(Arc<io::Error>),
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    NoThread(Arc<io::Error>),
+    /// One of the node's threads failed: an error of the storage or of the machine, or a panic.
+    #[error("thread {thread} failed: {message}")]
+    Thread {
+        /// Its name: "core", "disk", "machine", "snapshot", ...
+        thread: String,
+        /// What it said.
+        message: String,
+    },
+    /// The server has proof that durability or elections are broken somewhere.
+    #[error("halted: {0}")]
+    Halted(#[from] Fatal),
+}
+
+/// Why [`Node::snapshot`](crate::Node::snapshot) gave none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// It was called on one of the node's own threads.
+    #[error("a thread of the node itself cannot wait for a snapshot")]
+    OwnThread,
+}
