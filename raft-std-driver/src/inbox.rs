@@ -1,0 +1,172 @@
+//! What waits for the core thread.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rpc};
+
+use crate::node::NodeStatus;
+use crate::queue::lock;
+use crate::waiters::Waiter;
+
+/// So many messages may wait, whatever they carry; more are dropped.
+const MESSAGES_MAX: usize = 1 << 16;
+
+/// A command on its way to the log.
+pub(crate) struct Submission {
+    pub(crate) command: Bytes,
+    pub(crate) waiter: Waiter,
+}
+
+impl Submission {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.command.len() as u64 + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// Word from the node's own threads and handles.
+pub(crate) enum Note {
+    /// For the core as it is.
+    Event(Event),
+    /// The machine's snapshot through here is durable under its name.
+    Built(EntryId),
+    /// A handle wants to know how things stand.
+    Status(SyncSender<NodeStatus>),
+}
+
+/// All that waited at one moment, each kind in its order.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) notes: Vec<Note>,
+    pub(crate) messages: Vec<(NodeId, Message)>,
+    pub(crate) commands: Vec<Submission>,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.messages.is_empty() && self.commands.is_empty()
+    }
+}
+
+/// Clients wait for room, peers' messages are dropped when there is none, and the node's own word always gets in: there
+/// is only so much of it under way.
+pub(crate) struct Inbox {
+    bytes_max: u64,
+    state: Mutex<State>,
+    filled: Condvar,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    mail: Mail,
+    command_bytes: u64,
+    message_bytes: u64,
+    core_sleeps: bool,
+    closed: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new(bytes_max: u64) -> Inbox {
+        Inbox { bytes_max, state: Mutex::default(), filled: Condvar::new(), room: Condvar::new() }
+    }
+
+    /// # Errors
+    /// Gives it back if the inbox is closed.
+    pub(crate) fn note(&self, note: Note) -> Result<(), Note> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(note);
+        }
+        state.mail.notes.push(note);
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Word that nobody misses if the node has stopped.
+    pub(crate) fn tell(&self, event: Event) {
+        let _stopped = self.note(Note::Event(event));
+    }
+
+    /// Whether it got in. Losing a message is what Raft is made for.
+    pub(crate) fn message(&self, from: NodeId, message: Message) -> bool {
+        let bytes = match &message.rpc {
+            Rpc::AppendEntries { entries, .. } => entries.bytes(),
+            _ => 0,
+        };
+        let mut state = lock(&self.state);
+        let full = bytes > 0 && state.message_bytes > self.bytes_max || state.mail.messages.len() >= MESSAGES_MAX;
+        if full || state.closed {
+            return false;
+        }
+        state.message_bytes += bytes;
+        state.mail.messages.push((from, message));
+        self.wake(state);
+        true
+    }
+
+    /// Waits for room, which never takes long: the core takes all that waits, whatever the disk, the machine and the
+    /// network do, and refuses what is too much for it.
+    ///
+    /// # Errors
+    /// Gives it back if the inbox is closed.
+    pub(crate) fn submit(&self, submission: Submission) -> Result<(), Submission> {
+        let full = |state: &mut State| !state.closed && state.command_bytes > self.bytes_max;
+        let mut state =
+            self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(submission);
+        }
+        state.command_bytes += submission.bytes();
+        state.mail.commands.push(submission);
+        self.wake(state);
+        Ok(())
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleeps = std::mem::take(&mut state.core_sleeps);
+        drop(state);
+        if sleeps {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Wait until there is something or `until` has come, and move all of it into `mail`, which must be empty. `false`,
+    /// and nothing taken, once the inbox is closed.
+    pub(crate) fn take(&self, mail: &mut Mail, until: Option<Instant>) -> bool {
+        let mut state = lock(&self.state);
+        while state.mail.is_empty() && !state.closed {
+            state.core_sleeps = true;
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => break,
+                Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        state.core_sleeps = false;
+        if state.closed {
+            return false;
+        }
+        std::mem::swap(&mut state.mail, mail);
+        state.message_bytes = 0;
+        let was_full = std::mem::take(&mut state.command_bytes) > self.bytes_max;
+        drop(state);
+        if was_full {
+            self.room.notify_all();
+        }
+        true
+    }
+
+    /// Take nothing more in, and send everyone home.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.filled.notify_all();
+        self.room.notify_all();
+    }
+
+    /// What was left when the inbox was closed.
+    pub(crate) fn leftovers(&self) -> Mail {
+        std::mem::take(&mut lock(&self.state).mail)
+    }
+}
