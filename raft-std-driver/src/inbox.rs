@@ -113,8 +113,7 @@ impl Inbox {
     /// Gives it back if the inbox is closed.
     pub(crate) fn submit(&self, submission: Submission) -> Result<(), Submission> {
         let full = |state: &mut State| !state.closed && state.command_bytes > self.bytes_max;
-        let mut state =
-            self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(submission);
         }

@@ -47,9 +47,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Queue<DiskWork>,
     pub(crate) machine: Queue<MachineWork>,
     pub(crate) refusals: Queue<RefusedCall>,
-    /// How the core stood when it last said so.
-    pub(crate) last_status: Mutex<NodeStatus>,
     life: Mutex<Life>,
+    /// A thread has ended, or the core has left word how it stood.
     ended: Condvar,
 }
 
@@ -58,18 +57,18 @@ struct Life {
     stopping: bool,
     cause: Option<NodeError>,
     threads: usize,
+    last_status: Option<NodeStatus>,
 }
 
 impl Shared {
-    pub(crate) fn new(inbox_bytes_max: u64, status: NodeStatus) -> Shared {
+    pub(crate) fn new(id: NodeId, inbox_bytes_max: u64) -> Shared {
         Shared {
-            id: status.id,
+            id,
             mark: NodeMark::fresh(),
             inbox: Inbox::new(inbox_bytes_max),
             disk: Queue::default(),
             machine: Queue::default(),
             refusals: Queue::default(),
-            last_status: Mutex::new(status),
             life: Mutex::default(),
             ended: Condvar::new(),
         }
@@ -100,10 +99,27 @@ impl Shared {
     /// Wait until the node was stopped and its last thread has ended; on one of those threads, only look.
     pub(crate) fn wait(&self) -> Result<(), NodeError> {
         let mut life = lock(&self.life);
-        while !self.mark.is_here() && !(life.stopping && life.threads == 0) {
+        while !self.mark.is_here() && (!life.stopping || life.threads > 0) {
             life = self.ended.wait(life).unwrap_or_else(PoisonError::into_inner);
         }
         life.cause.clone().map_or(Ok(()), Err)
+    }
+
+    /// The core has ended, and stood like this.
+    pub(crate) fn leave_word(&self, status: NodeStatus) {
+        lock(&self.life).last_status = Some(status);
+        self.ended.notify_all();
+    }
+
+    /// How the core stood when it ended; waits for the end of its last round.
+    pub(crate) fn last_status(&self) -> NodeStatus {
+        let mut life = lock(&self.life);
+        loop {
+            match &life.last_status {
+                Some(status) => return status.clone(),
+                None => life = self.ended.wait(life).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
     }
 
     /// Run a part of the node on a thread of its own. Its error or panic stops the node; only then is what the part owns

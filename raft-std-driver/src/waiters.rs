@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use raft_core::{Bytes, EntryId, Index, Refusal};
 
-use crate::shared::NodeMark;
+use crate::shared::{NodeMark, Shared};
 
 /// What became of a command that entered the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +95,9 @@ impl Ear {
     fn hear(self, result: Result<Outcome, StartError>) {
         match self {
             // A receiver that is gone has stopped waiting.
-            Ear::Channel(words) => drop(words.try_send(Word::Done(result))),
+            Ear::Channel(words) => {
+                let _gone = words.try_send(Word::Done(result));
+            }
             Ear::Call(call) => call(result),
         }
     }
@@ -121,7 +124,7 @@ impl Entrance {
     }
 }
 
-/// A refusal that is to be called back off the core thread.
+/// A refusal that is to be called back off the core thread: what is called may take its time.
 pub(crate) struct RefusedCall {
     waiter: Waiter,
     why: Refusal,
@@ -130,6 +133,26 @@ pub(crate) struct RefusedCall {
 impl RefusedCall {
     pub(crate) fn call(self) {
         self.waiter.resolve(Err(self.why.into()));
+    }
+}
+
+/// The thread that makes these calls. The machine's would keep clients waiting who only need to hear who leads.
+pub(crate) struct RefusalThread(pub(crate) Arc<Shared>);
+
+impl RefusalThread {
+    /// Until the node stops.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        let mut waiting = Vec::new();
+        while self.0.refusals.take(&mut waiting) {
+            waiting.drain(..).for_each(RefusedCall::call);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RefusalThread {
+    fn drop(&mut self) {
+        drop(self.0.refusals.leftovers());
     }
 }
 
@@ -148,7 +171,7 @@ impl Waiter {
     pub(crate) fn enter(&mut self, id: EntryId) {
         self.entered = true;
         if let Some(Ear::Channel(words)) = &self.ear {
-            drop(words.try_send(Word::Entered(id)));
+            let _gone = words.try_send(Word::Entered(id));
         }
     }
 
@@ -224,7 +247,7 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 

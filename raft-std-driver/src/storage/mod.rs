@@ -1,5 +1,7 @@
 //! Where a server's promises become durable.
 
+pub mod mem;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

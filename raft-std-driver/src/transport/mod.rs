@@ -1,5 +1,6 @@
 //! How messages and snapshots travel between servers.
 
+pub mod local;
 pub mod tcp;
 pub mod wire;
 
@@ -34,13 +35,14 @@ pub trait Inbound: Send + Sync + 'static {
     /// The transfer to `to` has ended; `delivered` if the peer confirmed all of it.
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool);
 
-    /// A peer begins to send a snapshot: where its data goes.
+    /// A peer begins to send a snapshot: where its data goes. A newer transfer takes the place of one that is not whole:
+    /// what writes on then fails.
     ///
     /// # Errors
     /// If there is no place for it; the transfer is refused.
     fn snapshot_begin(&self, from: NodeId, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError>;
 
-    /// The data has arrived whole and `finish` made it durable.
+    /// The data has arrived whole and `finish` made it durable. Must follow each `finish` that succeeded, at once.
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta);
 }
 

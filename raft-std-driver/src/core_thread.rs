@@ -1,0 +1,292 @@
+//! The heart of a node: one thread that feeds the core what has come in, one event at a time, and carries out what it
+//! says. It waits for nothing but its inbox and the clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raft_core::{
+    Action, Commands, EntryId, Event, Fatal, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta, Term, WriteId,
+};
+
+use crate::disk_thread::DiskWork;
+use crate::error::NodeError;
+use crate::inbox::{Mail, Note, Submission};
+use crate::machine_thread::MachineWork;
+use crate::node::NodeStatus;
+use crate::shared::Shared;
+use crate::storage::{Snapshots, StorageError};
+use crate::transport::{OutgoingSnapshot, Transport};
+
+/// Commands are joined into one `Start` as long as they count no more than this: what one step appends is one write, and
+/// has to fit into a frame.
+const JOINED_BYTES_MAX: u64 = 4 << 20;
+
+pub(crate) struct CoreThread {
+    shared: Arc<Shared>,
+    raft: Raft,
+    transport: Arc<dyn Transport>,
+    snapshots: Arc<dyn Snapshots>,
+    tick: Duration,
+    /// Ticks have been fed up to here.
+    ticked: Instant,
+    mail: Mail,
+    actions: Vec<Action>,
+    last_request: u64,
+    issued: Option<WriteId>,
+    durable: Option<WriteId>,
+    /// The machine's snapshot is in force when this write is durable.
+    compacting: Option<Option<WriteId>>,
+}
+
+impl CoreThread {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        raft: Raft,
+        transport: Arc<dyn Transport>,
+        snapshots: Arc<dyn Snapshots>,
+        tick: Duration,
+    ) -> CoreThread {
+        CoreThread {
+            shared,
+            raft,
+            transport,
+            snapshots,
+            tick,
+            ticked: Instant::now(),
+            mail: Mail::default(),
+            actions: Vec::new(),
+            last_request: 0,
+            issued: None,
+            durable: None,
+            compacting: None,
+        }
+    }
+
+    /// Until the node stops.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        // A machine that is behind the snapshot is restored in the first step.
+        self.step(Event::Tick { elapsed: 0 });
+        self.carry_out();
+        loop {
+            let due = self.next_due();
+            if !self.shared.inbox.take(&mut self.mail, due) {
+                return Ok(());
+            }
+            self.pass_time(Instant::now());
+            self.hear_notes();
+            self.hear_peers();
+            self.start_commands();
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()))
+    }
+
+    /// Time first: the core must know how late it is before it hears what came in meanwhile.
+    fn pass_time(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.ticked).as_nanos() / self.tick.as_nanos();
+        let elapsed = u32::try_from(passed).unwrap_or(u32::MAX);
+        if elapsed > 0 {
+            self.ticked = self.ticked.checked_add(self.tick.saturating_mul(elapsed)).unwrap_or(now);
+            self.step(Event::Tick { elapsed });
+            self.carry_out();
+        }
+    }
+
+    /// Word from the other threads and from handles.
+    fn hear_notes(&mut self) {
+        let mut notes = std::mem::take(&mut self.mail.notes);
+        for note in notes.drain(..) {
+            match note {
+                Note::Event(event) => {
+                    if let Event::Persisted(id) = event {
+                        self.durable = self.durable.max(Some(id));
+                    }
+                    self.step(event);
+                }
+                Note::Built(snapshot) => {
+                    self.step(Event::Compact { index: snapshot.index });
+                    self.carry_out();
+                    self.compacting = Some(self.issued);
+                }
+                // Whoever asked may have gone.
+                Note::Status(reply) => {
+                    let _gone = reply.try_send(NodeStatus::of(&self.raft));
+                }
+            }
+        }
+        self.mail.notes = notes;
+        self.carry_out();
+        self.finish_compaction();
+    }
+
+    /// Tell the machine when its snapshot, or a newer one from a leader, is durably the current one.
+    fn finish_compaction(&mut self) {
+        if self.compacting.take_if(|write| self.durable >= *write).is_some() {
+            let current = self.raft.status().snapshot().last;
+            tracing::info!(node = self.shared.id.0, snapshot = %current, "log compacted");
+            self.give_machine(MachineWork::Compacted(current));
+        }
+    }
+
+    fn hear_peers(&mut self) {
+        let mut messages = std::mem::take(&mut self.mail.messages);
+        for (from, message) in messages.drain(..) {
+            self.step(Event::Receive { from, message });
+        }
+        self.mail.messages = messages;
+        self.carry_out();
+    }
+
+    /// Join what clients want into as few `Start`s as fit. All of one is taken or none, so what is refused as too much is
+    /// tried again by halves.
+    fn start_commands(&mut self) {
+        let mut count_max = usize::MAX;
+        while !self.mail.commands.is_empty() {
+            let count = joinable(&self.mail.commands).min(count_max);
+            match self.start(count) {
+                Ok(first) => {
+                    self.park(first, count);
+                    count_max = usize::MAX;
+                }
+                Err(Refusal::Busy { .. }) if count > 1 => count_max = count / 2,
+                Err(why) => self.refuse_waiting(why),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn start(&mut self, count: usize) -> Result<EntryId, Refusal> {
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        let commands: Commands = self.mail.commands[..count].iter().map(|waiting| waiting.command.clone()).collect();
+        let before = self.actions.len();
+        self.step(Event::Start { request, commands });
+        let answer = self.actions[before..].iter().find_map(|action| match action {
+            Action::Accepted { first, .. } => Some(Ok(*first)),
+            Action::Refused { why, .. } => Some(Err(*why)),
+            _ => None,
+        });
+        // A core that halted says nothing more.
+        answer.unwrap_or(Err(Refusal::NotLeader { leader: None }))
+    }
+
+    /// The machine thread knows first what becomes of commands; nothing of these can be on its way to it yet, so it need
+    /// not be woken.
+    fn park(&mut self, first: EntryId, count: usize) {
+        let waiters = (first.index.0..).zip(self.mail.commands.drain(..count)).map(|(index, mut waiting)| {
+            waiting.waiter.enter(EntryId { index: index.into(), ..first });
+            waiting.waiter
+        });
+        let work = MachineWork::Park { first, waiters: waiters.collect() };
+        let _stopped = self.shared.machine.push_quietly(work);
+    }
+
+    fn refuse_waiting(&mut self, why: Refusal) {
+        for call in self.mail.commands.drain(..).filter_map(|waiting| waiting.waiter.refuse(why)) {
+            let _stopped = self.shared.refusals.push(call);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        tracing::trace!(node = self.shared.id.0, %event);
+        self.raft.step_into(event, &mut self.actions);
+    }
+
+    /// What the core said, in order.
+    fn carry_out(&mut self) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Send { to, message } => self.transport.send(to, message),
+                Action::Persist(write) => {
+                    self.issued = Some(write.id);
+                    let _stopped = self.shared.disk.push(DiskWork::Persist(write));
+                }
+                Action::Apply(entries) => self.give_machine(MachineWork::Apply(entries)),
+                Action::Restore(snapshot) => self.give_machine(MachineWork::Restore(snapshot.last)),
+                Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(to, term, snapshot),
+                Action::Discard(snapshot) => {
+                    tracing::info!(node = self.shared.id.0, snapshot = %snapshot.last, "received snapshot not wanted");
+                    let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
+                }
+                // Heard where they were started.
+                Action::Accepted { .. } | Action::Refused { .. } => {}
+                Action::Halt { why } => self.halt(why),
+                Action::News(news) => self.tell(news),
+            }
+        }
+        self.actions = actions;
+    }
+
+    fn give_machine(&self, work: MachineWork) {
+        let _stopped = self.shared.machine.push(work);
+    }
+
+    /// Opening a snapshot may take long: it has a thread of its own.
+    fn send_snapshot(&self, to: NodeId, term: Term, meta: SnapshotMeta) {
+        let (snapshots, transport) = (Arc::clone(&self.snapshots), Arc::clone(&self.transport));
+        let (shared, last) = (Arc::clone(&self.shared), meta.last);
+        let spawned = self.shared.spawn("send", move || {
+            match open_snapshot(&*snapshots, term, &meta) {
+                Ok(Some(snapshot)) => {
+                    tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, bytes = snapshot.len, "sends a snapshot");
+                    transport.send_snapshot(to, snapshot);
+                    return Ok(());
+                }
+                Ok(None) => tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, "snapshot to send is gone"),
+                Err(error) => tracing::error!(node = shared.id.0, peer = to.0, snapshot = %last, %error, "cannot send"),
+            }
+            shared.inbox.tell(Event::SnapshotSent { to, snapshot: last, delivered: false });
+            Ok(())
+        });
+        if let Err(error) = spawned {
+            tracing::error!(node = self.shared.id.0, peer = to.0, %error, "no thread to send a snapshot");
+            self.shared.inbox.tell(Event::SnapshotSent { to, snapshot: last, delivered: false });
+        }
+    }
+
+    fn halt(&self, why: Fatal) {
+        self.shared.stop(Some(NodeError::Halted(why)));
+    }
+
+    fn tell(&self, news: News) {
+        let node = self.shared.id.0;
+        match news {
+            News::Role { term, role, leader } => {
+                let leader = leader.map(|leader| leader.0);
+                tracing::info!(node, term = term.0, %role, leader, "role");
+            }
+            News::PeerWiped { peer } => tracing::warn!(node, peer = peer.0, "peer came back with another disk"),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for CoreThread {
+    fn drop(&mut self) {
+        self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(&self.raft) });
+        self.transport.shutdown();
+        drop(self.shared.inbox.leftovers());
+    }
+}
+
+/// How many of the first commands fit into one `Start`; at least one.
+fn joinable(commands: &[Submission]) -> usize {
+    let mut bytes = 0;
+    let fit = commands.iter().take_while(|command| {
+        bytes += command.bytes();
+        bytes <= JOINED_BYTES_MAX
+    });
+    fit.count().max(1)
+}
+
+fn open_snapshot(
+    snapshots: &dyn Snapshots,
+    term: Term,
+    meta: &SnapshotMeta,
+) -> Result<Option<OutgoingSnapshot>, StorageError> {
+    let opened = snapshots.open(meta.last)?;
+    Ok(opened.map(|(len, data)| OutgoingSnapshot { term, meta: meta.clone(), len, data }))
+}

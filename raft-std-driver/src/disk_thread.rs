@@ -1,0 +1,61 @@
+//! Group commit: one thread makes durable, with one sync, all that waits for the disk.
+
+use std::sync::Arc;
+
+use raft_core::{EntryId, Event, SnapshotWrite, Write};
+
+use crate::receiving::Custody;
+use crate::shared::Shared;
+use crate::storage::{Snapshots, Storage, StorageError};
+
+pub(crate) enum DiskWork {
+    Persist(Write),
+    /// The received snapshot that ends here is not wanted.
+    Discard(EntryId),
+}
+
+pub(crate) struct DiskThread<S> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) storage: S,
+    pub(crate) snapshots: Arc<dyn Snapshots>,
+    pub(crate) custody: Arc<Custody>,
+}
+
+impl<S: Storage> DiskThread<S> {
+    /// Until the node stops, or the storage fails: then what is durable is not known, and nothing more may be promised.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        let (mut waiting, mut writes, mut unwanted) = (Vec::new(), Vec::new(), Vec::new());
+        while self.shared.disk.take(&mut waiting) {
+            for work in waiting.drain(..) {
+                match work {
+                    DiskWork::Persist(write) => writes.push(write),
+                    DiskWork::Discard(last) => unwanted.push(last),
+                }
+            }
+            self.persist(&writes).map_err(|error| error.to_string())?;
+            writes.clear();
+            for last in unwanted.drain(..) {
+                self.snapshots.discard(last).map_err(|error| error.to_string())?;
+                self.custody.settle();
+            }
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        let Some(last) = writes.last() else { return Ok(()) };
+        let installed = writes.iter().rev().find_map(|write| match &write.snapshot {
+            Some(SnapshotWrite::Installed { snapshot }) => Some(snapshot.last),
+            _ => None,
+        });
+        if let Some(snapshot) = installed {
+            self.custody.installing(snapshot);
+        }
+        self.storage.persist(writes)?;
+        if installed.is_some() {
+            self.custody.settle();
+        }
+        self.shared.inbox.tell(Event::Persisted(last.id));
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! The application's thread: applies what is committed, answers who waits for it, restores, and takes snapshots.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use raft_core::{Bytes, Entries, EntryId, Event, Payload};
+
+use crate::error::SnapshotError;
+use crate::inbox::Note;
+use crate::machine::{Command, SnapshotWriter, StateMachine};
+use crate::receiving::Custody;
+use crate::shared::Shared;
+use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
+use crate::waiters::{Waiter, Waiters};
+
+/// Who asked for a snapshot, and waits for it to be in force.
+pub(crate) type SnapshotReply = SyncSender<Result<EntryId, SnapshotError>>;
+
+pub(crate) enum MachineWork {
+    /// Commands entered the log at consecutive indexes from `first` on.
+    Park {
+        first: EntryId,
+        waiters: Vec<Waiter>,
+    },
+    Apply(Entries),
+    Restore(EntryId),
+    Snapshot(SnapshotReply),
+    /// The snapshot that was being built, or a newer one, is in force: it ends here.
+    Compacted(EntryId),
+}
+
+pub(crate) struct MachineThread<M> {
+    shared: Arc<Shared>,
+    machine: M,
+    snapshots: Arc<dyn Snapshots>,
+    custody: Arc<Custody>,
+    waiters: Waiters,
+    answers: Vec<Bytes>,
+    /// The last entry that the machine has applied.
+    applied: EntryId,
+    /// What the current snapshot ends at.
+    snapshot: EntryId,
+    /// What the entries applied since the last snapshot count; a snapshot is due above `log_bytes_max`, unless that is 0.
+    log_bytes: u64,
+    log_bytes_max: u64,
+    /// Who waits for the snapshot that is being built, while one is.
+    building: Option<Vec<SnapshotReply>>,
+    /// Who asked since it was begun: it may lack what they want in it.
+    asked: Vec<SnapshotReply>,
+    /// A snapshot to restore was overtaken by a newer one, which comes next: what comes before it is covered by it.
+    overtaken: bool,
+}
+
+/// Where the machine stands when its node starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) applied: EntryId,
+    pub(crate) snapshot: EntryId,
+    pub(crate) log_bytes: u64,
+    pub(crate) log_bytes_max: u64,
+}
+
+impl<M: StateMachine> MachineThread<M> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        machine: M,
+        snapshots: Arc<dyn Snapshots>,
+        custody: Arc<Custody>,
+        standing: Standing,
+    ) -> Self {
+        let Standing { applied, snapshot, log_bytes, log_bytes_max } = standing;
+        MachineThread {
+            shared,
+            machine,
+            snapshots,
+            custody,
+            waiters: Waiters::default(),
+            answers: Vec::new(),
+            applied,
+            snapshot,
+            log_bytes,
+            log_bytes_max,
+            building: None,
+            asked: Vec::new(),
+            overtaken: false,
+        }
+    }
+
+    /// Until the node stops, or the machine fails.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
+        let mut waiting = Vec::new();
+        while self.shared.machine.take(&mut waiting) {
+            for work in waiting.drain(..) {
+                match work {
+                    MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
+                    MachineWork::Apply(entries) => self.apply(&entries)?,
+                    MachineWork::Restore(last) => self.restore(last)?,
+                    MachineWork::Snapshot(reply) => self.asked.push(reply),
+                    MachineWork::Compacted(last) => self.compacted(last),
+                }
+                self.build_if_due()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: &Entries) -> Result<(), String> {
+        let Some(last) = entries.last().filter(|_| !self.overtaken) else { return Ok(()) };
+        let commands: Vec<Command<'_>> = entries
+            .iter()
+            .filter_map(|(id, payload)| match payload {
+                Payload::Command(bytes) => Some(Command { index: id.index, bytes }),
+                Payload::Noop | Payload::Membership(_) => None,
+            })
+            .collect();
+        if !commands.is_empty() {
+            self.machine.apply(&commands, &mut self.answers);
+        }
+        if self.answers.len() != commands.len() {
+            return Err(format!("the machine gave {} answers to {} commands", self.answers.len(), commands.len()));
+        }
+        self.applied = last;
+        self.log_bytes += entries.bytes();
+        self.shared.inbox.tell(Event::Applied(last.index));
+        let mut answers = self.answers.drain(..);
+        for (id, payload) in entries.iter() {
+            let answer = if let Payload::Command(_) = payload { answers.next() } else { None };
+            self.waiters.applied(id, answer);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, last: EntryId) -> Result<(), String> {
+        let opened = self.snapshots.open(last).map_err(|error| error.to_string())?;
+        let Some((bytes, mut data)) = opened else {
+            // Its data goes when a newer one is durable; then the core will say so next.
+            self.overtaken = self.custody.has_newer_than(last);
+            return if self.overtaken { Ok(()) } else { Err(format!("the data of snapshot {last} is not there")) };
+        };
+        self.overtaken = false;
+        self.machine.restore(&mut data).map_err(|error| format!("cannot restore snapshot {last}: {error}"))?;
+        tracing::info!(node = self.shared.id.0, snapshot = %last, bytes, "machine restored");
+        (self.applied, self.snapshot, self.log_bytes) = (last, last, 0);
+        self.shared.inbox.tell(Event::Applied(last.index));
+        self.waiters.restored(last);
+        Ok(())
+    }
+
+    /// One snapshot at a time; who asks meanwhile, or what grows meanwhile, gets the next one.
+    fn build_if_due(&mut self) -> Result<(), String> {
+        if self.building.is_some() {
+            return Ok(());
+        }
+        if self.applied.index <= self.snapshot.index {
+            for reply in self.asked.drain(..) {
+                let _gone = reply.try_send(Ok(self.snapshot));
+            }
+            return Ok(());
+        }
+        let due = self.log_bytes_max > 0 && self.log_bytes >= self.log_bytes_max;
+        if !due && self.asked.is_empty() {
+            return Ok(());
+        }
+        self.building = Some(std::mem::take(&mut self.asked));
+        self.log_bytes = 0;
+        let last = self.applied;
+        tracing::info!(node = self.shared.id.0, snapshot = %last, "takes a snapshot");
+        let mut writer = Some(self.machine.snapshot());
+        let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
+        let spawned = self.shared.spawn("snapshot", move || {
+            let Some(writer) = writer.take() else { return Ok(()) };
+            write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
+            let _stopped = shared.inbox.note(Note::Built(last));
+            Ok(())
+        });
+        spawned.map_err(|error| format!("no thread to write a snapshot: {error}"))
+    }
+
+    fn compacted(&mut self, last: EntryId) {
+        self.snapshot = self.snapshot.max(last);
+        for reply in self.building.take().into_iter().flatten() {
+            // Whoever asked may have gone.
+            let _gone = reply.try_send(Ok(last));
+        }
+    }
+}
+
+impl<M> Drop for MachineThread<M> {
+    fn drop(&mut self) {
+        drop(self.shared.machine.leftovers());
+    }
+}
+
+fn write_snapshot(
+    shared: &Shared,
+    snapshots: &dyn Snapshots,
+    last: EntryId,
+    writer: SnapshotWriter,
+) -> Result<(), StorageError> {
+    let failed = |source| StorageError::Io { doing: "write", path: format!("snapshot {last}").into(), source };
+    let data = snapshots.create(last, SnapshotOrigin::Local)?;
+    let mut out = BufWriter::with_capacity(1 << 16, WhileRunning { shared, data });
+    writer(&mut out).map_err(failed)?;
+    let WhileRunning { data, .. } = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    data.finish()
+}
+
+/// Refuses to go on once the node stops, so that nobody waits for a large snapshot.
+struct WhileRunning<'a> {
+    shared: &'a Shared,
+    data: Box<dyn SnapshotSink>,
+}
+
+impl Write for WhileRunning<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.shared.is_stopping() {
+            return Err(io::Error::other("the node stops"));
+        }
+        self.data.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.data.flush()
+    }
+}

@@ -1,0 +1,171 @@
+//! What the transport hands in: messages for the core, and snapshots on their way to the disk.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use raft_core::{EntryId, Event, Index, Message, NodeId, SnapshotMeta, Term};
+
+use crate::queue::lock;
+use crate::shared::Shared;
+use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
+use crate::transport::Inbound;
+
+/// One received snapshot at a time is in our custody, from its first byte until the disk has carried out what the core
+/// said about it: else the discarding of one could hit the next, which may have the same name.
+#[derive(Default)]
+pub(crate) struct Custody {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    place: Place,
+    transfers: u64,
+    installing: Index,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Free,
+    /// This transfer is writing. A newer one takes the place: its leader is as likely the live one.
+    Writing(u64),
+    /// The data is whole, or about to be; the core has not decided, or the disk not followed.
+    Whole,
+}
+
+impl Custody {
+    fn begin(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        if state.place == Place::Whole {
+            return None;
+        }
+        state.transfers += 1;
+        state.place = Place::Writing(state.transfers);
+        Some(state.transfers)
+    }
+
+    fn holds(&self, transfer: u64) -> bool {
+        lock(&self.state).place == Place::Writing(transfer)
+    }
+
+    /// Move on, if `transfer` still has the place.
+    fn advance(&self, transfer: u64, to: Place) -> bool {
+        let mut state = lock(&self.state);
+        let holds = state.place == Place::Writing(transfer);
+        if holds {
+            state.place = to;
+        }
+        holds
+    }
+
+    /// The received snapshot was discarded, or is now the current one.
+    pub(crate) fn settle(&self) {
+        let mut state = lock(&self.state);
+        if state.place == Place::Whole {
+            state.place = Place::Free;
+        }
+    }
+
+    /// The disk is about to make this the current snapshot, and to drop the one before.
+    pub(crate) fn installing(&self, last: EntryId) {
+        let mut state = lock(&self.state);
+        state.installing = state.installing.max(last.index);
+    }
+
+    /// Whether a newer received snapshot than `last` has become current, or is about to.
+    pub(crate) fn has_newer_than(&self, last: EntryId) -> bool {
+        lock(&self.state).installing > last.index
+    }
+}
+
+/// The node, as its transport sees it.
+pub(crate) struct Reception {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshots: Arc<dyn Snapshots>,
+    pub(crate) custody: Arc<Custody>,
+}
+
+impl Inbound for Reception {
+    fn message(&self, from: NodeId, message: Message) {
+        if !self.shared.inbox.message(from, message) {
+            tracing::debug!(node = self.shared.id.0, peer = from.0, "inbox full: message dropped");
+        }
+    }
+
+    fn unreachable(&self, peer: NodeId) {
+        tracing::debug!(node = self.shared.id.0, peer = peer.0, "unreachable");
+        self.shared.inbox.tell(Event::Unreachable { peer });
+    }
+
+    fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
+        tracing::info!(node = self.shared.id.0, peer = to.0, %snapshot, delivered, "snapshot sent");
+        self.shared.inbox.tell(Event::SnapshotSent { to, snapshot, delivered });
+    }
+
+    fn snapshot_begin(&self, from: NodeId, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        let refused = |why: &str| StorageError::Io {
+            doing: "receive",
+            path: PathBuf::from(format!("snapshot {}", meta.last)),
+            source: io::Error::new(io::ErrorKind::ResourceBusy, why),
+        };
+        if self.shared.is_stopping() {
+            return Err(refused("the node stops"));
+        }
+        let Some(transfer) = self.custody.begin() else { return Err(refused("another one has just arrived")) };
+        let place = Claim { custody: Arc::clone(&self.custody), transfer };
+        tracing::info!(node = self.shared.id.0, peer = from.0, snapshot = %meta.last, "receives a snapshot");
+        let data = self.snapshots.create(meta.last, SnapshotOrigin::Received)?;
+        Ok(Box::new(ReceivedData { data, place }))
+    }
+
+    fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
+        tracing::info!(node = self.shared.id.0, peer = from.0, snapshot = %meta.last, "snapshot received");
+        self.shared.inbox.tell(Event::SnapshotReceived { from, term, snapshot: meta });
+    }
+}
+
+/// A transfer's hold on the place; given up when it is dropped before its data is whole.
+struct Claim {
+    custody: Arc<Custody>,
+    transfer: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.custody.advance(self.transfer, Place::Free);
+    }
+}
+
+struct ReceivedData {
+    data: Box<dyn SnapshotSink>,
+    place: Claim,
+}
+
+fn overtaken() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "a newer transfer has begun")
+}
+
+impl Write for ReceivedData {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if !self.place.custody.holds(self.place.transfer) {
+            return Err(overtaken());
+        }
+        self.data.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.data.flush()
+    }
+}
+
+impl SnapshotSink for ReceivedData {
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        let ReceivedData { data, place } = *self;
+        if !place.custody.advance(place.transfer, Place::Whole) {
+            return Err(StorageError::Io { doing: "finish", path: PathBuf::from("snapshot"), source: overtaken() });
+        }
+        data.finish().inspect_err(|_| place.custody.settle())
+    }
+}

@@ -1,0 +1,196 @@
+//! A network in memory, for several nodes in one process: tests, examples, simulations in real time.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+
+use raft_core::{EntryId, Message, NodeId};
+
+use super::{Inbound, OutgoingSnapshot, Transport};
+use crate::queue::lock;
+
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Says whether a message from the first to the second is delivered.
+pub type Filter = Box<dyn Fn(NodeId, NodeId, &Message) -> bool + Send + Sync>;
+
+/// Joins the nodes that [`attach`](LocalNetwork::attach) to it. Messages arrive at once and in order, unless a link is cut
+/// or a filter drops them. Clones are the same network.
+#[derive(Clone, Default)]
+pub struct LocalNetwork(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    wires: RwLock<Wires>,
+    /// The snapshots under way, by sender and receiver.
+    transfers: Mutex<HashMap<(NodeId, NodeId), EntryId>>,
+    transfer_ended: Condvar,
+}
+
+#[derive(Default)]
+struct Wires {
+    attached: HashMap<NodeId, Arc<dyn Inbound>>,
+    cut: HashSet<(NodeId, NodeId)>,
+    filter: Option<Filter>,
+}
+
+impl Wires {
+    /// Where what `from` sends arrives at `to`, if it does. Who left hears nothing and is not heard.
+    fn end_of(&self, from: NodeId, to: NodeId) -> Option<&Arc<dyn Inbound>> {
+        let open = self.attached.contains_key(&from) && !self.cut.contains(&(from, to));
+        self.attached.get(&to).filter(|_| open)
+    }
+}
+
+impl LocalNetwork {
+    /// A network with nobody on it.
+    #[must_use]
+    pub fn new() -> LocalNetwork {
+        LocalNetwork::default()
+    }
+
+    /// The transport of node `id`. A node that was stopped attaches anew when it is started again.
+    #[must_use]
+    pub fn attach(&self, id: NodeId) -> Arc<dyn Transport> {
+        Arc::new(LocalTransport { id, network: self.clone() })
+    }
+
+    /// Lose what `from` sends to `to`; the other way stays open.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.wires_mut().cut.insert((from, to));
+    }
+
+    /// Lose what `id` sends, and what is sent to it.
+    pub fn isolate(&self, id: NodeId) {
+        let mut wires = self.wires_mut();
+        let others: Vec<NodeId> = wires.attached.keys().copied().filter(|other| *other != id).collect();
+        wires.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
+    }
+
+    /// Mend all links.
+    pub fn heal(&self) {
+        self.wires_mut().cut.clear();
+    }
+
+    /// Deliver only what this says `true` to; `None` delivers all.
+    pub fn set_filter(&self, filter: Option<Filter>) {
+        self.wires_mut().filter = filter;
+    }
+
+    fn wires(&self) -> RwLockReadGuard<'_, Wires> {
+        self.0.wires.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wires_mut(&self) -> RwLockWriteGuard<'_, Wires> {
+        self.0.wires.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end_of(&self, from: NodeId, to: NodeId) -> Option<Arc<dyn Inbound>> {
+        self.wires().end_of(from, to).cloned()
+    }
+
+    /// # Errors
+    /// Gives the snapshot that is on its way on this link already.
+    fn begin(&self, from: NodeId, to: NodeId, snapshot: EntryId) -> Result<Transfer, EntryId> {
+        let mut transfers = lock(&self.0.transfers);
+        if let Some(other) = transfers.get(&(from, to)) {
+            return Err(*other);
+        }
+        transfers.insert((from, to), snapshot);
+        Ok(Transfer { network: self.clone(), link: (from, to) })
+    }
+
+    fn report(&self, from: NodeId, to: NodeId, snapshot: EntryId, delivered: bool) {
+        if let Some(inbound) = self.wires().attached.get(&from) {
+            inbound.snapshot_sent(to, snapshot, delivered);
+        }
+    }
+
+    /// Copy the data chunk by chunk, as long as the link is open.
+    fn copy(&self, from: NodeId, to: NodeId, snapshot: OutgoingSnapshot) -> io::Result<()> {
+        let OutgoingSnapshot { term, meta, mut data, .. } = snapshot;
+        let lost = || io::Error::new(io::ErrorKind::ConnectionReset, "the link is cut");
+        let end = self.end_of(from, to).ok_or_else(lost)?;
+        let mut sink = end.snapshot_begin(from, &meta).map_err(io::Error::other)?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = data.read(&mut chunk)?;
+            self.end_of(from, to).ok_or_else(lost)?;
+            if count == 0 {
+                break;
+            }
+            sink.write_all(&chunk[..count])?;
+        }
+        sink.finish().map_err(io::Error::other)?;
+        end.snapshot_received(from, term, meta);
+        Ok(())
+    }
+}
+
+/// A snapshot under way; both ends wait for its end when they leave.
+struct Transfer {
+    network: LocalNetwork,
+    link: (NodeId, NodeId),
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        lock(&self.network.0.transfers).remove(&self.link);
+        self.network.0.transfer_ended.notify_all();
+    }
+}
+
+struct LocalTransport {
+    id: NodeId,
+    network: LocalNetwork,
+}
+
+impl Transport for LocalTransport {
+    fn start(&self, inbound: Arc<dyn Inbound>) -> io::Result<()> {
+        let mut wires = self.network.wires_mut();
+        if wires.attached.contains_key(&self.id) {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("server {} is attached already", self.id)));
+        }
+        wires.attached.insert(self.id, inbound);
+        Ok(())
+    }
+
+    fn send(&self, to: NodeId, message: Message) {
+        // Delivered under the lock, which all readers share: who has left hears nothing more.
+        let wires = self.network.wires();
+        let Some(end) = wires.end_of(self.id, to) else { return };
+        if wires.filter.as_ref().is_none_or(|filter| filter(self.id, to, &message)) {
+            end.message(self.id, message);
+        }
+    }
+
+    fn send_snapshot(&self, to: NodeId, snapshot: OutgoingSnapshot) {
+        let (from, last) = (self.id, snapshot.meta.last);
+        match self.network.begin(from, to, last) {
+            Ok(transfer) => {
+                let network = self.network.clone();
+                let copy = move || {
+                    let result = network.copy(from, to, snapshot);
+                    drop(transfer);
+                    if let Err(error) = &result {
+                        tracing::info!(node = from.0, peer = to.0, snapshot = %last, %error, "snapshot not delivered");
+                    }
+                    network.report(from, to, last, result.is_ok());
+                };
+                if thread::Builder::new().name(format!("raft-{from}-copy")).spawn(copy).is_err() {
+                    self.network.report(from, to, last, false);
+                }
+            }
+            Err(other) if other == last => {}
+            Err(_) => self.network.report(from, to, last, false),
+        }
+    }
+
+    fn shutdown(&self) {
+        self.network.wires_mut().attached.remove(&self.id);
+        let of_mine = |(from, to): &(NodeId, NodeId)| *from == self.id || *to == self.id;
+        let transfers = lock(&self.network.0.transfers);
+        drop(self.network.0.transfer_ended.wait_while(transfers, |transfers| transfers.keys().any(of_mine)));
+    }
+}
