@@ -17,8 +17,8 @@ use crate::shared::Shared;
 use crate::storage::{Snapshots, StorageError};
 use crate::transport::{OutgoingSnapshot, Transport};
 
-/// Commands are joined into one `Start` as long as they count no more than this: what one step appends is one write, and
-/// has to fit into a frame.
+/// Commands are joined into one `Start` as long as they count no more than this (nor more than the whole backlog may): what
+/// one step appends is one write, and has to fit into a frame.
 const JOINED_BYTES_MAX: u64 = 4 << 20;
 
 pub(crate) struct CoreThread {
@@ -29,6 +29,7 @@ pub(crate) struct CoreThread {
     tick: Duration,
     /// Ticks have been fed up to here.
     ticked: Instant,
+    joined_bytes_max: u64,
     mail: Mail,
     actions: Vec<Action>,
     last_request: u64,
@@ -45,6 +46,7 @@ impl CoreThread {
         transport: Arc<dyn Transport>,
         snapshots: Arc<dyn Snapshots>,
         tick: Duration,
+        backlog_bytes_max: u64,
     ) -> CoreThread {
         CoreThread {
             shared,
@@ -53,6 +55,7 @@ impl CoreThread {
             snapshots,
             tick,
             ticked: Instant::now(),
+            joined_bytes_max: JOINED_BYTES_MAX.min(backlog_bytes_max),
             mail: Mail::default(),
             actions: Vec::new(),
             last_request: 0,
@@ -144,7 +147,7 @@ impl CoreThread {
     fn start_commands(&mut self) {
         let mut count_max = usize::MAX;
         while !self.mail.commands.is_empty() {
-            let count = joinable(&self.mail.commands).min(count_max);
+            let count = joinable(&self.mail.commands, self.joined_bytes_max).min(count_max);
             match self.start(count) {
                 Ok(first) => {
                     self.park(first, count);
@@ -273,11 +276,11 @@ impl Drop for CoreThread {
 }
 
 /// How many of the first commands fit into one `Start`; at least one.
-fn joinable(commands: &[Submission]) -> usize {
+fn joinable(commands: &[Submission], bytes_max: u64) -> usize {
     let mut bytes = 0;
     let fit = commands.iter().take_while(|command| {
         bytes += command.bytes();
-        bytes <= JOINED_BYTES_MAX
+        bytes <= bytes_max
     });
     fit.count().max(1)
 }

@@ -90,10 +90,10 @@ impl Node {
         if tick.is_zero() {
             return Err(NodeError::NoTick);
         }
-        let (id, command_bytes_max) = (config.id, config.command_bytes_max);
+        let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
         let kept = storage.recover().map_err(|error| NodeError::Storage(Arc::new(error)))?;
         let applied = machine.applied();
-        let bytes_after = |index: Index| kept.entries.starting_at(index.next()).bytes();
+        let bytes_after = |index: Index| kept.entries.clone().starting_at(index.next()).bytes();
         let log_bytes = bytes_after(kept.snapshot.last.index).saturating_sub(bytes_after(applied));
         let snapshot = kept.snapshot.last;
         tracing::info!(node = id.0, %snapshot, entries = %kept.entries, term = kept.hard_state.term.0, "recovered");
@@ -116,7 +116,7 @@ impl Node {
         let reception = Reception { shared: shared.clone(), snapshots: snapshots.clone(), custody: custody.clone() };
         transport.start(Arc::new(reception)).map_err(|error| NodeError::Transport(Arc::new(error)))?;
 
-        let mut core = CoreThread::new(shared.clone(), raft, transport, snapshots.clone(), tick);
+        let mut core = CoreThread::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max);
         let mut machine = MachineThread::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
         let mut disk = DiskThread { shared: shared.clone(), storage, snapshots, custody };
         let mut refusals = RefusalThread(shared.clone());

@@ -12,7 +12,7 @@ use crate::queue::lock;
 
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Says whether a message from the first to the second is delivered.
+/// Says whether a message from the first to the second is delivered. It must not use the network itself.
 pub type Filter = Box<dyn Fn(NodeId, NodeId, &Message) -> bool + Send + Sync>;
 
 /// Joins the nodes that [`attach`](LocalNetwork::attach) to it. Messages arrive at once and in order, unless a link is cut
@@ -32,14 +32,15 @@ struct Shared {
 struct Wires {
     attached: HashMap<NodeId, Arc<dyn Inbound>>,
     cut: HashSet<(NodeId, NodeId)>,
+    isolated: HashSet<NodeId>,
     filter: Option<Filter>,
 }
 
 impl Wires {
     /// Where what `from` sends arrives at `to`, if it does. Who left hears nothing and is not heard.
     fn end_of(&self, from: NodeId, to: NodeId) -> Option<&Arc<dyn Inbound>> {
-        let open = self.attached.contains_key(&from) && !self.cut.contains(&(from, to));
-        self.attached.get(&to).filter(|_| open)
+        let alone = self.isolated.contains(&from) || self.isolated.contains(&to) || !self.attached.contains_key(&from);
+        self.attached.get(&to).filter(|_| !alone && !self.cut.contains(&(from, to)))
     }
 }
 
@@ -63,14 +64,14 @@ impl LocalNetwork {
 
     /// Lose what `id` sends, and what is sent to it.
     pub fn isolate(&self, id: NodeId) {
-        let mut wires = self.wires_mut();
-        let others: Vec<NodeId> = wires.attached.keys().copied().filter(|other| *other != id).collect();
-        wires.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
+        self.wires_mut().isolated.insert(id);
     }
 
     /// Mend all links.
     pub fn heal(&self) {
-        self.wires_mut().cut.clear();
+        let mut wires = self.wires_mut();
+        wires.cut.clear();
+        wires.isolated.clear();
     }
 
     /// Deliver only what this says `true` to; `None` delivers all.

@@ -1,0 +1,6 @@
+//! Nodes on disks and a network in memory.
+
+mod cluster;
+mod commands;
+mod failures;
+mod snapshots;
