@@ -169,3 +169,81 @@ impl Inbox {
         std::mem::take(&mut lock(&self.state).mail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use raft_core::{Entries, Entry, Incarnation, Index, Payload, Term};
+
+    use super::*;
+
+    fn message(rpc: Rpc) -> Message {
+        Message { term: Term(1), incarnation: Incarnation(1), rpc }
+    }
+
+    fn append(bytes: usize) -> Message {
+        let entry = Entry { term: Term(1), payload: Payload::Command(vec![0; bytes].into()) };
+        let entries = Entries::from_vec(Index(1), vec![entry]).unwrap();
+        let (prev, commit) = (EntryId::ZERO, Index(0));
+        message(Rpc::AppendEntries { prev, entries, commit, round: 1, reply: true })
+    }
+
+    fn submission(bytes: usize) -> Submission {
+        Submission { command: vec![0; bytes].into(), waiter: Waiter::calling(Box::new(|_| {})) }
+    }
+
+    #[test]
+    fn entries_from_peers_are_dropped_above_the_limit_and_nothing_else() {
+        let inbox = Inbox::new(1000);
+        let (from, vote) = (NodeId(2), message(Rpc::PreVote { last: EntryId::ZERO }));
+        assert!(inbox.message(from, append(900)) && inbox.message(from, append(900)), "the limit is on what waits");
+        assert!(!inbox.message(from, append(1)));
+        assert!(inbox.message(from, vote.clone()));
+        let mut mail = Mail::default();
+        assert!(inbox.take(&mut mail, None));
+        assert_eq!(mail.messages.len(), 3);
+        assert!(inbox.message(from, append(1)));
+        let taken = (1..MESSAGES_MAX * 2).filter(|_| inbox.message(from, vote.clone())).count();
+        assert_eq!(taken, MESSAGES_MAX - 1, "even small ones end somewhere");
+        inbox.close();
+        assert!(!inbox.message(from, vote));
+    }
+
+    #[test]
+    fn callers_wait_until_the_core_has_taken_what_waits() {
+        let inbox = Arc::new(Inbox::new(1000));
+        inbox.submit(submission(2000)).ok().unwrap();
+        let (tell, told) = channel();
+        let caller = {
+            let inbox = Arc::clone(&inbox);
+            std::thread::spawn(move || {
+                for bytes in [1, 2000, 1] {
+                    tell.send(inbox.submit(submission(bytes)).is_ok()).unwrap();
+                }
+            })
+        };
+        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
+        let mut mail = Mail::default();
+        assert!(inbox.take(&mut mail, None));
+        assert_eq!(mail.commands.len(), 1);
+        assert!(told.recv().unwrap() && told.recv().unwrap());
+        inbox.close();
+        assert!(!told.recv().unwrap(), "closed: given back");
+        caller.join().unwrap();
+        assert!(!inbox.leftovers().commands.is_empty());
+    }
+
+    #[test]
+    fn an_empty_inbox_sleeps_until_the_next_tick_is_due() {
+        let inbox = Inbox::new(1);
+        let (mut mail, now) = (Mail::default(), Instant::now());
+        let due = now + Duration::from_millis(30);
+        assert!(inbox.take(&mut mail, Some(due)));
+        assert!(mail.is_empty() && Instant::now() >= due);
+        inbox.close();
+        assert!(!inbox.take(&mut mail, None));
+    }
+}

@@ -169,3 +169,57 @@ impl SnapshotSink for ReceivedData {
         data.finish().inspect_err(|_| place.custody.settle())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raft_core::{Incarnation, Membership};
+
+    use super::*;
+    use crate::storage::mem::MemDisk;
+    use crate::storage::{Birth, ClusterId};
+
+    fn reception() -> Reception {
+        let birth =
+            Birth { cluster: ClusterId(1), membership: Membership::new([NodeId(1)]), incarnation: Incarnation(1) };
+        Reception {
+            shared: Arc::new(Shared::new(NodeId(1), 1)),
+            snapshots: Arc::new(MemDisk::new(birth)),
+            custody: Arc::default(),
+        }
+    }
+
+    fn begin(reception: &Reception, from: u64) -> Option<Box<dyn SnapshotSink>> {
+        let meta = SnapshotMeta { last: EntryId::new(3, 7), ..SnapshotMeta::default() };
+        reception.snapshot_begin(NodeId(from), &meta).ok()
+    }
+
+    #[test]
+    fn a_newer_transfer_takes_the_place_of_one_that_is_not_whole() {
+        let reception = reception();
+        let mut old = begin(&reception, 2).unwrap();
+        old.write_all(b"old").unwrap();
+        let mut new = begin(&reception, 3).unwrap();
+        assert!(old.write_all(b"more").is_err());
+        assert!(old.finish().is_err(), "and its end takes nothing away from the other");
+        new.write_all(b"new").unwrap();
+        new.finish().unwrap();
+    }
+
+    #[test]
+    fn what_is_whole_keeps_its_place_until_the_disk_has_followed_the_core() {
+        let reception = reception();
+        begin(&reception, 2).unwrap().finish().unwrap();
+        assert!(begin(&reception, 3).is_none());
+        reception.custody.settle();
+        let given_up = begin(&reception, 3);
+        assert!(given_up.is_some());
+        reception.custody.settle();
+        assert!(given_up.unwrap().finish().is_ok(), "what is not whole is not settled");
+        reception.custody.settle();
+
+        drop(begin(&reception, 2));
+        assert!(begin(&reception, 3).is_some());
+        reception.shared.stop(None);
+        assert!(begin(&reception, 3).is_none(), "a node that stops takes nothing in");
+    }
+}

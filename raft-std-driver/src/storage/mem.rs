@@ -250,3 +250,118 @@ impl SnapshotSink for MemSink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use raft_core::{Config, Event, Incarnation, Membership, NodeId, Payload, Raft, Restored, Term};
+
+    use super::*;
+    use crate::storage::ClusterId;
+
+    /// Ids of writes come from a core only; this one makes as many as are wanted.
+    fn blank_writes(count: usize) -> Vec<Write> {
+        let restored = Restored::new_cluster(Incarnation(1), Membership::new([NodeId(1)]));
+        let mut raft = Raft::new(Config::new(NodeId(1)), restored).unwrap();
+        let mut writes = Vec::new();
+        while writes.len() < count {
+            let mut events = vec![Event::Tick { elapsed: 1 }];
+            events.push(Event::Start { request: 1.into(), commands: [Bytes::new()].into_iter().collect() });
+            while let Some(event) = events.pop() {
+                for action in raft.step(event) {
+                    if let raft_core::Action::Persist(Write { id, .. }) = action {
+                        writes.push(Write { id, hard_state: None, snapshot: None, entries: Entries::new() });
+                        events.push(Event::Persisted(id));
+                    }
+                }
+            }
+        }
+        writes
+    }
+
+    fn entries(first: u64, terms: &[u64]) -> Entries {
+        let entries = terms.iter().map(|term| Entry { term: Term(*term), payload: Payload::Noop });
+        Entries::from_vec(Index(first), entries.collect()).unwrap()
+    }
+
+    fn meta(term: u64, index: u64) -> SnapshotMeta {
+        SnapshotMeta { last: EntryId::new(term, index), ..SnapshotMeta::default() }
+    }
+
+    fn disk() -> MemDisk {
+        let membership = Membership::new([NodeId(1)]);
+        MemDisk::new(Birth { cluster: ClusterId(3), membership, incarnation: Incarnation(9) })
+    }
+
+    fn data(disk: &MemDisk, term: u64, index: u64) -> Option<String> {
+        let (len, mut data) = Snapshots::open(disk, EntryId::new(term, index)).unwrap()?;
+        let mut text = String::new();
+        data.read_to_string(&mut text).unwrap();
+        assert_eq!(text.len() as u64, len);
+        Some(text)
+    }
+
+    fn store(disk: &MemDisk, last: EntryId, origin: SnapshotOrigin, text: &str) {
+        let mut sink = disk.create(last, origin).unwrap();
+        sink.write_all(text.as_bytes()).unwrap();
+        sink.finish().unwrap();
+    }
+
+    #[test]
+    fn a_log_is_cut_and_replaced_as_writes_say() {
+        let disk = disk();
+        let mut storage = disk.open().unwrap();
+        let mut writes = blank_writes(4);
+        writes[0].entries = entries(1, &[1, 1, 1, 1]);
+        writes[1].entries = entries(3, &[2, 2, 2]);
+        writes[2].snapshot = Some(SnapshotWrite::Compacted { snapshot: meta(1, 2), first: Index(2) });
+        let hard_state = HardState { term: Term(4), voted_for: Some(NodeId(1)) };
+        writes[3].hard_state = Some(hard_state);
+        storage.persist(&writes).unwrap();
+        let kept = storage.recover().unwrap();
+        assert_eq!((kept.hard_state, kept.snapshot), (hard_state, meta(1, 2)));
+        assert_eq!((kept.cluster, kept.incarnation), (ClusterId(3), Incarnation(9)));
+        assert_eq!(kept.entries, entries(2, &[1, 2, 2, 2]));
+        assert_eq!(disk.persisted(), (1, 4));
+
+        let mut writes = blank_writes(1);
+        writes[0].snapshot = Some(SnapshotWrite::Installed { snapshot: meta(5, 9) });
+        writes[0].entries = entries(10, &[5]);
+        storage.persist(&writes).unwrap();
+        assert_eq!(storage.recover().unwrap().entries, entries(10, &[5]));
+    }
+
+    #[test]
+    fn only_what_a_write_names_is_there_and_stays() {
+        let disk = disk();
+        let mut storage = disk.open().unwrap();
+        let id = EntryId::new(2, 5);
+        store(&disk, id, SnapshotOrigin::Local, "mine");
+        store(&disk, id, SnapshotOrigin::Received, "theirs");
+        assert_eq!(data(&disk, 2, 5), None, "no write names them");
+        let mut writes = blank_writes(1);
+        writes[0].snapshot = Some(SnapshotWrite::Installed { snapshot: meta(2, 5) });
+        storage.persist(&writes).unwrap();
+        disk.discard(id).unwrap();
+        assert_eq!(data(&disk, 2, 5).as_deref(), Some("theirs"), "the current one is never discarded");
+        store(&disk, EntryId::new(2, 8), SnapshotOrigin::Received, "newer");
+        disk.discard(EntryId::new(2, 8)).unwrap();
+        store(&disk, EntryId::new(2, 9), SnapshotOrigin::Local, "orphan");
+        drop(storage);
+        drop(disk.open().unwrap());
+        assert_eq!(lock(&disk.0.state).files.len(), 1);
+    }
+
+    #[test]
+    fn a_failed_disk_keeps_what_it_had() {
+        let disk = disk();
+        let mut storage = disk.open().unwrap();
+        let mut writes = blank_writes(1);
+        writes[0].entries = entries(1, &[1]);
+        disk.set_failure(Some("gone"));
+        assert!(storage.persist(&writes).unwrap_err().to_string().contains("gone"));
+        assert!(disk.create(EntryId::ZERO, SnapshotOrigin::Local).unwrap().finish().is_err());
+        assert!(disk.recovered().entries.is_empty());
+    }
+}

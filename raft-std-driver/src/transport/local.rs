@@ -195,3 +195,138 @@ impl Transport for LocalTransport {
         drop(self.network.0.transfer_ended.wait_while(transfers, |transfers| transfers.keys().any(of_mine)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use raft_core::{Incarnation, Rpc, SnapshotMeta, Term};
+
+    use super::*;
+    use crate::storage::{SnapshotSink, StorageError};
+
+    /// Writes down what it hears; a sink tells each chunk and then waits to be let on.
+    struct Ear {
+        heard: Sender<String>,
+        let_on: Mutex<Option<Receiver<()>>>,
+    }
+
+    struct Sink(Sender<String>, Option<Receiver<()>>);
+
+    impl Write for Sink {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0.send(format!("{} bytes", data.len())).unwrap();
+            let _go = self.1.as_ref().map(Receiver::recv);
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl SnapshotSink for Sink {
+        fn finish(self: Box<Self>) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    impl Inbound for Ear {
+        fn message(&self, from: NodeId, message: Message) {
+            self.heard.send(format!("{from}: {message}")).unwrap();
+        }
+
+        fn unreachable(&self, _: NodeId) {}
+
+        fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
+            self.heard.send(format!("sent {snapshot} to {to}: {delivered}")).unwrap();
+        }
+
+        fn snapshot_begin(&self, _: NodeId, _: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError> {
+            Ok(Box::new(Sink(self.heard.clone(), lock(&self.let_on).take())))
+        }
+
+        fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
+            self.heard.send(format!("{from} t{term}: {}", meta.last)).unwrap();
+        }
+    }
+
+    fn attach(network: &LocalNetwork, id: u64, let_on: Option<Receiver<()>>) -> (Arc<dyn Transport>, Receiver<String>) {
+        let (transport, (heard, hears)) = (network.attach(NodeId(id)), channel());
+        transport.start(Arc::new(Ear { heard, let_on: Mutex::new(let_on) })).unwrap();
+        (transport, hears)
+    }
+
+    fn hello(term: u64) -> Message {
+        let rpc = Rpc::PreVoteReply { granted: true };
+        Message { term: Term(term), incarnation: Incarnation(1), rpc }
+    }
+
+    fn snapshot(index: u64, len: usize) -> OutgoingSnapshot {
+        let meta = SnapshotMeta { last: EntryId::new(2, index), ..SnapshotMeta::default() };
+        let data = Box::new(io::repeat(1).take(len as u64));
+        OutgoingSnapshot { term: Term(3), meta, len: len as u64, data }
+    }
+
+    #[test]
+    fn a_cut_is_one_way_and_who_left_hears_nothing() {
+        let network = LocalNetwork::new();
+        let ((one, hears_one), (two, hears_two)) = (attach(&network, 1, None), attach(&network, 2, None));
+        network.cut(NodeId(1), NodeId(2));
+        one.send(NodeId(2), hello(1));
+        two.send(NodeId(1), hello(2));
+        network.heal();
+        network.set_filter(Some(Box::new(|_, _, message| message.term != Term(3))));
+        one.send(NodeId(2), hello(3));
+        network.isolate(NodeId(1));
+        two.send(NodeId(1), hello(4));
+        network.heal();
+        one.send(NodeId(2), hello(5));
+        assert!(
+            network.attach(NodeId(2)).start(Arc::new(Ear { heard: channel().0, let_on: Mutex::default() })).is_err()
+        );
+        two.shutdown();
+        one.send(NodeId(2), hello(6));
+        two.send(NodeId(1), hello(7));
+        one.shutdown();
+        assert_eq!(hears_one.iter().collect::<Vec<_>>(), ["2: PreVoteReply t2 granted"]);
+        assert_eq!(hears_two.iter().collect::<Vec<_>>(), ["1: PreVoteReply t5 granted"]);
+    }
+
+    #[test]
+    fn one_snapshot_at_a_time_and_both_ends_hear_of_its_end() {
+        let network = LocalNetwork::new();
+        let (go, let_on) = channel();
+        let (one, hears_one) = attach(&network, 1, None);
+        let (two, hears_two) = attach(&network, 2, Some(let_on));
+        one.send_snapshot(NodeId(2), snapshot(5, 3));
+        assert_eq!(hears_two.recv().unwrap(), "3 bytes");
+        one.send_snapshot(NodeId(2), snapshot(5, 3));
+        one.send_snapshot(NodeId(2), snapshot(6, 3));
+        assert_eq!(hears_one.recv().unwrap(), "sent 6@2 to 2: false");
+        go.send(()).unwrap();
+        assert_eq!(hears_two.recv().unwrap(), "1 t3: 5@2");
+        assert_eq!(hears_one.recv().unwrap(), "sent 5@2 to 2: true");
+        one.shutdown();
+        two.shutdown();
+    }
+
+    #[test]
+    fn a_cut_in_the_middle_ends_a_transfer_and_a_shutdown_waits_for_it() {
+        let network = LocalNetwork::new();
+        let (go, let_on) = channel();
+        let (one, hears_one) = attach(&network, 1, None);
+        let (two, hears_two) = attach(&network, 2, Some(let_on));
+        one.send_snapshot(NodeId(2), snapshot(5, CHUNK_BYTES + 1));
+        assert_eq!(hears_two.recv().unwrap(), format!("{CHUNK_BYTES} bytes"));
+        let leaves = thread::spawn(move || two.shutdown());
+        while network.end_of(NodeId(1), NodeId(2)).is_some() {
+            thread::yield_now();
+        }
+        assert!(!leaves.is_finished());
+        go.send(()).unwrap();
+        leaves.join().unwrap();
+        assert_eq!(hears_two.iter().count(), 0, "neither more data nor its end");
+        assert_eq!(hears_one.recv().unwrap(), "sent 5@2 to 2: false");
+    }
+}

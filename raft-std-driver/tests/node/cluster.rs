@@ -9,7 +9,7 @@ use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId,
 use raft_std_driver::storage::mem::MemDisk;
 use raft_std_driver::storage::{Birth, ClusterId};
 use raft_std_driver::transport::local::LocalNetwork;
-use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
+use raft_std_driver::{Node, NodeConfig, Outcome, StartError, Started};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -169,7 +169,7 @@ impl Cluster {
     /// Have a command applied by whoever leads among these; returns the answer.
     pub(crate) fn put_among(&self, command: &str, among: impl Fn(NodeId) -> bool + Copy) -> String {
         eventually("a command is applied", || {
-            match self.leader_among(among).node().start(command.to_owned().into()).map(|started| started.wait()) {
+            match self.leader_among(among).node().start(command.to_owned().into()).map(Started::wait) {
                 Ok(Outcome::Applied(answer)) => Some(String::from_utf8(answer.to_vec()).unwrap()),
                 Ok(Outcome::Superseded) | Err(StartError::Refused(Refusal::NotLeader { .. })) => None,
                 other => panic!("{command}: {other:?}"),

@@ -11,7 +11,7 @@ use raft_std_driver::raft_core::{
 };
 use raft_std_driver::storage::{SnapshotSink, StorageError};
 use raft_std_driver::transport::Inbound;
-use raft_std_driver::{Node, NodeConfig, NodeError, Outcome, SnapshotError, StartError};
+use raft_std_driver::{Node, NodeConfig, NodeError, Outcome, SnapshotError, StartError, Started};
 
 use crate::cluster::{Cluster, Machine, eventually};
 
@@ -153,7 +153,7 @@ fn the_machine_may_call_its_node() {
         for _ in 0..10 {
             let (tell, inside) = (tell.clone(), node.clone());
             node.submit(Bytes::from_static(b"inner"), move |outcome| {
-                let waits = inside.start(Bytes::from_static(b"innermost")).map(|started| started.wait());
+                let waits = inside.start(Bytes::from_static(b"innermost")).map(Started::wait);
                 assert_eq!(waits, Ok(Outcome::Unknown));
                 tell.send(outcome).unwrap();
             });
