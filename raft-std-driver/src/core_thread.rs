@@ -154,7 +154,9 @@ impl CoreThread {
                     count_max = usize::MAX;
                 }
                 Err(Refusal::Busy { .. }) if count > 1 => count_max = count / 2,
-                Err(why) => self.refuse_waiting(why),
+                // Only a single one can be: what is joined is far from any limit.
+                Err(why @ Refusal::TooLarge { .. }) => self.refuse(count, why),
+                Err(why) => self.refuse(self.mail.commands.len(), why),
             }
             self.carry_out();
         }
@@ -186,8 +188,8 @@ impl CoreThread {
         let _stopped = self.shared.machine.push_quietly(work);
     }
 
-    fn refuse_waiting(&mut self, why: Refusal) {
-        for call in self.mail.commands.drain(..).filter_map(|waiting| waiting.waiter.refuse(why)) {
+    fn refuse(&mut self, count: usize, why: Refusal) {
+        for call in self.mail.commands.drain(..count).filter_map(|waiting| waiting.waiter.refuse(why)) {
             let _stopped = self.shared.refusals.push(call);
         }
     }
