@@ -295,3 +295,108 @@ fn open_snapshot(
     let opened = snapshots.open(meta.last)?;
     Ok(opened.map(|(len, data)| OutgoingSnapshot { term, meta: meta.clone(), len, data }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use raft_core::{Bytes, Config, FRAME_ROOM_BYTES, Incarnation, Membership, Restored, Write};
+
+    use super::*;
+    use crate::StartError;
+    use crate::queue::lock;
+    use crate::storage::mem::MemDisk;
+    use crate::storage::{Birth, ClusterId};
+    use crate::transport::local::LocalNetwork;
+    use crate::waiters::{RefusedCall, Waiter};
+
+    fn writes(core: &CoreThread) -> Vec<Write> {
+        let mut work = Vec::new();
+        let _stopped = core.shared.disk.push(DiskWork::Discard(EntryId::ZERO));
+        core.shared.disk.take(&mut work);
+        work.into_iter()
+            .filter_map(|work| if let DiskWork::Persist(write) = work { Some(write) } else { None })
+            .collect()
+    }
+
+    /// The core thread of a leader without followers, on this thread, with nothing left to be done.
+    fn leader(tune: fn(&mut Config)) -> CoreThread {
+        let id = NodeId(1);
+        let (membership, incarnation) = (Membership::new([id]), Incarnation(1));
+        let mut config = Config::new(id);
+        tune(&mut config);
+        let backlog_bytes_max = config.backlog_bytes_max;
+        let raft = Raft::new(config, Restored::new_cluster(incarnation, membership.clone())).unwrap();
+        let disk = MemDisk::new(Birth { cluster: ClusterId(1), membership, incarnation });
+        let transport: Arc<dyn Transport> = LocalNetwork::new().attach(id);
+        let shared = Arc::new(Shared::new(id, 1 << 20));
+        let tick = Duration::from_millis(1);
+        let mut core = CoreThread::new(shared, raft, transport, Arc::new(disk), tick, backlog_bytes_max);
+        while core.raft.status().applied() < 1.into() {
+            core.step(Event::Tick { elapsed: 1 });
+            core.carry_out();
+            for write in writes(&core) {
+                core.step(Event::Persisted(write.id));
+            }
+            core.step(Event::Applied(core.raft.status().handed_out()));
+            core.carry_out();
+        }
+        core
+    }
+
+    type Heard = Arc<Mutex<Vec<(usize, Result<crate::Outcome, StartError>)>>>;
+
+    /// Let clients want these at one moment, and carry it out; returns whom the core refused, in order.
+    fn start(core: &mut CoreThread, commands: impl Iterator<Item = usize>) -> Vec<(usize, StartError)> {
+        let heard = Heard::default();
+        core.mail.commands.extend(commands.enumerate().map(|(i, bytes)| {
+            let heard = Arc::clone(&heard);
+            let waiter = Waiter::calling(Box::new(move |result| lock(&heard).push((i, result))));
+            Submission { command: Bytes::from(vec![0; bytes]), waiter }
+        }));
+        core.start_commands();
+        core.shared.refusals.leftovers().into_iter().for_each(RefusedCall::call);
+        let heard = lock(&heard);
+        heard.iter().map(|(i, result)| (*i, result.clone().unwrap_err())).collect()
+    }
+
+    #[test]
+    fn what_waits_becomes_one_write() {
+        let mut core = leader(|_| {});
+        assert_eq!(start(&mut core, (0..1000).map(|_| 100)), []);
+        let lengths: Vec<u64> = writes(&core).iter().map(|write| write.entries.len()).collect();
+        assert_eq!(lengths, [1000]);
+    }
+
+    #[test]
+    fn a_write_stays_far_from_what_a_frame_carries() {
+        let mut core = leader(|config| config.backlog_bytes_max = 1 << 40);
+        assert_eq!(start(&mut core, (0..100).map(|_| 1 << 20)), []);
+        assert!(writes(&core).iter().all(|write| write.entries.bytes() <= JOINED_BYTES_MAX));
+        assert_eq!(core.raft.status().last().index, 101.into());
+    }
+
+    #[test]
+    fn what_fits_is_taken_and_the_rest_is_refused() {
+        let mut core = leader(|config| config.backlog_bytes_max = 1000);
+        // 116 bytes each, with what an entry counts besides: eight fit, and no power of two of them does.
+        assert_eq!(start(&mut core, [100].into_iter()), []);
+        let busy = StartError::Refused(Refusal::Busy { max: 1000 });
+        let refused = start(&mut core, (0..100).map(|_| 100));
+        assert_eq!(refused, (7..100).map(|i| (i, busy)).collect::<Vec<_>>());
+        assert_eq!(core.raft.status().last().index, 9.into());
+    }
+
+    /// A command that is only just within its own limit is too large with what an entry counts besides.
+    #[test]
+    fn a_command_too_large_is_refused_alone() {
+        let mut core = leader(|config| {
+            config.command_bytes_max = FRAME_ROOM_BYTES;
+            config.backlog_bytes_max = 1 << 40;
+        });
+        let size = usize::try_from(FRAME_ROOM_BYTES).unwrap();
+        let refused = start(&mut core, [1, size, 1].into_iter());
+        assert!(matches!(refused[..], [(1, StartError::Refused(Refusal::TooLarge { .. }))]), "{refused:?}");
+        assert_eq!(core.raft.status().last().index, 3.into());
+    }
+}
