@@ -399,4 +399,14 @@ mod tests {
         assert!(matches!(refused[..], [(1, StartError::Refused(Refusal::TooLarge { .. }))]), "{refused:?}");
         assert_eq!(core.raft.status().last().index, 3.into());
     }
+
+    #[test]
+    fn a_snapshot_that_is_not_there_is_reported_as_not_sent() {
+        let core = leader(|_| {});
+        core.send_snapshot(NodeId(2), Term(1), SnapshotMeta { last: EntryId::new(1, 7), ..SnapshotMeta::default() });
+        let mut mail = Mail::default();
+        assert!(core.shared.inbox.take(&mut mail, None));
+        let lost = |note: &Note| matches!(note, Note::Event(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false }) if *snapshot == EntryId::new(1, 7));
+        assert!(mail.notes.iter().any(lost));
+    }
 }

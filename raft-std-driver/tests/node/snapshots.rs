@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use raft_std_driver::SnapshotError;
 use raft_std_driver::raft_core::{EntryId, Index};
@@ -15,6 +16,7 @@ fn a_snapshot_is_durable_and_the_log_compacted_when_it_returns() {
     cluster.put_all(&commands, |_| true);
     let node = cluster.members[0].node();
     assert_eq!(node.status().snapshot.last, EntryId::ZERO);
+    cluster.members[0].disk.set_delay(Duration::from_millis(30));
     let id = node.snapshot().unwrap();
     assert_eq!(id.index, Index(21), "the leader's first entry and 20 commands");
     let status = node.status();
@@ -22,6 +24,7 @@ fn a_snapshot_is_durable_and_the_log_compacted_when_it_returns() {
     let kept = cluster.members[0].disk.recovered();
     assert_eq!((kept.snapshot.last, kept.entries.len()), (id, 0));
     assert_eq!(node.snapshot(), Ok(id), "nothing new: the same one");
+    cluster.members[0].disk.set_delay(Duration::ZERO);
 
     cluster.sleep(0);
     cluster.wake(0);
