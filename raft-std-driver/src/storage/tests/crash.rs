@@ -108,6 +108,22 @@ fn power_may_go_while_a_start_is_under_way() {
 }
 
 #[test]
+fn a_process_may_die_at_any_step_and_the_power_go_later() {
+    for stop in 0..steps_of_a_life() {
+        let mut session = Session::new(&PowerDisk::default(), SEGMENT_BYTES);
+        session.disk.stop_after(stop);
+        life(&mut session).unwrap_err();
+        session.storage = None;
+        session.disk.mend();
+        restart(&mut session).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
+        session.storage = None;
+        session.disk.power_cycle(Fate::Lost);
+        // What the start in between has shown must be there.
+        session.open().unwrap_or_else(|error| panic!("stop {stop}, then no power: {error}"));
+    }
+}
+
+#[test]
 fn what_was_read_back_is_durable() {
     let mut session = Session::begun(4096);
     session.persist(&[append(1, 1, &[b"first"])]).unwrap();

@@ -53,6 +53,23 @@ fn groups(ops: &[Op]) -> impl Iterator<Item = &[Op]> {
 }
 
 #[test]
+fn segments_of_overwritten_entries_are_dropped() {
+    for restarts in [false, true] {
+        let mut session = Session::begun(400);
+        for index in 1..9 {
+            session.persist(&[append(index, 1, &[&[0; 90]])]).unwrap();
+        }
+        let old = session.segments();
+        session.persist(&[append(3, 2, &[&[0; 300]])]).unwrap();
+        if restarts {
+            session.open().unwrap();
+        }
+        session.persist(&[compacted(EntryId::new(1, 2), 3)]).unwrap();
+        assert!(old.len() > 2 && session.segments().iter().all(|segment| !old.contains(segment)), "{old:?}");
+    }
+}
+
+#[test]
 fn equals_a_plain_list() {
     #[allow(clippy::needless_pass_by_value, reason = "quickcheck gives values")]
     fn property(segment_bytes: u16, ops: Vec<Op>) {
