@@ -2,7 +2,8 @@
 //!
 //! A server promises by voting, by acknowledging entries, and by asking for votes with the tail of its log. Each promise
 //! waits for the newest [`Write`](crate::Write) that was issued when it was made. What is owed is a fact, at most one
-//! vote and one acknowledgement in a term, not a queue of messages.
+//! vote and one acknowledgement in a term, not a queue of messages; an acknowledgement is paid in parts, as far as the
+//! disk got.
 
 use alloc::collections::VecDeque;
 
@@ -18,11 +19,19 @@ struct Outstanding {
     issued_at: u64,
 }
 
-/// Something that is owed to `to` once the write `after` is durable.
+/// Something that is owed to `to` once the write `after` is durable, and again with each later one through `through`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Owed {
-    pub(crate) to: NodeId,
+struct Owed {
+    to: NodeId,
     after: u64,
+    through: u64,
+}
+
+/// What of it may be paid now that all writes through `confirmed` are durable.
+fn take_due(owed: &mut Option<Owed>, confirmed: u64) -> Option<NodeId> {
+    let due = owed.filter(|owed| owed.after <= confirmed)?;
+    *owed = (due.through > confirmed).then_some(Owed { after: confirmed + 1, ..due });
+    Some(due.to)
 }
 
 /// What changed since the last write was issued.
@@ -156,11 +165,15 @@ impl Disk {
     }
 
     pub(crate) fn owe_vote(&mut self, to: NodeId) {
-        self.vote = Some(Owed { to, after: self.barrier() });
+        let barrier = self.barrier();
+        self.vote = Some(Owed { to, after: barrier, through: barrier });
     }
 
+    /// What is owed already goes out no later: else the next append would put it off for ever while entries keep coming.
     pub(crate) fn owe_acknowledgement(&mut self, to: NodeId) {
-        self.acknowledgement = Some(Owed { to, after: self.barrier() });
+        let through = self.barrier();
+        let after = self.acknowledgement.filter(|owed| owed.to == to).map_or(through, |owed| owed.after);
+        self.acknowledgement = Some(Owed { to, after, through });
     }
 
     /// A promise belongs to the term it was made in.
@@ -171,14 +184,13 @@ impl Disk {
 
     /// The vote that may go out now.
     pub(crate) fn take_vote(&mut self) -> Option<NodeId> {
-        let confirmed = self.confirmed;
-        self.vote.take_if(|owed| owed.after <= confirmed).map(|owed| owed.to)
+        take_due(&mut self.vote, self.confirmed)
     }
 
-    /// The acknowledgement that may go out now. More may have become durable than when it was made: it says so.
+    /// The acknowledgement that may go out now: it says what is durable, which may be more or less than was received when
+    /// it was made.
     pub(crate) fn take_acknowledgement(&mut self) -> Option<NodeId> {
-        let confirmed = self.confirmed;
-        self.acknowledgement.take_if(|owed| owed.after <= confirmed).map(|owed| owed.to)
+        take_due(&mut self.acknowledgement, self.confirmed)
     }
 }
 
@@ -228,5 +240,20 @@ mod tests {
         disk.confirm(second);
         assert_eq!(disk.take_vote(), Some(NodeId(3)));
         assert_eq!(disk.take_vote(), None);
+    }
+
+    #[test]
+    fn later_entries_do_not_put_off_an_acknowledgement() {
+        let mut disk = Disk::new(Index(0));
+        let first = wrote(&mut disk, 1, 1);
+        disk.owe_acknowledgement(NodeId(2));
+        let second = wrote(&mut disk, 2, 2);
+        disk.owe_acknowledgement(NodeId(2));
+        disk.confirm(first);
+        assert_eq!(disk.take_acknowledgement(), Some(NodeId(2)));
+        assert_eq!(disk.take_acknowledgement(), None, "nothing new to say");
+        disk.confirm(second);
+        assert_eq!(disk.take_acknowledgement(), Some(NodeId(2)));
+        assert_eq!(disk.take_acknowledgement(), None);
     }
 }
