@@ -7,7 +7,7 @@ use crate::message::Rpc;
 use crate::quorum::Tally;
 use crate::role::{Candidate, Follower, Leader, Role, Stage};
 use crate::server::Server;
-use crate::types::{EntryId, NodeId, Term};
+use crate::types::{EntryId, Index, NodeId, Term};
 
 /// The election timer ran out: see whether a campaign could be won. A server that does not vote, whose disk is stalled,
 /// or that is being given a snapshot waits for another timeout instead.
@@ -96,7 +96,7 @@ fn campaign(server: &mut Server) -> Role {
 
 fn lead(server: &mut Server) -> Role {
     let leader = Leader::new(server);
-    if server.config.leader_noop {
+    if server.config.leader_noop && server.log.last().index < Index::MAX {
         let first = EntryId { term: server.term(), index: server.log.last().index.next() };
         server.append(&Entries::of_term(first, [Payload::Noop].into_iter()));
     }

@@ -110,25 +110,28 @@ impl Message {
         }
     }
 
-    /// Whether every term and index is one that a log can hold, and the entries follow `prev` in term and index. What
-    /// comes from a peer is checked once, here.
+    /// Whether every term and index is one that a log can hold, the entries follow `prev` in term and index, and nobody
+    /// campaigns or leads in term 0. What comes from a peer is checked once, here.
     pub(crate) fn is_well_formed(&self) -> bool {
-        let in_range = |id: EntryId| id.term <= Term::MAX && id.index <= Index::MAX;
         let rest = match &self.rpc {
-            Rpc::PreVote { last } | Rpc::RequestVote { last } => in_range(*last) && last.term <= self.term,
+            Rpc::PreVote { last } => last.is_possible() && last.term <= self.term,
+            Rpc::RequestVote { last } => self.term > Term(0) && last.is_possible() && last.term <= self.term,
             Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } => true,
             Rpc::AppendEntries { prev, entries, commit, .. } => {
                 let follows = entries.first().is_none_or(|first| {
                     first.index == prev.index.next() && first.term >= prev.term && first.term > Term(0)
                 });
                 let newest = entries.last().unwrap_or(*prev);
-                follows && in_range(*prev) && in_range(newest) && newest.term <= self.term && *commit <= Index::MAX
+                let possible = prev.is_possible() && newest.is_possible() && *commit <= Index::MAX;
+                follows && possible && newest.term <= self.term && self.term > Term(0)
             }
             Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
                 AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
                     received <= Index::MAX && durable <= received
                 }
-                AppendOutcome::Conflict { prev, hint } => prev <= Index::MAX && in_range(hint) && hint.index <= prev,
+                AppendOutcome::Conflict { prev, hint } => {
+                    prev <= Index::MAX && hint.is_possible() && hint.index <= prev
+                }
             },
         };
         rest && self.term <= Term::MAX

@@ -238,7 +238,7 @@ impl Raft {
     fn receive_snapshot(&mut self, from: NodeId, term: Term, snapshot: SnapshotMeta) {
         let Raft { server, role, .. } = self;
         let last = snapshot.last;
-        if from == server.id() || term > Term::MAX || last.index > Index::MAX || last.term > term {
+        if from == server.id() || term == Term(0) || term > Term::MAX || !last.is_possible() || last.term > term {
             server.counters.malformed += 1;
             return server.actions.push(Action::Discard(snapshot));
         }

@@ -89,10 +89,11 @@ impl Restored {
     pub(crate) fn check(&self) -> Result<(), RestoreError> {
         let snapshot = self.snapshot.last;
         let last = self.entries.last().unwrap_or(snapshot);
-        for id in [snapshot, last, EntryId { term: self.hard_state.term, index: self.applied }] {
-            if id.term > Term::MAX || id.index > Index::MAX {
-                return Err(RestoreError::OutOfRange { id });
-            }
+        let reached = EntryId { term: self.hard_state.term, index: self.applied };
+        let in_bounds = reached.term <= Term::MAX && reached.index <= Index::MAX;
+        let possible = [(snapshot, snapshot.is_possible()), (last, last.is_possible()), (reached, in_bounds)];
+        if let Some((id, _)) = possible.into_iter().find(|(_, possible)| !possible) {
+            return Err(RestoreError::OutOfRange { id });
         }
         if let Some(first) = self.entries.first() {
             if first.index > snapshot.index.next() || (first.index > snapshot.index && first.term < snapshot.term) {

@@ -107,6 +107,11 @@ impl EntryId {
     pub const fn new(term: u64, index: u64) -> EntryId {
         EntryId { term: Term(term), index: Index(index) }
     }
+
+    /// Whether a log can hold it: within the bounds, and of term 0 nowhere but before the first entry.
+    pub(crate) fn is_possible(self) -> bool {
+        self.term <= Term::MAX && self.index <= Index::MAX && (self.term == Term(0)) == (self.index == Index(0))
+    }
 }
 
 impl fmt::Display for EntryId {
