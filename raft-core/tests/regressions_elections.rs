@@ -1,0 +1,346 @@
+//! Bugs that elections of other implementations had, each under the name of its scenario.
+
+mod kit;
+
+use kit::cluster::Cluster;
+use kit::*;
+use raft_core::{
+    Action, EntryId, Event, Fatal, Incarnation, Index, Message, NodeId, RoleKind, Rpc, SnapshotMeta, Term,
+};
+
+const NOTHING: EntryId = EntryId::ZERO;
+
+fn request(last: EntryId) -> Rpc {
+    Rpc::RequestVote { last }
+}
+
+#[test]
+fn vote_survives_restart() {
+    let mut voter = Server::new(1, &[1, 2, 3]);
+    assert_eq!(sent_to(&voter.receive(2, 4, request(NOTHING)), 2), [GRANTED]);
+    let mut voter = voter.crashed();
+    assert_eq!(sent_to(&voter.receive(3, 4, request(id(3, 9))), 3), [REFUSED]);
+    assert_eq!(sent_to(&voter.receive(2, 4, request(NOTHING)), 2), [GRANTED]);
+}
+
+#[test]
+fn term_vote_atomic() {
+    let mut voter = Server::new(1, &[1, 2, 3]);
+    let actions = voter.receive(2, 4, request(NOTHING));
+    let [write] = &written(&actions)[..] else { panic!("term and vote are one write: {actions:?}") };
+    assert_eq!(write.hard_state.map(|h| (h.term, h.voted_for)), Some((Term(4), Some(NodeId(2)))));
+
+    // Stepping down in the same term keeps the vote.
+    let mut candidate = Server::new(1, &[1, 2, 3]);
+    candidate.campaign();
+    candidate.receive(2, 1, heartbeat(NOTHING, 0));
+    assert_eq!((candidate.role(), candidate.status().voted_for()), ((RoleKind::Follower, 1), Some(NodeId(1))));
+    candidate.ticks(10);
+    assert_eq!(sent_to(&candidate.receive(3, 1, request(id(1, 9))), 3), [REFUSED]);
+}
+
+#[test]
+fn vote_reply_gated() {
+    let mut voter = Server::new(1, &[1, 2, 3]);
+    voter.disk_held = true;
+    let mut actions = voter.receive(2, 1, request(NOTHING));
+    actions.extend(voter.ticks(5));
+    actions.extend(voter.receive(2, 1, request(NOTHING)));
+    assert!(sent_to(&actions, 2).is_empty(), "no promise without the disk: {actions:?}");
+    assert_eq!(sent_to(&voter.receive(3, 1, request(id(1, 9))), 3), [REFUSED], "a refusal promises nothing");
+    assert_eq!(sent_to(&voter.persist(), 2), [GRANTED]);
+    assert!(sent_to(&voter.ticks(5), 2).is_empty(), "once");
+
+    // A newer term drops what was owed in the old one.
+    let mut voter = Server::new(1, &[1, 2, 3]);
+    voter.disk_held = true;
+    voter.receive(2, 1, request(NOTHING));
+    voter.receive(3, 2, heartbeat(NOTHING, 0));
+    assert!(sent_to(&voter.persist(), 2).is_empty());
+}
+
+/// A vote waits for all writes before it, also when they pile up.
+#[test]
+fn vote_reply_waits_behind_piled_up_writes() {
+    let mut voter = Server::new(1, &[1, 2, 3]);
+    voter.disk_held = true;
+    voter.receive(2, 1, append(NOTHING, log(1, &[1]), 0));
+    voter.receive(2, 1, append(id(1, 1), log(2, &[1]), 0));
+    voter.ticks(10);
+    voter.receive(3, 2, request(id(1, 2)));
+    assert_eq!(voter.writes.len(), 3);
+    for _ in 0..2 {
+        assert!(sent_to(&voter.persist_one(), 3).is_empty());
+    }
+    assert_eq!(sent_to(&voter.persist_one(), 3), [GRANTED]);
+}
+
+#[test]
+fn log_up_to_date_order() {
+    let mut voter = Server::with_log(1, &[1, 2, 3], 2, &[1, 1]);
+    assert_eq!(sent_to(&voter.receive(2, 3, request(id(2, 1))), 2), [GRANTED], "a later term beats a longer log");
+}
+
+#[test]
+fn prevote_ack_not_vote() {
+    let mut candidate = Server::new(1, &[1, 2, 3, 4, 5]);
+    candidate.time_out();
+    assert_eq!((candidate.role().1, candidate.status().voted_for()), (0, None), "asking leaves no trace");
+    candidate.receive(2, 0, PRE_GRANTED);
+    candidate.receive(3, 0, PRE_GRANTED);
+    assert_eq!(candidate.role(), (RoleKind::Candidate, 1));
+    for late in [4, 5] {
+        candidate.receive(late, 0, PRE_GRANTED);
+        candidate.receive(late, 1, PRE_GRANTED);
+    }
+    assert_eq!(candidate.role(), (RoleKind::Candidate, 1));
+    let mut asked = Server::new(1, &[1, 2, 3]);
+    assert!(written(&asked.receive(2, 0, Rpc::PreVote { last: NOTHING })).is_empty());
+}
+
+#[test]
+fn prevote_split_cohorts() {
+    let long = |id| Server::with_log(id, &[1, 2, 3, 4], 2, &[1, 1, 2, 2]);
+    let short = |id| Server::with_log(id, &[1, 2, 3, 4], 9, &[1, 1]);
+    let mut cluster = Cluster::of(vec![long(1), long(2), short(3), short(4)]);
+    cluster.tick_until(100, |cluster| cluster.leader().is_some());
+    assert!(cluster.leader() <= Some(2), "only the long logs can win");
+}
+
+#[test]
+fn prevote_from_known_leader() {
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.receive(2, 1, heartbeat(NOTHING, 0));
+    let ask = Rpc::PreVote { last: NOTHING };
+    assert_eq!(sent_to(&follower.receive(3, 1, ask.clone()), 3), [PRE_REFUSED], "it hears a leader");
+    assert_eq!(sent_to(&follower.receive(2, 1, ask), 2), [PRE_GRANTED], "which asks itself, after a restart");
+}
+
+/// Who hears a live leader is not disturbed by anyone else, whatever his term; and forgets it after an election timeout.
+#[test]
+fn a_live_leader_is_not_disturbed() {
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.receive(2, 1, heartbeat(NOTHING, 0));
+    follower.ticks(9);
+    for ask in [request(id(5, 5)), Rpc::PreVote { last: id(5, 5) }] {
+        let actions = follower.receive(3, 9, ask);
+        assert!(matches!(sent_to(&actions, 3)[..], [REFUSED | PRE_REFUSED]));
+        assert_eq!(follower.role(), (RoleKind::Follower, 1));
+    }
+    follower.raft.set_election_timeout(20);
+    follower.ticks(1);
+    assert_eq!(sent_to(&follower.receive(3, 9, request(id(5, 5))), 3), [GRANTED]);
+}
+
+#[test]
+fn prevote_late_quorum_on_leader() {
+    let mut leader = Server::new(1, &[1, 2, 3]);
+    leader.elect();
+    let stale = leader.status().counters().stale;
+    for late in [PRE_GRANTED, PRE_REFUSED, GRANTED, REFUSED] {
+        assert_eq!(leader.receive(3, 1, late), [], "nothing to do");
+    }
+    assert_eq!(leader.role(), (RoleKind::Leader, 1));
+    assert_eq!(leader.status().counters().stale, stale + 4);
+}
+
+#[test]
+fn timeout_redraw() {
+    let timeouts = |id: u64| {
+        let mut server = Server::new(id, &[1, 2, 3]);
+        let mut campaign = || {
+            let ticks = (1..=20).find(|_| {
+                server.ticks(1);
+                server.status().role() == RoleKind::PreCandidate
+            });
+            let term = server.status().term().0;
+            server.receive(3, term, PRE_GRANTED);
+            assert_eq!(server.role(), (RoleKind::Candidate, term + 1));
+            ticks.expect("no timeout is so long")
+        };
+        [(); 8].map(|()| campaign())
+    };
+    assert_ne!(timeouts(1), timeouts(2), "servers do not stay in step");
+    assert!(timeouts(1).windows(2).any(|pair| pair[0] != pair[1]), "each campaign draws anew");
+}
+
+#[test]
+fn unaware_voter_votes() {
+    let learner = Kept { snapshot: with_learner(), ..Kept::new(4, &[]) };
+    let mut learner = Server::restored(config(4), learner);
+    assert_eq!(sent_to(&learner.receive(3, 1, request(NOTHING)), 3), [GRANTED], "it may not know yet that it votes");
+    let mut stranger = Server::new(1, &[]);
+    assert_eq!(sent_to(&stranger.receive(3, 1, request(NOTHING)), 3), [GRANTED]);
+}
+
+fn with_learner() -> SnapshotMeta {
+    let ids = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+    SnapshotMeta { last: NOTHING, membership: raft_core::Membership::joint(ids(&[1, 2, 3]), [], ids(&[4])).into() }
+}
+
+#[test]
+fn learner_never_leads() {
+    let mut learner = Server::restored(config(4), Kept { snapshot: with_learner(), ..Kept::new(4, &[]) });
+    assert_eq!(learner.ticks(200), []);
+    let mut stranger = Server::new(9, &[1, 2, 3]);
+    assert_eq!(stranger.ticks(200), [], "nor does who does not belong to the cluster");
+}
+
+/// RequestVote waits until term, vote and the tail that it quotes are durable.
+#[test]
+fn campaign_with_unpersisted_tail() {
+    let mut server = Server::new(1, &[1, 2, 3]);
+    server.disk_held = true;
+    server.receive(2, 1, append(NOTHING, log(1, &[1, 1]), 0));
+    let asked = server.campaign();
+    assert_eq!(server.role(), (RoleKind::Candidate, 2));
+    let (requests, tail) =
+        (|actions: &[Action]| sent_to(actions, 3).contains(&request(id(1, 2))), server.persist_one());
+    assert!(!requests(&asked) && !requests(&tail), "the tail alone is not enough");
+    server.receive(3, 2, GRANTED);
+    assert_eq!(server.role(), (RoleKind::Candidate, 2), "nor is a vote counted that nobody was asked for");
+    assert!(requests(&server.persist_one()));
+}
+
+#[test]
+fn single_voter() {
+    let mut server = Server::new(1, &[1]);
+    server.disk_held = true;
+    let actions = server.time_out();
+    assert_eq!((server.role(), sent(&actions)), ((RoleKind::Candidate, 1), vec![]));
+    server.ticks(100);
+    assert_eq!(server.role(), (RoleKind::Candidate, 1), "no second campaign while the vote is with the disk");
+    server.persist();
+    assert_eq!(server.role(), (RoleKind::Leader, 1));
+    let mut server = server.crashed();
+    assert_eq!(server.role(), (RoleKind::Follower, 1));
+    server.ticks(20);
+    assert_eq!(server.role(), (RoleKind::Leader, 2));
+}
+
+#[test]
+fn disruptive_removed() {
+    let mut leader = Server::new(1, &[1, 2, 3]);
+    leader.elect();
+    for rpc in [request(id(8, 80)), Rpc::PreVote { last: id(8, 80) }, GRANTED, matched(0), conflict(9, NOTHING)] {
+        leader.receive(9, 1000, rpc);
+    }
+    assert_eq!(leader.role(), (RoleKind::Leader, 1), "no stranger deposes a leader that hears its majority");
+}
+
+/// A leader steps down when it has not heard a majority for an election timeout (thesis §6.2), and not before.
+#[test]
+fn a_leader_out_of_touch_steps_down() {
+    let mut leader = Server::new(1, &[1, 2, 3, 4, 5]);
+    leader.elect();
+    leader.ticks(5);
+    leader.receive(2, 1, matched(0));
+    leader.receive(3, 1, matched(0));
+    leader.ticks(9);
+    assert_eq!(leader.role(), (RoleKind::Leader, 1));
+    leader.ticks(1);
+    assert_eq!(leader.role(), (RoleKind::Follower, 1));
+    assert_eq!(leader.status().leader(), None);
+}
+
+#[test]
+fn stalled_leader_disk() {
+    let stall = 6;
+    let mut leader =
+        Server::restored(raft_core::Config { disk_stall_ticks: stall, ..config(1) }, Kept::new(1, &[1, 2, 3]));
+    leader.elect();
+    leader.disk_held = true;
+    leader.start(&["x"]);
+    assert!(!sent(&leader.ticks(stall - 1)).is_empty());
+    assert_eq!(
+        leader.ticks(20).iter().filter(|a| matches!(a, Action::Send { .. })).count(),
+        0,
+        "no heartbeats, no campaign"
+    );
+    assert_eq!(leader.role(), (RoleKind::Follower, 1));
+    leader.disk_held = false;
+    leader.persist();
+    leader.ticks(20);
+    assert_eq!(leader.role().0, RoleKind::PreCandidate, "a disk that moves again may campaign again");
+}
+
+#[test]
+fn a_stalled_disk_ends_a_campaign() {
+    let config = raft_core::Config { disk_stall_ticks: 6, ..config(1) };
+    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
+    server.disk_held = true;
+    server.campaign();
+    server.ticks(6);
+    assert_eq!(server.role(), (RoleKind::Follower, 1));
+    server.receive(2, 1, GRANTED);
+    server.persist();
+    assert_eq!(server.role(), (RoleKind::Follower, 1), "what comes late does not revive it");
+}
+
+#[test]
+fn candidate_steps_down_on_higher_term_at_once() {
+    let snapshot = snapshot(id(3, 5));
+    for event in [
+        Event::Receive { from: NodeId(2), message: Message { term: Term(5), incarnation: life(2), rpc: REFUSED } },
+        Event::SnapshotReceived { from: NodeId(2), term: Term(5), snapshot },
+    ] {
+        let mut candidate = Server::new(1, &[1, 2, 3]);
+        candidate.campaign();
+        candidate.step(event);
+        assert_eq!(candidate.role(), (RoleKind::Follower, 5));
+    }
+}
+
+/// Two leaders in one term are proof of a lost vote: stop, and stay silent.
+#[test]
+fn two_leaders_in_one_term_halt() {
+    let two = |one, other| Some(Fatal::TwoLeaders { term: Term(1), one: NodeId(one), other: NodeId(other) });
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.receive(2, 1, heartbeat(NOTHING, 0));
+    assert_eq!(halted(&follower.receive(3, 1, heartbeat(NOTHING, 0))), two(2, 3));
+    let mut leader = Server::new(1, &[1, 2, 3]);
+    leader.elect();
+    assert_eq!(halted(&leader.receive(3, 1, heartbeat(NOTHING, 0))), two(1, 3));
+    assert_eq!(leader.status().halted(), two(1, 3));
+    assert_eq!(leader.ticks(100), [], "silence");
+    assert_eq!(leader.receive(2, 9, request(id(8, 8))), []);
+    assert_eq!(leader.start(&["x"]), []);
+}
+
+/// What no server can say is counted, and changes nothing: no vote in term 0, no halt, no overflow.
+#[test]
+fn nonsense_changes_nothing() {
+    let beyond = u64::MAX;
+    let nonsense = [
+        (0, request(NOTHING)),
+        (0, heartbeat(NOTHING, 0)),
+        (1, heartbeat(EntryId { term: Term(1), index: Index(0) }, 0)),
+        (1, heartbeat(EntryId { term: Term(0), index: Index(1) }, 0)),
+        (1, heartbeat(id(2, 1), 0)),
+        (1, heartbeat(NOTHING, beyond)),
+        (1, append(NOTHING, log(2, &[1]), 0)),
+        (2, append(id(2, 1), log(2, &[1]), 0)),
+        (1, append(EntryId { term: Term(1), index: Index::MAX }, log(1, &[1]), 0)),
+        (beyond, heartbeat(NOTHING, 0)),
+        (beyond, GRANTED),
+        (1, request(id(beyond, beyond))),
+        (1, Rpc::PreVote { last: id(1, beyond) }),
+        (1, received_in(1, 0, 1)),
+        (1, matched(beyond)),
+        (1, conflict(1, id(1, 2))),
+        (1, conflict(beyond, NOTHING)),
+    ];
+    let mut server = Server::new(1, &[1, 2, 3]);
+    for (i, (term, rpc)) in nonsense.iter().enumerate() {
+        assert_eq!(server.receive(2, *term, rpc.clone()), [], "{rpc:?}");
+        assert_eq!(server.status().counters().malformed, i as u64 + 1, "{rpc:?}");
+    }
+    assert_eq!(server.receive(1, 1, heartbeat(NOTHING, 0)), []);
+    assert_eq!(server.status().counters().from_self, 1);
+    assert_eq!(server.role(), (RoleKind::Follower, 0));
+    let snapshot = snapshot(EntryId { term: Term(1), index: Index(0) });
+    assert_eq!(server.receive_snapshot(2, 1, &snapshot), [Action::Discard(snapshot.clone())]);
+    let actions = server.receive_from_life(2, Incarnation(beyond), Term::MAX.0, heartbeat(NOTHING, 0));
+    assert_eq!((server.status().term(), actions.len()), (Term::MAX, 3), "the last term there is");
+    assert_eq!(server.ticks(100).len(), 0, "after which there is none to campaign in");
+}
