@@ -1,0 +1,237 @@
+//! How entries flow: windows, batches, losses, a follower whose disk is slow, and every limit at 1.
+
+mod kit;
+
+use kit::cluster::Cluster;
+use kit::*;
+use raft_core::{
+    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index, NodeId, RequestId, Rpc,
+};
+
+const NOTHING: EntryId = EntryId::ZERO;
+
+/// A leader of three in term 1 whose followers both answered its first heartbeat.
+fn leader(change: impl Fn(&mut Config)) -> Server {
+    let mut config = config(1);
+    change(&mut config);
+    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
+    server.elect();
+    server.receive(2, 1, matched(0));
+    server.receive(3, 1, matched(0));
+    server
+}
+
+#[test]
+fn the_window_is_limited_by_count() {
+    let mut server = leader(|config| config.inflight_appends_max = 2);
+    let sent: Vec<_> =
+        ["a", "b", "c", "d"].iter().map(|command| appends_to(&server.start(&[command]), 2).len()).collect();
+    assert_eq!(sent, [1, 1, 0, 0]);
+    assert_eq!(server.follower(2).inflight, 2);
+    let opened = server.receive(2, 1, matched(1));
+    assert_eq!(appends_to(&opened, 2), [(id(1, 2), 4, 1)], "what waited goes together");
+}
+
+#[test]
+fn the_window_is_limited_by_bytes() {
+    let one = ENTRY_OVERHEAD_BYTES + 1;
+    let mut server = leader(|config| config.inflight_bytes_max = 2 * one);
+    let sent: Vec<_> = ["a", "b", "c"].iter().map(|command| appends_to(&server.start(&[command]), 2).len()).collect();
+    assert_eq!(sent, [1, 1, 0]);
+    assert_eq!(appends_to(&server.receive(2, 1, matched(1)), 2), [(id(1, 2), 3, 1)]);
+}
+
+#[test]
+fn batches_are_limited_by_count_and_by_bytes() {
+    let mut server = leader(|config| config.append_entries_max = 2);
+    assert_eq!(appends_to(&server.start(&["a", "b", "c"]), 2), [(NOTHING, 2, 0), (id(1, 2), 3, 0)]);
+
+    let mut server = leader(|config| config.append_bytes_max = 2 * (ENTRY_OVERHEAD_BYTES + 1));
+    let sent = appends_to(&server.start(&["a", "b", "c", "longer than a batch", "d"]), 2);
+    assert_eq!(sent, [(NOTHING, 2, 0), (id(1, 2), 3, 0), (id(1, 3), 4, 0), (id(1, 4), 5, 0)]);
+}
+
+/// Many small runs are merged when a lagging follower is fed, and stay what they were.
+#[test]
+fn a_lagging_follower_gets_the_same_entries_in_few_pieces() {
+    let mut server = leader(|config| config.inflight_appends_max = 1);
+    for i in 0..100 {
+        server.start(&[&format!("command {i}")]);
+    }
+    let fed = server.receive(2, 1, matched(1));
+    let [Rpc::AppendEntries { entries, .. }] = &sent_to(&fed, 2)[..] else { panic!("{fed:?}") };
+    assert_eq!((entries.first(), entries.last()), (Some(id(1, 2)), Some(id(1, 100))));
+    assert!(entries.slices().count() <= 8, "{} pieces", entries.slices().count());
+    for (id, payload) in entries.iter() {
+        assert_eq!(Some(payload), server.status().entry(id.index));
+        assert_eq!(*payload, raft_core::Payload::Command(Bytes::from(format!("command {}", id.index.0 - 1))));
+    }
+}
+
+/// All acknowledgements of a full window are lost: the next heartbeat's answer opens it.
+#[test]
+fn a_full_window_recovers_from_lost_acknowledgements() {
+    let mut server = leader(|config| config.inflight_appends_max = 2);
+    for command in ["a", "b", "c"] {
+        server.start(&[command]);
+    }
+    let heartbeat = server.ticks(2);
+    assert_eq!(appends_to(&heartbeat, 2), [(NOTHING, 0, 0)]);
+    let opened = server.receive(2, 1, matched_in(2, 2));
+    assert_eq!(appends_to(&opened, 2), [(id(1, 2), 3, 2)]);
+}
+
+/// An append is lost: who answers the next round without it is sent it again, though nothing else ever follows it.
+#[test]
+fn what_was_lost_is_sent_again() {
+    let mut server = leader(|_| {});
+    server.start(&["a"]);
+    server.receive(2, 1, matched(1));
+    assert_eq!(appends_to(&server.start(&["b"]), 2), [(id(1, 1), 2, 1)], "lost");
+    assert_eq!(sent_to(&server.receive(2, 1, matched(1)), 2), [], "an answer to an older round proves nothing");
+    server.ticks(2);
+    let again = server.receive(2, 1, matched_in(2, 1));
+    assert_eq!(appends_to(&again, 2), [(id(1, 1), 2, 1)]);
+    assert_eq!(server.follower(2).flow, FlowKind::Probe);
+    server.receive(2, 1, matched_in(2, 2));
+    assert_eq!(server.follower(2).flow, FlowKind::Replicate);
+}
+
+/// An append in the middle is lost: one question finds out how far the follower got, other conflicts are stale.
+#[test]
+fn a_gap_is_probed_once() {
+    let mut server = leader(|_| {});
+    for command in ["a", "b", "c", "d"] {
+        server.start(&[command]);
+    }
+    let probe = server.receive(2, 1, conflict(2, id(1, 1)));
+    assert_eq!(appends_to(&probe, 2), [(id(1, 1), 1, 0)]);
+    assert_eq!(server.receive(2, 1, conflict(3, id(1, 1))), []);
+    assert_eq!(appends_to(&server.receive(2, 1, matched(1)), 2)[0], (id(1, 1), 4, 1));
+}
+
+/// A peer that cannot be reached is sent one message in a heartbeat interval.
+#[test]
+fn an_unreachable_peer_is_probed_with_heartbeats() {
+    let mut server = leader(|_| {});
+    server.start(&["a"]);
+    server.step(Event::Unreachable { peer: NodeId(2) });
+    assert_eq!(sent_to(&server.start(&["b"]), 2), []);
+    assert_eq!(appends_to(&server.ticks(2), 2), [(NOTHING, 2, 0)]);
+    assert_eq!(sent_to(&server.start(&["c"]), 2), []);
+    assert_eq!(appends_to(&server.receive(2, 1, matched_in(2, 2)), 2), [(id(1, 2), 3, 2)]);
+}
+
+/// A follower with too much waiting for its disk takes no more, and says how far it got; its leader asks again.
+#[test]
+fn full_is_said_and_understood() {
+    let mut follower = Server::restored(Config { unpersisted_bytes_max: 1, ..config(2) }, Kept::new(2, &[1, 2, 3]));
+    follower.disk_held = true;
+    follower.receive(1, 1, append(NOTHING, log(1, &[1, 1]), 0));
+    let refused = follower.receive(1, 1, append(NOTHING, log(1, &[1, 1, 1]), 2));
+    assert_eq!(sent_to(&refused, 1), [full(2, 0)]);
+    assert_eq!((follower.last(), follower.status().commit()), (id(1, 2), Index(2)));
+    assert_eq!(sent_to(&follower.persist(), 1), [matched(2)], "and what it took is acknowledged");
+    follower.receive(1, 1, append(id(1, 2), log(3, &[1]), 2));
+    assert_eq!(follower.last(), id(1, 3));
+
+    let mut server = leader(|_| {});
+    server.start(&["a", "b"]);
+    server.start(&["c"]);
+    assert_eq!(sent_to(&server.receive(2, 1, full(2, 0)), 2), []);
+    assert_eq!(sent_to(&server.start(&["d"]), 2), [], "nothing more for now");
+    assert_eq!(appends_to(&server.clone().ticks(2), 2), [(id(1, 2), 4, 0)], "until the next heartbeat");
+    assert_eq!(appends_to(&server.receive(2, 1, matched(2)), 2), [(id(1, 2), 4, 2)], "or its disk got further");
+}
+
+/// A heartbeat is answered at once with what is durable: a slow disk never looks like a dead follower.
+#[test]
+fn a_slow_disk_is_not_silent() {
+    let mut follower = Server::with_log(2, &[1, 2, 3], 1, &[1]);
+    follower.disk_held = true;
+    follower.receive(1, 1, append(id(1, 1), log(2, &[1]), 0));
+    assert_eq!(sent_to(&follower.receive(1, 1, heartbeat(id(1, 1), 0)), 1), [received_in(1, 2, 1)]);
+}
+
+/// Appends that arrive faster than the disk confirms them do not put off the acknowledgement of the earlier ones.
+#[test]
+fn a_busy_follower_acknowledges_what_is_durable() {
+    let mut follower = Server::with_log(2, &[1, 2, 3], 1, &[1]);
+    follower.disk_held = true;
+    follower.receive(1, 1, append(id(1, 1), log(2, &[1]), 0));
+    for index in 2..20 {
+        follower.receive(1, 1, append(id(1, index), log(index + 1, &[1]), 0));
+        assert_eq!(sent_to(&follower.persist_one(), 1), [received_in(1, index + 1, index)]);
+    }
+}
+
+/// Every limit at 1, and every server makes progress all the same; with a server that was away for a while.
+#[test]
+fn all_limits_at_one_make_progress() {
+    let mut cluster = Cluster::new(3, |config| {
+        config.heartbeat_ticks = 1;
+        config.election_ticks_min = 4;
+        config.election_ticks_max = 9;
+        config.append_entries_max = 1;
+        config.append_bytes_max = 1;
+        config.inflight_appends_max = 1;
+        config.inflight_bytes_max = 1;
+        config.command_bytes_max = 1;
+        config.backlog_bytes_max = 1;
+        config.unpersisted_bytes_max = 1;
+        config.apply_bytes_max = 1;
+        config.trailing_entries = 1;
+        config.transfer_bytes_max = 1;
+        config.snapshot_timeout_ticks = 1;
+    });
+    cluster.tick_until(100, |cluster| cluster.leader().is_some());
+    let leader = cluster.leader().unwrap();
+    let away = leader % 3 + 1;
+    for round in 0..30 {
+        if round == 10 {
+            cluster.cut.insert(away);
+        }
+        if round == 20 {
+            let index = cluster.server(leader).status().applied();
+            cluster.step(leader, Event::Compact { index });
+            cluster.cut.clear();
+        }
+        let command = [Bytes::from_static(b"x")].into();
+        let actions = cluster.step(leader, Event::Start { request: RequestId(round), commands: command });
+        assert!(matches!(actions[0], Action::Accepted { .. }), "{actions:?}");
+        cluster.tick();
+    }
+    cluster.tick_until(60, Cluster::agrees);
+    assert_eq!(cluster.server(away).last().index, Index(30));
+    assert!(cluster.server(away).status().snapshot().last.index > Index(0), "it needed a snapshot");
+}
+
+/// What is handed out to be applied is limited by bytes; a single entry may be larger.
+#[test]
+fn applies_are_limited_by_bytes() {
+    let two = 2 * (ENTRY_OVERHEAD_BYTES + 3);
+    let mut server =
+        Server::restored(Config { apply_bytes_max: two, ..config(1) }, Kept::new(1, &[1, 2, 3]).with_log(1, &[1; 5]));
+    server.application_held = true;
+    assert_eq!(applied(&server.receive(2, 1, heartbeat(id(1, 5), 5))), [id(1, 1), id(1, 2)]);
+    assert_eq!(server.ticks(1), []);
+    assert_eq!(applied(&server.step(Event::Applied(Index(2)))), [id(1, 3), id(1, 4)]);
+    assert_eq!(server.step(Event::Applied(Index(5))), [], "nobody applied what was not handed out");
+    assert_eq!(server.status().counters().unfounded, 1);
+    assert_eq!(applied(&server.step(Event::Applied(Index(4)))), [id(1, 5)]);
+}
+
+/// The outcome says what is in memory and what is durable, and never claims more of the second.
+#[test]
+fn full_promises_only_what_is_durable() {
+    let mut follower = Server::restored(Config { unpersisted_bytes_max: 1, ..config(2) }, Kept::new(2, &[1, 2, 3]));
+    follower.disk_held = true;
+    let mut actions = follower.receive(1, 1, append(NOTHING, log(1, &[1]), 0));
+    for index in 1..5 {
+        actions.extend(follower.receive(1, 1, append(NOTHING, log(1, &vec![1; index + 1]), 0)));
+    }
+    for answer in sent_to(&actions, 1) {
+        let Rpc::AppendEntriesReply { outcome, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(outcome, AppendOutcome::Full { received: Index(1), durable: Index(0) });
+    }
+}

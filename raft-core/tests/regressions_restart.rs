@@ -1,0 +1,234 @@
+//! Restarts, pauses and settings: bugs that others had, each under the name of its scenario.
+
+mod kit;
+
+use kit::*;
+use raft_core::{
+    Action, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState, Incarnation,
+    Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, SnapshotMeta, Term,
+};
+
+const NOTHING: EntryId = EntryId::ZERO;
+
+/// Restored with a term, a snapshot that ends at `last`, entries, and what the application has.
+fn restored(term: u64, last: EntryId, entries: Entries, applied: u64) -> Restored {
+    let hard_state = HardState { term: Term(term), voted_for: None };
+    Restored { incarnation: Incarnation(1), hard_state, snapshot: snapshot(last), entries, applied: Index(applied) }
+}
+
+fn error(restored: Restored) -> RestoreError {
+    Raft::new(config(1), restored).unwrap_err()
+}
+
+#[test]
+fn restart_bounds() {
+    let (two, none) = (id(1, 2), Entries::new());
+    let gap = RestoreError::Gap { snapshot: two, first: id(1, 4) };
+    assert_eq!(error(restored(1, two, log(4, &[1]), 0)), gap);
+    let falls = RestoreError::Gap { snapshot: id(2, 2), first: id(1, 3) };
+    assert_eq!(error(restored(2, id(2, 2), log(3, &[1]), 0)), falls);
+    let behind = RestoreError::LogBehindSnapshot { snapshot: two, last: id(1, 1) };
+    assert_eq!(error(restored(1, two, log(1, &[1]), 0)), behind);
+    let other = RestoreError::SnapshotNotInLog { snapshot: two, term: Term(2) };
+    assert_eq!(error(restored(2, two, log(1, &[1, 2, 2]), 0)), other);
+    let ahead = |applied, last| RestoreError::AppliedBeyondLog { applied: Index(applied), last: Index(last) };
+    assert_eq!(error(restored(1, two, none.clone(), 3)), ahead(3, 2));
+    assert_eq!(error(restored(1, NOTHING, log(1, &[1]), 2)), ahead(2, 1));
+    let term = |last| RestoreError::TermBehindLog { current: Term(1), last: Term(last) };
+    assert_eq!(error(restored(1, NOTHING, log(1, &[1, 3]), 0)), term(3));
+    assert_eq!(error(restored(1, id(2, 2), none.clone(), 0)), term(2));
+    for last in [id(u64::MAX, 2), id(1, u64::MAX), id(1, 0), id(0, 1)] {
+        assert_eq!(error(restored(1, last, none.clone(), 0)), RestoreError::OutOfRange { id: last });
+    }
+    let far = id(1, u64::MAX);
+    assert_eq!(error(restored(1, two, none.clone(), u64::MAX)), RestoreError::OutOfRange { id: far });
+    assert!(matches!(error(restored(u64::MAX, two, none.clone(), 2)), RestoreError::OutOfRange { .. }));
+    let zero = Config { heartbeat_ticks: 0, ..config(1) };
+    let wrong = Raft::new(zero, restored(1, two, none.clone(), 0)).unwrap_err();
+    assert_eq!(wrong, RestoreError::Config(ConfigError::Zero { name: "heartbeat_ticks" }));
+    // All that does fit together is taken, from the empty log to one that reaches behind its snapshot.
+    for (last, entries, applied) in [
+        (NOTHING, none.clone(), 0),
+        (two, none, 2),
+        (two, log(1, &[1, 1]), 0),
+        (two, log(2, &[1, 1]), 3),
+        (two, log(3, &[1]), 3),
+    ] {
+        assert!(Raft::new(config(1), restored(1, last, entries, applied)).is_ok());
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    let error = |change: fn(&mut Config)| {
+        let mut config = config(1);
+        change(&mut config);
+        config.check().unwrap_err()
+    };
+    let zeros: [(&str, fn(&mut Config)); 11] = [
+        ("heartbeat_ticks", |c| c.heartbeat_ticks = 0),
+        ("append_entries_max", |c| c.append_entries_max = 0),
+        ("append_bytes_max", |c| c.append_bytes_max = 0),
+        ("inflight_appends_max", |c| c.inflight_appends_max = 0),
+        ("inflight_bytes_max", |c| c.inflight_bytes_max = 0),
+        ("command_bytes_max", |c| c.command_bytes_max = 0),
+        ("backlog_bytes_max", |c| c.backlog_bytes_max = 0),
+        ("unpersisted_bytes_max", |c| c.unpersisted_bytes_max = 0),
+        ("apply_bytes_max", |c| c.apply_bytes_max = 0),
+        ("disk_stall_ticks", |c| c.disk_stall_ticks = 0),
+        ("snapshot_timeout_ticks", |c| c.snapshot_timeout_ticks = 0),
+    ];
+    for (name, change) in zeros {
+        assert_eq!(error(change), ConfigError::Zero { name });
+    }
+    assert_eq!(error(|c| c.election_ticks_min = 2), ConfigError::TimeoutTooShort { min: 2, heartbeat: 2 });
+    assert_eq!(error(|c| c.election_ticks_max = 10), ConfigError::TimeoutsEqual { min: 10, max: 10 });
+    let bytes = FRAME_BYTES_MAX as u64;
+    let small = |name| ConfigError::FrameTooSmall { name, bytes, max: FRAME_ROOM_BYTES };
+    assert_eq!(error(|c| c.command_bytes_max = FRAME_BYTES_MAX as u64), small("command_bytes_max"));
+    assert_eq!(error(|c| c.append_bytes_max = FRAME_BYTES_MAX as u64), small("append_bytes_max"));
+}
+
+/// An application that is behind the snapshot is told to restore it, by the core and in the first step.
+#[test]
+fn an_application_behind_the_snapshot_is_restored_first() {
+    let mut raft = Raft::new(config(1), restored(2, id(1, 3), log(4, &[2]), 2)).unwrap();
+    assert_eq!(raft.status().commit(), Index(3));
+    assert_eq!(raft.step(Event::Tick { elapsed: 0 }), [Action::Restore(snapshot(id(1, 3)))]);
+    assert_eq!(raft.step(Event::Tick { elapsed: 0 }), []);
+    assert_eq!(raft.step(Event::Applied(Index(3))), []);
+    assert_eq!(raft.status().applied(), Index(3));
+}
+
+/// An application that is ahead of the snapshot goes on from where it is: each index is applied once in a life.
+#[test]
+fn an_application_ahead_of_the_snapshot_goes_on() {
+    let kept = Kept::new(1, &[1, 2, 3]).with_log(2, &[1, 1, 1, 2]);
+    let mut raft = Raft::new(config(1), kept.restored(2)).unwrap();
+    assert_eq!((raft.status().commit(), raft.status().handed_out()), (Index(2), Index(2)));
+    assert_eq!(raft.step(Event::Tick { elapsed: 0 }), []);
+    let mut server = Server { raft, ..Server::restored(config(1), kept) };
+    assert_eq!(applied(&server.receive(2, 2, heartbeat(id(2, 4), 4))), [id(1, 3), id(2, 4)]);
+}
+
+#[test]
+fn restart_replays_committed_tail() {
+    let config = Config { leader_noop: true, ..config(1) };
+    let kept = Kept::new(1, &[1]).with_log(2, &[1, 1, 2]);
+    let mut server = Server::restored(config, kept);
+    let actions = server.ticks(20);
+    assert_eq!(applied(&actions), [id(1, 1), id(1, 2), id(2, 3), id(3, 4)], "with the no-op of the new term");
+}
+
+/// After a restart a server waits for a timeout like any other, whatever it was before.
+#[test]
+fn recovered_leader_not_stale() {
+    let mut leader = Server::new(1, &[1, 2, 3]);
+    leader.elect();
+    leader.start(&["x"]);
+    leader.receive(2, 1, matched(1));
+    let mut restarted = leader.crashed();
+    assert_eq!((restarted.role(), restarted.status().leader()), ((RoleKind::Follower, 1), None));
+    assert_eq!(restarted.status().commit(), Index(0), "what it knew to be committed, it has to learn again");
+    assert_eq!(restarted.ticks(9), []);
+}
+
+/// A pause is not an outage: mail that waited is heard before anyone campaigns, and nobody campaigns twice for one pause.
+#[test]
+fn tick_debt() {
+    for elapsed in [1000, u32::MAX] {
+        let mut follower = Server::new(1, &[1, 2, 3]);
+        follower.receive(2, 1, heartbeat(NOTHING, 0));
+        follower.ticks(5);
+        assert_eq!(follower.step(Event::Tick { elapsed }), [], "one heartbeat interval at most");
+        follower.receive(2, 1, heartbeat(NOTHING, 0));
+        assert_eq!(follower.ticks(9), []);
+
+        let mut leader = Server::new(1, &[1, 2, 3]);
+        leader.elect();
+        leader.ticks(5);
+        leader.step(Event::Tick { elapsed });
+        assert_eq!(leader.role().0, RoleKind::Leader);
+
+        let mut quiet = Server::new(1, &[1, 2, 3]);
+        let mut campaigns = 0;
+        for _ in 0..5 {
+            let before = quiet.role();
+            let asked = sent(&quiet.step(Event::Tick { elapsed })).len();
+            assert!(asked <= 2, "one campaign in a tick, and one message to each peer");
+            campaigns += u32::from(before.0 == RoleKind::Follower && asked > 0);
+        }
+        assert!(campaigns <= 1 && quiet.role().1 == 0, "no term was raised alone");
+    }
+}
+
+/// A driver may sleep until something is due; the clock is then in the same state as if it had ticked.
+#[test]
+fn ticks_until_due_misses_nothing() {
+    let mut leader = Server::new(1, &[1, 2, 3]);
+    leader.elect();
+    for _ in 0..5 {
+        let elapsed = leader.raft.ticks_until_due();
+        assert_eq!(elapsed, 2);
+        assert_eq!(sent(&leader.step(Event::Tick { elapsed })).len(), 2, "heartbeats are on time");
+        leader.receive(2, 1, matched(0));
+        leader.receive(3, 1, matched(0));
+    }
+    let mut quiet = Server::new(1, &[1, 2, 3]);
+    let mut passed = 0;
+    while quiet.role().0 == RoleKind::Follower {
+        let elapsed = quiet.raft.ticks_until_due();
+        assert!((1..=2).contains(&elapsed));
+        passed += elapsed;
+        quiet.step(Event::Tick { elapsed });
+    }
+    assert!((10..=20).contains(&passed));
+}
+
+#[test]
+fn learner_after_restart() {
+    let membership = Membership::joint([NodeId(1), NodeId(2)], [], [NodeId(3)]);
+    let meta = SnapshotMeta { last: id(1, 4), membership: membership.clone().into() };
+    let mut learner = Server::new(3, &[]);
+    learner.receive_snapshot(1, 1, &meta);
+    let mut learner = learner.crashed();
+    assert_eq!(learner.status().membership(), &membership);
+    learner.ticks(100);
+    assert_eq!(learner.role().0, RoleKind::Follower);
+}
+
+/// The newest configuration in the log rules, committed or not, and dropping its entry restores the one before (§6).
+#[test]
+fn truncate_reverts_config() {
+    let config = |ids: &[u64]| Payload::Membership(membership(ids).into());
+    let entry = |term, payload| raft_core::Entry { term: Term(term), payload };
+    let entries =
+        Entries::from_vec(Index(1), vec![entry(1, config(&[1, 2, 3, 4])), entry(1, config(&[2, 3]))]).unwrap();
+    let mut server = Server::new(1, &[1, 2, 3]);
+    server.receive(2, 1, append(NOTHING, entries, 0));
+    assert_eq!(server.status().membership(), &membership(&[2, 3]));
+    server.ticks(10);
+    server.receive(3, 2, append(id(1, 1), log(2, &[2]), 0));
+    assert_eq!(server.status().membership(), &membership(&[1, 2, 3, 4]));
+    let mut server = server.crashed();
+    assert_eq!(server.status().membership(), &membership(&[1, 2, 3, 4]), "also after a restart");
+    server.receive(3, 2, heartbeat(id(2, 2), 2));
+    server.step(Event::Compact { index: Index(2) });
+    assert_eq!(server.status().snapshot().membership, membership(&[1, 2, 3, 4]).into());
+    assert_eq!(server.raft.snapshot_at(Index(2)).unwrap().membership, membership(&[1, 2, 3, 4]).into());
+}
+
+/// Same settings, same disk, same events: the same actions.
+#[test]
+fn steps_are_deterministic() {
+    let life = |seed| {
+        let mut server = Server::restored(Config { seed, ..config(1) }, Kept::new(1, &[1, 2, 3]));
+        let mut actions = server.ticks(50);
+        actions.extend(server.elect());
+        actions.extend(server.start(&["x"]));
+        actions.extend(server.ticks(50));
+        actions
+    };
+    assert_eq!(life(7), life(7));
+    assert_ne!(life(7), life(8));
+}

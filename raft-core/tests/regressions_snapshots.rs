@@ -1,0 +1,311 @@
+//! Bugs that snapshots of other implementations had, each under the name of its scenario.
+
+mod kit;
+
+use kit::*;
+use raft_core::{
+    Action, AppendOutcome, Config, EntryId, Event, Fatal, FlowKind, Index, Membership, NodeId, RoleKind, Rpc,
+    SnapshotMeta, SnapshotWrite,
+};
+
+const NOTHING: EntryId = EntryId::ZERO;
+
+/// A follower of server 2 in term 2 with these terms in its log, committed and applied through `commit`.
+fn follower(terms: &[u64], commit: u64) -> Server {
+    let mut server = Server::with_log(1, &[1, 2, 3], 2, terms);
+    let last = server.last();
+    server.receive(2, 2, heartbeat(last, commit));
+    server
+}
+
+/// A leader of three in term 1 with `count` entries, all of which server 3 has and server 2 has not.
+fn leader(count: usize, change: impl Fn(&mut Config)) -> Server {
+    let mut config = config(1);
+    change(&mut config);
+    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
+    server.elect();
+    server.receive(3, 1, matched(0));
+    server.start(&vec!["x"; count]);
+    server.receive(3, 1, matched(count as u64));
+    assert_eq!(server.status().applied(), Index(count as u64));
+    server
+}
+
+fn installed(actions: &[Action]) -> bool {
+    written(actions).iter().any(|write| matches!(write.snapshot, Some(SnapshotWrite::Installed { .. })))
+}
+
+#[test]
+fn old_snapshot_fast_reply() {
+    let mut server = follower(&[1, 1, 2, 2], 3);
+    for (term, index) in [(1, 2), (2, 3)] {
+        let old = snapshot(id(term, index));
+        let actions = server.receive_snapshot(2, 2, &old);
+        assert!(actions.contains(&Action::Discard(old)) && written(&actions).is_empty());
+        assert_eq!(sent_to(&actions, 2), [matched(4)], "the leader learns how far it really is");
+    }
+    assert_eq!(server.terms(), [1, 1, 2, 2]);
+}
+
+/// A snapshot whose last entry our log holds moves the commit there; the log goes on.
+#[test]
+fn a_snapshot_that_the_log_holds_is_a_commit() {
+    let mut server = follower(&[1, 1, 2, 2], 1);
+    let held = snapshot(id(2, 3));
+    let actions = server.receive_snapshot(2, 2, &held);
+    assert!(actions.contains(&Action::Discard(held)) && !installed(&actions));
+    assert_eq!(applied(&actions), [id(1, 2), id(2, 3)]);
+    assert_eq!(server.last(), id(2, 4));
+}
+
+#[test]
+fn snapshot_vs_conflicting_log() {
+    let mut server = Server::with_log(1, &[1, 2, 3], 3, &[1, 1, 1, 1]);
+    let actions = server.receive_snapshot(2, 3, &snapshot(id(2, 3)));
+    assert!(installed(&actions), "entry 3 is another one: log and snapshot change in one write");
+    assert_eq!((server.last(), server.status().first_index()), (id(2, 3), Index(4)));
+    assert_eq!(actions.iter().filter(|a| matches!(a, Action::Restore(_))).count(), 1);
+    let restarted = server.crashed();
+    assert_eq!((restarted.last(), restarted.terms()), (id(2, 3), vec![]));
+}
+
+#[test]
+fn snapshot_same_index_other_term() {
+    let mut server = follower(&[1, 1, 2], 2);
+    let halt = halted(&server.receive_snapshot(2, 2, &snapshot(id(2, 2))));
+    let why = Fatal::CommittedEntryContradicted { from: NodeId(2), ours: id(1, 2), theirs: id(2, 2) };
+    assert_eq!(halt, Some(why));
+    assert_eq!(server.receive(2, 2, heartbeat(id(2, 3), 3)), [], "silence");
+}
+
+/// The configuration comes whole: both halves of a joint one, learners, and who only leaves.
+#[test]
+fn snapshot_restores_full_config() {
+    let ids = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
+    let joint = Membership::joint(ids(&[1, 2, 3]), ids(&[3, 4, 5]), ids(&[6]));
+    let meta = SnapshotMeta { last: id(2, 9), membership: joint.clone().into() };
+    let mut server = Server::new(1, &[]);
+    server.receive_snapshot(2, 2, &meta);
+    assert_eq!(server.status().membership(), &joint);
+    let mut server = server.crashed();
+    assert_eq!((server.status().membership(), server.status().snapshot()), (&joint, &meta));
+    // And it counts: each half needs its own majority.
+    let asked = server.time_out();
+    let to: Vec<u64> = sent(&asked).iter().map(|(to, _)| *to).collect();
+    assert_eq!(to, [2, 3, 4, 5]);
+    for voter in [2, 3] {
+        server.receive(voter, 2, PRE_GRANTED);
+        assert_eq!(server.role().0, RoleKind::PreCandidate, "the outgoing half has not agreed");
+    }
+    server.receive(6, 2, PRE_GRANTED);
+    assert_eq!(server.role().0, RoleKind::PreCandidate, "a learner does not vote");
+    server.receive(4, 2, PRE_GRANTED);
+    assert_eq!(server.role(), (RoleKind::Candidate, 3));
+}
+
+#[test]
+fn ack_below_pending_snapshot() {
+    let mut server = leader(9, |config| config.trailing_entries = 4);
+    server.step(Event::Compact { index: Index(9) });
+    assert_eq!(snapshots_sent(&server.receive(2, 1, conflict(0, NOTHING))), []);
+    let sent = server.receive(2, 1, matched(0));
+    assert_eq!(snapshots_sent(&sent), [(2, id(1, 9))], "{sent:?}");
+    // An older snapshot from elsewhere brings it to 6, which our log still reaches.
+    let fed = server.receive(2, 1, matched(6));
+    assert_eq!(appends_to(&fed, 2), [(id(1, 6), 9, 9)]);
+    assert_eq!(server.follower(2).flow, FlowKind::Replicate);
+}
+
+#[test]
+fn fully_purged_leader() {
+    let mut server = leader(3, |_| {});
+    server.step(Event::Compact { index: Index(3) });
+    let mut server = server.crashed();
+    assert_eq!((server.last(), server.terms()), (id(1, 3), vec![]));
+    server.elect();
+    let actions = server.receive(2, 2, conflict(3, NOTHING));
+    assert_eq!(snapshots_sent(&actions), [(2, id(1, 3))], "though the group is idle");
+}
+
+#[test]
+fn install_vs_apply() {
+    let mut server = follower(&[1, 1, 2], 0);
+    server.application_held = true;
+    server.disk_held = true;
+    assert_eq!(applied(&server.receive(2, 2, heartbeat(id(2, 3), 2))), [id(1, 1), id(1, 2)]);
+    let accepted = server.receive_snapshot(2, 2, &snapshot(id(2, 9)));
+    assert!(installed(&accepted));
+    let waiting =
+        [server.step(Event::Applied(Index(1))), server.receive(2, 2, append(id(2, 9), log(10, &[2]), 10))].concat();
+    assert_eq!(applied(&waiting), [], "nothing is applied while it is installed");
+    let restored = server.persist();
+    let position = |wanted: fn(&Action) -> bool| restored.iter().position(wanted).unwrap();
+    assert!(position(|a| matches!(a, Action::Restore(_))) < position(|a| matches!(a, Action::Apply(_))));
+    assert_eq!(applied(&restored), [id(2, 10)]);
+    server.step(Event::Applied(Index(9)));
+    server.step(Event::Applied(Index(2)));
+    assert_eq!((server.status().applied(), server.status().handed_out()), (Index(9), Index(10)), "nothing is lowered");
+}
+
+#[test]
+fn append_during_install() {
+    let mut server = follower(&[1, 1], 2);
+    server.disk_held = true;
+    assert_eq!(sent_to(&server.receive_snapshot(2, 2, &snapshot(id(2, 9))), 2), [], "no acknowledgement yet");
+    let during = server.receive(2, 2, append(id(2, 9), log(10, &[2]), 9));
+    assert_eq!(sent_to(&during, 2), []);
+    assert_eq!(sent_to(&server.receive(2, 2, heartbeat(id(2, 10), 9)), 2), [received_in(1, 10, 2)], "no false promise");
+    // Whoever leads next is answered too.
+    let mut next = server.clone();
+    next.ticks(10);
+    next.receive(3, 3, heartbeat(id(2, 9), 9));
+    assert_eq!(sent_to(&next.persist(), 3), [matched(9)]);
+    assert_eq!(sent_to(&server.persist(), 2), [matched(10)]);
+}
+
+#[test]
+fn no_campaign_while_installing() {
+    let mut server = follower(&[1, 1], 2);
+    server.disk_held = true;
+    server.receive_snapshot(2, 2, &snapshot(id(2, 9)));
+    assert_eq!(sent(&server.ticks(60)), []);
+    assert_eq!(server.role().0, RoleKind::Follower);
+    server.persist();
+    server.ticks(20);
+    assert_eq!(server.role().0, RoleKind::PreCandidate);
+    let mut candidate = Server::new(1, &[1, 2, 3]);
+    candidate.campaign();
+    assert!(installed(&candidate.receive_snapshot(2, 1, &snapshot(id(1, 4)))), "a candidate accepts a snapshot");
+}
+
+/// Whatever happens to a transfer, its follower is asked again.
+#[test]
+fn lost_snapshot_report() {
+    let start = || {
+        let mut server = leader(5, |config| config.snapshot_timeout_ticks = 6);
+        server.step(Event::Compact { index: Index(5) });
+        assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
+        server
+    };
+    let ended = |delivered| Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 5), delivered };
+    let mut answered = start();
+    answered.receive(2, 1, matched(5));
+    assert_eq!(answered.follower(2).flow, FlowKind::Replicate, "an acknowledgement ends it");
+    let mut silent = start();
+    silent.receive(3, 1, matched(5));
+    assert_eq!(snapshots_sent(&silent.ticks(7)), [(2, id(1, 5))], "silence ends it");
+    let mut failed = start();
+    assert_eq!(failed.step(ended(false)), []);
+    assert_eq!(snapshots_sent(&failed.ticks(2)), [(2, id(1, 5))]);
+    let mut delivered = start();
+    delivered.step(ended(true));
+    assert_eq!(appends_to(&delivered.ticks(2), 2), [(id(1, 5), 5, 5)], "does it have it?");
+    assert_eq!(snapshots_sent(&delivered.receive(2, 1, conflict(5, NOTHING))), [(2, id(1, 5))], "it has not");
+    let unknown = Event::SnapshotSent { to: NodeId(3), snapshot: id(1, 5), delivered: true };
+    assert_eq!(delivered.step(unknown), []);
+    assert_eq!(delivered.status().counters().unfounded, 1);
+}
+
+/// A transfer of an older term is answered with ours, and its data is not kept.
+#[test]
+fn a_snapshot_of_a_deposed_leader_is_discarded() {
+    let mut server = follower(&[1, 1], 2);
+    let old = snapshot(id(1, 9));
+    let actions = server.receive_snapshot(3, 1, &old);
+    assert!(actions.contains(&Action::Discard(old)));
+    assert_eq!(sent(&actions)[0].1.term.0, 2);
+    assert_eq!(server.status().leader(), Some(NodeId(2)));
+}
+
+#[test]
+fn crash_matrix() {
+    let mut server = follower(&[1, 1, 2, 2], 4);
+    server.disk_held = true;
+    server.step(Event::Compact { index: Index(2) });
+    server.receive(2, 2, append(id(2, 4), log(5, &[2]), 5));
+    server.receive_snapshot(2, 2, &snapshot(id(2, 9)));
+    server.receive(2, 2, append(id(2, 9), log(10, &[2]), 10));
+    let mut seen = vec![];
+    loop {
+        let mut restarted = server.crashed();
+        let (first, last) = (restarted.status().first_index().0, restarted.last().index.0);
+        seen.push((restarted.status().snapshot().last.index.0, first, last));
+        assert_eq!(restarted.terms().len() as u64, last + 1 - first, "no gap");
+        assert!(restarted.status().commit() >= restarted.status().snapshot().last.index);
+        restarted.receive(2, 2, heartbeat(restarted.last(), last));
+        assert_eq!(restarted.status().applied().0, last, "restored and applied to the end");
+        if server.writes.is_empty() {
+            break;
+        }
+        server.persist_one();
+    }
+    assert_eq!(seen, [(0, 1, 4), (2, 3, 4), (2, 3, 5), (9, 10, 9), (9, 10, 10)]);
+}
+
+/// Some entries stay behind a snapshot for followers that are a little late.
+#[test]
+fn trailing_entries_are_kept() {
+    let mut server = leader(9, |config| config.trailing_entries = 3);
+    let actions = server.step(Event::Compact { index: Index(9) });
+    let Some(SnapshotWrite::Compacted { snapshot, first }) = &written(&actions)[0].snapshot else { panic!() };
+    assert_eq!((snapshot.last, *first), (id(1, 9), Index(7)));
+    assert_eq!((server.status().first_index(), server.status().snapshot().last), (Index(7), id(1, 9)));
+    let behind = server.crashed();
+    assert_eq!((behind.last(), behind.status().entry(Index(9))), (id(1, 9), server.status().entry(Index(9))));
+}
+
+/// What a running transfer will need next is kept, as far as that is not too much.
+#[test]
+fn entries_for_a_running_transfer_are_kept() {
+    for (transfer_bytes_max, first) in [(10_000, 6), (1, 8)] {
+        let mut server = leader(5, |config| config.transfer_bytes_max = transfer_bytes_max);
+        server.step(Event::Compact { index: Index(5) });
+        assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
+        server.start(&["y", "z"]);
+        server.receive(3, 1, matched(7));
+        server.step(Event::Compact { index: Index(7) });
+        assert_eq!(server.status().first_index(), Index(first));
+        let actions = server.receive(2, 1, matched(5));
+        match first {
+            6 => assert_eq!(appends_to(&actions, 2), [(id(1, 5), 7, 7)], "no second snapshot"),
+            _ => assert_eq!(server.follower(2).flow, FlowKind::Snapshot),
+        }
+    }
+}
+
+/// Only what is applied can be compacted, and only forwards.
+#[test]
+fn compaction_stays_within_what_is_applied() {
+    let mut server = follower(&[1, 1, 2, 2], 3);
+    assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
+    assert_eq!(server.status().counters().unfounded, 1);
+    assert_eq!(written(&server.step(Event::Compact { index: Index(3) })).len(), 1);
+    for again in [3, 2, 0] {
+        assert_eq!(server.step(Event::Compact { index: Index(again) }), []);
+    }
+    assert_eq!(server.raft.snapshot_at(Index(2)), None);
+    assert_eq!(server.raft.snapshot_at(Index(3)), Some(snapshot(id(2, 3))));
+    assert_eq!(server.raft.snapshot_at(Index(4)), None, "not handed out yet");
+    let beyond = server.receive_snapshot(2, 2, &snapshot(EntryId { term: raft_core::Term(1), index: Index(u64::MAX) }));
+    assert!(matches!(beyond[..], [Action::Discard(_)]));
+    assert_eq!(server.status().counters().malformed, 1);
+}
+
+/// A snapshot at the last index that a log can reach leaves no room, not even for a no-op.
+#[test]
+fn the_end_of_all_logs() {
+    let config = Config { leader_noop: true, ..config(1) };
+    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
+    server.receive_snapshot(2, 1, &snapshot(EntryId { term: raft_core::Term(1), index: Index::MAX }));
+    server.ticks(20);
+    server.elect();
+    assert_eq!(server.last().index, Index::MAX);
+    assert!(matches!(server.start(&["x"])[..], [Action::Refused { why: raft_core::Refusal::LogFull, .. }]));
+    assert_eq!(server.crashed().last().index, Index::MAX);
+    let past = Rpc::AppendEntriesReply {
+        round: 1,
+        outcome: AppendOutcome::Matched { received: Index::MAX, durable: Index::MAX },
+    };
+    server.receive(2, 2, past);
+    assert_eq!(server.follower(2).next, Index(Index::MAX.0 + 1));
+}
