@@ -4,6 +4,7 @@ use crate::action::HardState;
 use crate::config::ConfigError;
 use crate::entries::Entries;
 use crate::log::SnapshotMeta;
+use crate::membership::Membership;
 use crate::types::{EntryId, Incarnation, Index, Term};
 
 /// What the storage and the application kept. A new cluster's servers start from a "snapshot" at index 0 that names the
@@ -80,7 +81,7 @@ pub enum RestoreError {
 impl Restored {
     /// A server of a new cluster.
     #[must_use]
-    pub fn new_cluster(incarnation: Incarnation, membership: crate::Membership) -> Restored {
+    pub fn new_cluster(incarnation: Incarnation, membership: Membership) -> Restored {
         let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
         Restored { incarnation, snapshot, ..Restored::default() }
     }

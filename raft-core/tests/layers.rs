@@ -1,0 +1,167 @@
+//! The shape of the house: which file may import which, how long files and functions get, and that library code does not
+//! panic on purpose. The style is checked here, not by memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use raft_core::{Action, Entries, Message};
+
+/// A module imports only modules above it. A folder belongs to the module of its name.
+const ORDER: [&str; 24] = [
+    "types",
+    "config",
+    "quorum",
+    "membership",
+    "entries",
+    "log",
+    "message",
+    "action",
+    "event",
+    "restored",
+    "random",
+    "disk",
+    "server",
+    "progress",
+    "role",
+    "election",
+    "replication",
+    "snapshot",
+    "status",
+    "raft",
+    "codec",
+    "sim",
+    "lib",
+    "tests",
+];
+
+const FILE_LINES_MAX: usize = 400;
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// What would end the process. `debug_assert` is welcome: it says what holds, and costs nothing in a release.
+const PANICS: [&str; 8] =
+    [".unwrap()", ".expect(", "panic!", "unreachable!", "todo!", "unimplemented!", " assert!(", " assert_eq!("];
+
+/// One source file without its tests and comments.
+struct Source {
+    path: PathBuf,
+    module: String,
+    lines: Vec<String>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(source(&root, path));
+            }
+        }
+    }
+    assert!(sources.len() >= 20, "the sources were not found");
+    sources.retain(|source| source.module != "tests");
+    sources
+}
+
+fn source(root: &Path, path: PathBuf) -> Source {
+    let inside = path.strip_prefix(root).unwrap().to_owned();
+    let is_tests = inside.file_stem().unwrap() == "tests";
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+    let module = if is_tests { "tests".to_owned() } else { first };
+    let text = fs::read_to_string(&path).unwrap();
+    // The tests of a file are its last part.
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]" || module == "lib");
+    let lines = lines.map(|line| if line.trim_start().starts_with("//") { "" } else { line }.to_owned()).collect();
+    Source { path: inside, module, lines }
+}
+
+fn place(module: &str) -> usize {
+    ORDER.iter().position(|known| *known == module).unwrap_or_else(|| panic!("{module}: which modules are above it?"))
+}
+
+/// The modules behind each `crate::` of a line; a name that starts large is a re-export of the whole crate.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn a_file_imports_only_files_above_it() {
+    let mut wrong = vec![];
+    for Source { path, module, lines } in sources() {
+        for (number, line) in lines.iter().enumerate().filter(|_| !["lib", "sim"].contains(&module.as_str())) {
+            for import in imports(line) {
+                let whole_crate = import.chars().next().is_none_or(char::is_uppercase);
+                if whole_crate || (import != module && place(import) >= place(&module)) {
+                    wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                }
+            }
+        }
+        place(&module);
+    }
+    assert!(wrong.is_empty(), "imports that go up, or name no module:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_livable() {
+    let long = sources().into_iter().filter(|source| source.lines.len() > FILE_LINES_MAX);
+    let long: Vec<_> = long.map(|source| format!("{}: {} lines", source.path.display(), source.lines.len())).collect();
+    assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines: {long:?}");
+}
+
+#[test]
+fn functions_stay_livable() {
+    let mut long = vec![];
+    let mut functions = 0;
+    for Source { path, lines, .. } in sources() {
+        for (start, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let indent = &line[..line.len() - code.len()];
+            let is_function = code.split_whitespace().take_while(|word| !word.contains('=')).any(|word| word == "fn");
+            if !is_function || code.ends_with(';') || code.ends_with('}') {
+                continue;
+            }
+            functions += 1;
+            let end = format!("{indent}}}");
+            let length = lines[start..].iter().position(|line| *line == end).expect("a formatted file") + 1;
+            if length > FUNCTION_LINES_MAX {
+                long.push(format!("{}:{}: {length} lines", path.display(), start + 1));
+            }
+        }
+    }
+    assert!(functions > 100, "the functions were not found");
+    assert!(long.is_empty(), "longer than {FUNCTION_LINES_MAX} lines: {long:?}");
+}
+
+/// `step` is total: what cannot happen is ignored and counted, never a reason to end the process.
+#[test]
+fn library_code_does_not_panic_on_purpose() {
+    let mut panics = vec![];
+    for Source { path, lines, .. } in sources().into_iter().filter(|source| source.module != "sim") {
+        for (number, line) in lines.iter().enumerate() {
+            if PANICS.iter().any(|panic| format!(" {line}").contains(panic)) {
+                panics.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(panics.is_empty(), "library code must not panic:\n{}", panics.join("\n"));
+}
+
+/// Actions are moved and queued by the million. Today an action takes 128 bytes, a message 112, entries 56.
+#[test]
+fn what_travels_is_small() {
+    let bounds = [
+        ("Action", size_of::<Action>(), 136),
+        ("Message", size_of::<Message>(), 120),
+        ("Entries", size_of::<Entries>(), 64),
+    ];
+    for (name, size, bound) in bounds {
+        assert!(size <= bound, "{name} takes {size} bytes: put what is rare behind a pointer");
+    }
+}
