@@ -13,6 +13,9 @@ use crate::types::{EntryId, Index, Term};
 /// What an entry counts against byte limits besides its command, so that empty commands are not free.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 16;
 
+/// A longer segment is made of several runs: work on a part of a run, and the memory it keeps alive, stay small.
+const RUN_ENTRIES_MAX: usize = 4096;
+
 /// What a log entry carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
@@ -156,7 +159,18 @@ impl Entries {
                 return Err(EntriesError::TermFalls { at, earlier: pair[0].term, later: pair[1].term });
             }
         }
-        Ok(Entries::one(Run::new(first, entries.into())))
+        if entries.len() <= RUN_ENTRIES_MAX {
+            return Ok(Entries::one(Run::new(first, entries.into())));
+        }
+        let mut all = Entries::new();
+        let mut next = first;
+        let mut rest = entries.into_iter();
+        while !rest.as_slice().is_empty() {
+            let run = Run::new(next, rest.by_ref().take(RUN_ENTRIES_MAX).collect());
+            next = run.last().next();
+            all.push_run(run);
+        }
+        Ok(all)
     }
 
     /// What a leader appends: `payloads` in its own term from `first` on.
@@ -307,6 +321,14 @@ mod tests {
             assert!(matches!(Entries::from_vec(Index(first), vec![entry(term)]), Err(EntriesError::OutOfRange { .. })));
         }
         assert!(Entries::from_vec(Index(0), vec![]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn long_segments_are_made_of_short_runs() {
+        let long = Entries::from_vec(Index(4), vec![entry(2); 2 * RUN_ENTRIES_MAX + 1]).unwrap();
+        let runs: Vec<_> = long.slices().map(|(first, entries)| (first.0, entries.len())).collect();
+        assert_eq!(runs, [(4, 4096), (4100, 4096), (8196, 1)]);
+        assert_eq!((long.len(), long.last()), (8193, Some(EntryId::new(2, 8196))));
     }
 
     #[test]
