@@ -58,7 +58,7 @@ fn sources() -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push(source(&root, path));
+                sources.push(source(&root, &path));
             }
         }
     }
@@ -67,12 +67,12 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-fn source(root: &Path, path: PathBuf) -> Source {
+fn source(root: &Path, path: &Path) -> Source {
     let inside = path.strip_prefix(root).unwrap().to_owned();
     let is_tests = inside.file_stem().unwrap() == "tests";
     let first = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
     let module = if is_tests { "tests".to_owned() } else { first };
-    let text = fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(path).unwrap();
     // The tests of a file are its last part.
     let lines = text.lines().take_while(|line| *line != "#[cfg(test)]" || module == "lib");
     let lines = lines.map(|line| if line.trim_start().starts_with("//") { "" } else { line }.to_owned()).collect();
