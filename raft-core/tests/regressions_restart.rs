@@ -60,12 +60,13 @@ fn restart_bounds() {
 
 #[test]
 fn settings_that_contradict_each_other_are_named() {
-    let error = |change: fn(&mut Config)| {
+    type Change = fn(&mut Config);
+    let error = |change: Change| {
         let mut config = config(1);
         change(&mut config);
         config.check().unwrap_err()
     };
-    let zeros: [(&str, fn(&mut Config)); 11] = [
+    let zeros: [(&str, Change); 11] = [
         ("heartbeat_ticks", |c| c.heartbeat_ticks = 0),
         ("append_entries_max", |c| c.append_entries_max = 0),
         ("append_bytes_max", |c| c.append_bytes_max = 0),
