@@ -115,7 +115,7 @@ fn a_gap_is_probed_once() {
 fn an_unreachable_peer_is_probed_with_heartbeats() {
     let mut server = leader(|_| {});
     server.start(&["a"]);
-    server.step(Event::Unreachable { peer: NodeId(2) });
+    assert_eq!(server.step(Event::Unreachable { peer: NodeId(2) }), []);
     assert_eq!(sent_to(&server.start(&["b"]), 2), []);
     assert_eq!(appends_to(&server.ticks(2), 2), [(NOTHING, 2, 0)]);
     assert_eq!(sent_to(&server.start(&["c"]), 2), []);
