@@ -81,6 +81,7 @@ mod core_thread;
 mod disk_thread;
 mod error;
 mod inbox;
+pub mod lab;
 pub mod machine;
 mod machine_thread;
 mod node;
