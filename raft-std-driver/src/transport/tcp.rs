@@ -107,7 +107,7 @@ pub struct TcpTransport {
 struct Hub {
     config: TcpConfig,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
-    lobby: Lobby,
+    lobby: Arc<Lobby>,
     threads: Threads,
     inbound: OnceLock<Arc<dyn Inbound>>,
     closed: AtomicBool,
@@ -143,7 +143,7 @@ impl TcpTransport {
         let (local, listener) = bound.map_err(|source| BindError { address: address.to_owned(), source })?;
         let hub = Hub {
             peers: Mutex::default(),
-            lobby: Lobby::new(config.handshakes_max.max(1)),
+            lobby: Arc::new(Lobby::new(config.handshakes_max.max(1))),
             threads: Threads::default(),
             inbound: OnceLock::new(),
             closed: AtomicBool::new(false),

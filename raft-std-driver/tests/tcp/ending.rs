@@ -14,12 +14,15 @@ use socket2::{Domain, Socket, Type};
 
 use super::support::*;
 
-/// The names of this process's threads that start with `prefix`.
+/// Wait until no thread of this process has a name that starts with `prefix`: the system lists a thread that was joined a
+/// moment longer.
 #[cfg(target_os = "linux")]
-fn threads(prefix: &str) -> Vec<String> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with(prefix)).collect()
+fn wait_for_no_thread(prefix: &str) {
+    poll("the end of all threads", || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let mut names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        !names.any(|name| name.starts_with(prefix))
+    });
 }
 
 /// A listener whose queue is full, so that connecting to it hangs.
@@ -100,7 +103,7 @@ fn shutdown_is_prompt_and_leaves_no_thread() {
         assert!(took < Duration::from_secs(5), "{took:?}");
     });
     #[cfg(target_os = "linux")]
-    assert_eq!(threads("raft901-"), Vec::<String>::new());
+    wait_for_no_thread("raft901-");
     assert!(TcpStream::connect(server.address()).is_err(), "nobody listens any more");
     server.transport.shutdown();
     server.send(902, vote(1));
@@ -118,7 +121,7 @@ fn dropping_a_transport_frees_its_port_and_threads() {
     let address = server.address().to_string();
     drop(server);
     #[cfg(target_os = "linux")]
-    assert_eq!(threads("raft911-"), Vec::<String>::new());
+    wait_for_no_thread("raft911-");
     let again = Server::bind_at(&address, &config(911), Disk::Sound);
     assert_eq!(again.address().to_string(), address);
     drop(again); // never started

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft_core::{FRAME_BYTES_MAX, NodeId, codec};
 
+use super::life::Waiting;
 use super::outgoing::{prepare, read_within};
 use super::trouble::Trouble;
 use super::{Hub, Peer, snapshot};
@@ -29,8 +30,11 @@ pub(super) fn accept(hub: &Arc<Hub>, listener: &TcpListener, inbound: &Arc<dyn I
             return;
         }
         let spawned = accepted.and_then(|(stream, address)| {
+            let stream = Arc::new(stream);
+            let Some(place) = hub.lobby.enter(&stream) else { return Ok(()) };
             let (guest_hub, inbound) = (Arc::clone(hub), Arc::clone(inbound));
-            hub.threads.spawn(hub.thread_name("in"), move || welcome(&guest_hub, stream, address, &*inbound))
+            let name = hub.thread_name("in");
+            hub.threads.spawn(name, move || welcome(&guest_hub, &stream, place, address, &*inbound))
         });
         if let Err(error) = spawned {
             tracing::warn!("server {me}: cannot accept a connection: {error}");
@@ -41,12 +45,13 @@ pub(super) fn accept(hub: &Arc<Hub>, listener: &TcpListener, inbound: &Arc<dyn I
 }
 
 /// A connection's whole life.
-fn welcome(hub: &Hub, stream: TcpStream, address: SocketAddr, inbound: &dyn Inbound) {
+fn welcome(hub: &Hub, stream: &Arc<TcpStream>, place: Waiting, address: SocketAddr, inbound: &dyn Inbound) {
     let me = hub.config.id;
-    let stream = Arc::new(stream);
-    let (who, trouble) = match shake_hands(hub, &stream) {
+    let greeted = shake_hands(hub, stream);
+    drop(place);
+    let (who, trouble) = match greeted {
         Ok((peer, channel)) => {
-            let served = serve(hub, &peer, channel, &stream, inbound);
+            let served = serve(hub, &peer, channel, stream, inbound);
             // A message connection that ends tells nothing new: the peer's own side reports it.
             (format!("server {}", peer.id), served.err().filter(|_| !peer.mailbox.is_closed()))
         }
@@ -60,13 +65,12 @@ fn welcome(hub: &Hub, stream: TcpStream, address: SocketAddr, inbound: &dyn Inbo
 }
 
 /// Learn who comes, within a limit of time, and refuse whoever is not expected.
-fn shake_hands(hub: &Hub, stream: &Arc<TcpStream>) -> Result<(Arc<Peer>, Channel), Trouble> {
+fn shake_hands(hub: &Hub, stream: &TcpStream) -> Result<(Arc<Peer>, Channel), Trouble> {
     let config = &hub.config;
-    let _waiting = hub.lobby.enter(stream).ok_or(Trouble::Closed)?;
     prepare(stream, config)?;
     let mut bytes = [0; HELLO_BYTES];
     read_within(stream, &mut bytes, config.handshake_timeout)?;
-    let refuse = |why| { &**stream }.write_all(&wire::encode_answer(Err(why)));
+    let refuse = |why| { stream }.write_all(&wire::encode_answer(Err(why)));
     let hello = Hello::decode(&bytes).inspect_err(|error| {
         if let HelloError::Version { .. } = error {
             drop(refuse(Refusal::Version { theirs: wire::PROTOCOL }));

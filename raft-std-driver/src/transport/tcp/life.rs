@@ -75,7 +75,7 @@ impl Drop for Occupied<'_> {
     }
 }
 
-/// Where connections wait until it is known who comes. When it is full, the one that has waited longest has to go: who
+/// Where connections wait, in the order in which they came, until it is known who comes. When it is full, the one that has waited longest has to go: who
 /// speaks the protocol is through in one round trip, so those who only take up room cannot keep him out.
 pub(super) struct Lobby {
     most: usize,
@@ -90,8 +90,8 @@ struct Guests {
 }
 
 /// A place in the lobby; given up when dropped.
-pub(super) struct Waiting<'a> {
-    lobby: &'a Lobby,
+pub(super) struct Waiting {
+    lobby: Arc<Lobby>,
     number: u64,
 }
 
@@ -101,7 +101,7 @@ impl Lobby {
     }
 
     /// `None` if the lobby is closed.
-    pub(super) fn enter(&self, socket: &Arc<TcpStream>) -> Option<Waiting<'_>> {
+    pub(super) fn enter(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Waiting> {
         let mut state = lock(&self.state);
         if state.closed {
             return None;
@@ -115,7 +115,7 @@ impl Lobby {
         let number = state.next;
         state.next += 1;
         state.waiting.push_back((number, Arc::clone(socket)));
-        Some(Waiting { lobby: self, number })
+        Some(Waiting { lobby: Arc::clone(self), number })
     }
 
     pub(super) fn close(&self) {
@@ -125,7 +125,7 @@ impl Lobby {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         lock(&self.lobby.state).waiting.retain(|(number, _)| *number != self.number);
     }
@@ -167,6 +167,68 @@ impl Threads {
             if handle.join().is_err() {
                 tracing::error!("thread {name} has panicked");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    fn connection() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Arc::new(near), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_newer_connection_enters_when_the_older_has_left() {
+        let hour = Duration::from_secs(3600);
+        let (slot, events) = (Slot::default(), Mutex::new(Vec::new()));
+        let ((older, mut far), (newer, _far)) = (connection(), connection());
+        let place = slot.enter(&older, hour).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _place = slot.enter(&newer, hour).unwrap();
+                lock(&events).push("newer enters");
+            });
+            assert_eq!(far.read(&mut [0]).unwrap(), 0, "the older one is shut");
+            // Whoever does not wait is in by now; whoever does is not, however long this takes.
+            thread::sleep(Duration::from_millis(30));
+            lock(&events).push("older leaves");
+            drop(place);
+        });
+        assert_eq!(*lock(&events), ["older leaves", "newer enters"]);
+    }
+
+    #[test]
+    fn a_slot_can_lose_patience_and_can_be_closed() {
+        let slot = Slot::default();
+        let ((older, _), (newer, _)) = (connection(), connection());
+        let place = slot.enter(&older, Duration::ZERO).unwrap();
+        assert!(slot.enter(&newer, Duration::from_millis(1)).is_none());
+        drop(place);
+        slot.close();
+        assert!(slot.enter(&newer, Duration::from_secs(3600)).is_none());
+    }
+
+    #[test]
+    fn the_lobby_makes_room_in_the_order_of_arrival() {
+        let lobby = Arc::new(Lobby::new(2));
+        let guests = [connection(), connection(), connection(), connection()];
+        let mut places: Vec<_> = guests.iter().take(2).map(|(near, _)| lobby.enter(near)).collect();
+        drop(places.remove(0));
+        places.extend(guests.iter().skip(2).map(|(near, _)| lobby.enter(near)));
+        let [first, second, third, fourth] = guests.each_ref().map(|(_, far)| far);
+        assert_eq!({ second }.read(&mut [0]).unwrap(), 0, "the first has left by itself, so the second had to go");
+        for mut far in [first, third, fourth] {
+            far.set_nonblocking(true).unwrap();
+            assert_eq!(far.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         }
     }
 }
