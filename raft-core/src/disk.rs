@@ -5,6 +5,7 @@
 //! vote and one acknowledgement in a term, not a queue of messages; an acknowledgement is paid in parts, as far as the
 //! disk got.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::action::{SnapshotWrite, WriteId};
@@ -38,7 +39,8 @@ fn take_due(owed: &mut Option<Owed>, confirmed: u64) -> Option<NodeId> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) hard_state: bool,
-    pub(crate) snapshot: Option<SnapshotWrite>,
+    /// Rare, so boxed.
+    pub(crate) snapshot: Option<Box<SnapshotWrite>>,
     /// The log changed from here on.
     pub(crate) entries_from: Option<Index>,
 }
@@ -91,13 +93,13 @@ impl Disk {
     }
 
     pub(crate) fn compacted(&mut self, snapshot: SnapshotWrite) {
-        self.changes.snapshot = Some(snapshot);
+        self.changes.snapshot = Some(Box::new(snapshot));
     }
 
     /// A received snapshot replaces the log, of which what was committed stays true.
     pub(crate) fn installed(&mut self, snapshot: SnapshotWrite, committed: Index) {
         self.forget_from(committed.next());
-        self.changes.snapshot = Some(snapshot);
+        self.changes.snapshot = Some(Box::new(snapshot));
         self.changes.entries_from = None;
         self.installing_in = Some(self.issued + 1);
     }

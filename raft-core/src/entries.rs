@@ -78,17 +78,14 @@ pub(crate) struct Run {
     start: u32,
     end: u32,
     pub(crate) bytes: u64,
-    /// Whether configurations are among the entries, which a server must not miss.
-    has_membership: bool,
 }
 
 impl Run {
     /// `entries` must not be empty.
     fn new(first: Index, entries: Arc<[Entry]>) -> Run {
         let bytes = entries.iter().map(Entry::bytes).sum();
-        let has_membership = entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)));
         let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        Run { first, entries, start: 0, end, bytes, has_membership }
+        Run { first, entries, start: 0, end, bytes }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
@@ -244,15 +241,6 @@ impl Entries {
             }
             _ => self,
         }
-    }
-
-    /// The configurations among them, and where they stand.
-    pub(crate) fn memberships(&self) -> impl Iterator<Item = (Index, &Arc<Membership>)> + '_ {
-        let runs = self.runs.iter().filter(|run| run.has_membership);
-        runs.flat_map(|run| (run.first.0..).zip(run.entries())).filter_map(|(index, entry)| match &entry.payload {
-            Payload::Membership(membership) => Some((Index(index), membership)),
-            Payload::Noop | Payload::Command(_) => None,
-        })
     }
 
     pub(crate) fn one(run: Run) -> Entries {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entries::Entries;
+use crate::entries::{Entries, Payload};
 use crate::log::{Log, SnapshotMeta};
 use crate::membership::{History, Membership};
 use crate::message::{Message, Rpc};
@@ -147,8 +147,12 @@ impl Server {
 
     fn append_to_log(&mut self, entries: &Entries) {
         self.log.append(entries);
-        for (index, membership) in entries.memberships() {
-            self.history.push(index, Arc::clone(membership));
+        for (first, entries) in entries.slices() {
+            for (i, entry) in entries.iter().enumerate() {
+                if let Payload::Membership(membership) = &entry.payload {
+                    self.history.push(first.plus(i as u64), Arc::clone(membership));
+                }
+            }
         }
     }
 
@@ -193,7 +197,7 @@ impl Server {
         let write = Write {
             id,
             hard_state: changes.hard_state.then_some(self.hard_state),
-            snapshot: changes.snapshot,
+            snapshot: changes.snapshot.map(|snapshot| *snapshot),
             entries: self.log.slice(from, Index::MAX, u64::MAX, u64::MAX),
         };
         self.actions.push(Action::Persist(write));
