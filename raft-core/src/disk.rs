@@ -30,9 +30,14 @@ struct Owed {
 
 /// What of it may be paid now that all writes through `confirmed` are durable.
 fn take_due(owed: &mut Option<Owed>, confirmed: u64) -> Option<NodeId> {
-    let due = owed.filter(|owed| owed.after <= confirmed)?;
-    *owed = (due.through > confirmed).then_some(Owed { after: confirmed + 1, ..due });
-    Some(due.to)
+    let due = owed.as_mut().filter(|owed| owed.after <= confirmed)?;
+    let to = due.to;
+    if due.through > confirmed {
+        due.after = confirmed + 1;
+    } else {
+        *owed = None;
+    }
+    Some(to)
 }
 
 /// What changed since the last write was issued.

@@ -118,12 +118,13 @@ impl Message {
             Rpc::RequestVote { last } => self.term > Term(0) && last.is_possible() && last.term <= self.term,
             Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } => true,
             Rpc::AppendEntries { prev, entries, commit, .. } => {
-                let follows = entries.first().is_none_or(|first| {
-                    first.index == prev.index.next() && first.term >= prev.term && first.term > Term(0)
-                });
-                let newest = entries.last().unwrap_or(*prev);
-                let possible = prev.is_possible() && newest.is_possible() && *commit <= Index::MAX;
-                follows && possible && newest.term <= self.term && self.term > Term(0)
+                let newest = match (entries.first(), entries.last()) {
+                    (Some(first), Some(last)) if first.index == prev.index.next() && first.term >= prev.term => last,
+                    (None, None) => *prev,
+                    _ => return false,
+                };
+                let in_bounds = newest.term <= self.term && newest.index <= Index::MAX && *commit <= Index::MAX;
+                in_bounds && prev.is_possible() && self.term > Term(0)
             }
             Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
                 AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {

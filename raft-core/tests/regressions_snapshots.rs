@@ -163,6 +163,29 @@ fn append_during_install() {
     assert_eq!(sent_to(&server.persist(), 2), [matched(10)]);
 }
 
+/// What the old log had on disk where the snapshot will stand says nothing about the snapshot.
+#[test]
+fn replaced_entries_do_not_vouch_for_a_snapshot() {
+    let mut server = Server::with_log(1, &[1, 2, 3], 2, &[1, 1, 1, 1]);
+    server.disk_held = true;
+    server.receive_snapshot(2, 2, &snapshot(id(2, 3)));
+    assert_eq!(sent_to(&server.receive(2, 2, heartbeat(id(2, 3), 3)), 2), [received_in(1, 3, 0)]);
+    assert_eq!(sent_to(&server.persist(), 2), [matched(3)]);
+}
+
+/// A server that starts behind its snapshot and is given a newer one first restores only that, once it is durable.
+#[test]
+fn a_restore_that_is_due_waits_for_the_newer_snapshot() {
+    let mut server = follower(&[1, 1, 2], 2);
+    server.step(Event::Compact { index: Index(2) });
+    let mut server = server.crashed();
+    server.disk_held = true;
+    let accepted = server.receive_snapshot(2, 2, &snapshot(id(2, 9)));
+    assert!(installed(&accepted) && !accepted.iter().any(|a| matches!(a, Action::Restore(_))), "{accepted:?}");
+    let restores: Vec<_> = server.persist().into_iter().filter(|a| matches!(a, Action::Restore(_))).collect();
+    assert_eq!(restores, [Action::Restore(snapshot(id(2, 9)))]);
+}
+
 #[test]
 fn no_campaign_while_installing() {
     let mut server = follower(&[1, 1], 2);
