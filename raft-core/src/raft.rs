@@ -260,14 +260,19 @@ impl Raft {
     fn settle(&mut self) {
         let Raft { server, role, .. } = self;
         election::settle(server, role);
-        if let Role::Leader(leader) = role {
-            replication::advance_commit(server, leader);
-            replication::feed_all(server, leader);
+        match role {
+            Role::Leader(leader) => {
+                replication::advance_commit(server, leader);
+                replication::feed_all(server, leader);
+            }
+            // Who leads owes nothing: its term began with its own vote.
+            Role::Follower(_) | Role::Candidate(_) => {
+                if let Some(candidate) = server.disk.take_vote() {
+                    server.send(candidate, Rpc::RequestVoteReply { granted: true });
+                }
+                replication::settle_acknowledgement(server, role);
+            }
         }
-        if let Some(candidate) = server.disk.take_vote() {
-            server.send(candidate, Rpc::RequestVoteReply { granted: true });
-        }
-        replication::settle_acknowledgement(server, role);
     }
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.
