@@ -51,8 +51,10 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
     if server.log.last().index.plus(commands.len() as u64) > Index::MAX {
         return Some(Refusal::LogFull);
     }
-    // With nothing waiting, anything is taken: a limit never stops a single command.
-    let backlog = server.log.bytes_after(server.applied);
+    // With nothing waiting, anything is taken: a limit never stops a single command. Nor does what earlier terms left,
+    // for without a no-op only a command of our own term can commit it (§5.4.2).
+    let is_first_of_term = server.log.last().term < server.term();
+    let backlog = if is_first_of_term { 0 } else { server.log.bytes_after(server.applied) };
     (backlog > 0 && backlog + added > config.backlog_bytes_max)
         .then_some(Refusal::Busy { max: config.backlog_bytes_max })
 }
