@@ -235,6 +235,10 @@ fn flow_on(server: &Server, progress: &mut Progress, received: Index, full: bool
     match progress.flow {
         // It takes no more for now: ask again with the next heartbeat, or hear when its disk got further.
         _ if full => progress.probe(next, true, false),
+        // An answer to something earlier, from a follower that may have no room: it opens nothing, or each window would
+        // bring the answers that open the next one.
+        Flow::Probe { waiting: true, searching: false }
+            if next <= progress.next && progress.matched.index.next() < progress.next => {}
         Flow::Probe { .. } => progress.replicate(next),
         // It has seen this round, but not what was sent before: that is lost.
         Flow::Replicate(_) if this_round && received < progress.sent_before_round => progress.probe(next, false, false),
