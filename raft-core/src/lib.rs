@@ -77,6 +77,8 @@ mod replication;
 mod restored;
 mod role;
 mod server;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod snapshot;
 mod status;
 mod types;

@@ -1,0 +1,142 @@
+//! The simulator at work: run seeds for as long as you like, or one of them with its whole story.
+//!
+//! `cargo run --release -p raft-core --features sim --example chaos -- --help`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use raft_core::sim::{Coverage, Failure, Options, run_seed};
+
+const USAGE: &str = "\
+Run a deterministic cluster through faults, one run for each seed, and watch every invariant.
+
+usage: chaos [--seeds N] [--first S] [--seconds T] [--servers 1..5] [--quiet]
+       chaos --seed X [--servers 1..5] [--trace]
+
+  --seeds N     how many seeds (default 1000)
+  --first S     the first of them (default 0)
+  --seconds T   as many seeds as fit in T seconds, in place of a number
+  --servers N   how many servers in every run (default: drawn for each)
+  --seed X      this seed alone
+  --trace       print every event and action
+  --quiet       no progress, no table";
+
+struct Arguments {
+    first: u64,
+    seeds: u64,
+    limit: Option<Duration>,
+    options: Options,
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(what) => {
+            eprintln!("{what}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match campaign(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let options = Options::default();
+    let mut arguments = Arguments { first: 0, seeds: 1000, limit: None, options, quiet: false };
+    while let Some(word) = words.next() {
+        let mut number = || {
+            let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
+            value.parse::<u64>().map_err(|_| format!("{word} {value}: not a number"))
+        };
+        match word.as_str() {
+            "--seeds" => arguments.seeds = number()?,
+            "--first" => arguments.first = number()?,
+            "--seed" => (arguments.first, arguments.seeds) = (number()?, 1),
+            "--seconds" => {
+                arguments.seeds = u64::MAX;
+                arguments.limit = Some(Duration::from_secs(number()?));
+            }
+            "--servers" => {
+                let count = usize::try_from(number()?).ok().filter(|count| (1..=5).contains(count));
+                arguments.options.servers = Some(count.ok_or("--servers: from 1 through 5")?);
+            }
+            "--trace" => arguments.options.trace = true,
+            "--quiet" => arguments.quiet = true,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("{word}: not known")),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
+    let began = Instant::now();
+    let mut total = Total::default();
+    let mut told = began;
+    for seed in arguments.first..arguments.first.saturating_add(arguments.seeds) {
+        if arguments.limit.is_some_and(|limit| began.elapsed() >= limit) {
+            break;
+        }
+        let report = run_seed(seed, arguments.options)?;
+        total.seeds += 1;
+        total.steps += report.steps;
+        total.ticks += report.ticks;
+        total.busiest = total.busiest.max((report.steps, seed));
+        total.slowest_healing = total.slowest_healing.max((report.healing_ticks, seed));
+        total.hash = total.hash.rotate_left(5).wrapping_mul(0x2545_f491_4f6c_dd1d) ^ report.trace_hash;
+        total.coverage.add(&report.coverage);
+        if !arguments.quiet && told.elapsed() >= Duration::from_secs(1) && std::io::stderr().is_terminal() {
+            told = Instant::now();
+            eprint!("\rseed {seed}: {} steps, {:.0} steps/s ", total.steps, total.rate(began));
+            let _ = std::io::stderr().flush();
+        }
+    }
+    if !arguments.quiet {
+        println!("{}", total.coverage);
+    }
+    println!(
+        "{} seeds, {} steps, {} ticks, {:.1} s, {:.0} steps/s, busiest run {} steps (seed {}), \
+         slowest healing {} ticks (seed {}), trace hash {:016x}",
+        total.seeds,
+        total.steps,
+        total.ticks,
+        began.elapsed().as_secs_f64(),
+        total.rate(began),
+        total.busiest.0,
+        total.busiest.1,
+        total.slowest_healing.0,
+        total.slowest_healing.1,
+        total.hash,
+    );
+    Ok(())
+}
+
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    steps: u64,
+    ticks: u64,
+    /// In steps, and of which seed.
+    busiest: (u64, u64),
+    /// In ticks, and of which seed.
+    slowest_healing: (u64, u64),
+    hash: u64,
+    coverage: Coverage,
+}
+
+impl Total {
+    fn rate(&self, since: Instant) -> f64 {
+        self.steps as f64 / since.elapsed().as_secs_f64()
+    }
+}

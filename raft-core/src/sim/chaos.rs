@@ -1,0 +1,285 @@
+//! A run: a faulty phase in which nothing may go wrong, then a calm one in which all must go right.
+
+use std::boxed::Box;
+use std::collections::VecDeque;
+use std::fmt;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::clients::{COMMAND_BYTES_MIN, CommandId, Outcome};
+use super::cluster::{Cluster, Temper};
+use super::coverage::Coverage;
+use super::entropy::Entropy;
+use super::plan::Plan;
+use super::queue::{TICK, Time};
+use super::server::Clock;
+use super::trace::Trace;
+use super::violation::{Invariant, Verdict, Violation, broken};
+use crate::{Event, NodeId};
+
+/// What may be said about a run beside its entropy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How many servers, from 1 through 5; drawn, if it is not said.
+    pub servers: Option<usize>,
+    /// Print every event and action.
+    pub trace: bool,
+}
+
+/// A run in which all went well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Steps of all cores.
+    pub steps: u64,
+    /// Virtual ticks of the whole run.
+    pub ticks: u64,
+    /// Virtual ticks from the end of all faults until all had converged.
+    pub healing_ticks: u64,
+    /// A digest of everything that happened: the same entropy gives the same.
+    pub trace_hash: u64,
+    /// What happened.
+    pub coverage: Coverage,
+}
+
+/// A run in which an invariant was broken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which, and how.
+    pub violation: Violation,
+    /// When, in virtual ticks.
+    pub tick: u64,
+    /// On which server.
+    pub server: NodeId,
+    /// Steps of all cores until then.
+    pub steps: u64,
+    /// The last events and actions.
+    pub story: Vec<String>,
+    /// How to see it again.
+    pub replay: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.story.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(
+            f,
+            "broken at tick {}, step {}, on server {}: {}",
+            self.tick, self.steps, self.server, self.violation
+        )?;
+        write!(f, "replay: {}", self.replay)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Run all that `seed` says. With `SIM_TRACE=1` in the environment, every event and action is printed.
+///
+/// # Errors
+/// If an invariant was broken: which, where, the story that led to it, and how to see it again.
+pub fn run_seed(seed: u64, options: Options) -> Result<Report, Box<Failure>> {
+    run(&Entropy::from_seed(seed), options, || {
+        let servers = options.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
+        let example = "cargo run --release -p raft-core --features sim --example chaos --";
+        format!("{example} --seed {seed}{servers} --trace")
+    })
+}
+
+/// As [`run_seed`], with bytes for a seed: for a fuzzer.
+///
+/// # Errors
+/// As [`run_seed`].
+pub fn run_bytes(bytes: &[u8], options: Options) -> Result<Report, Box<Failure>> {
+    run(&Entropy::from_bytes(bytes), options, || format!("SIM_TRACE=1 and the same {} bytes", bytes.len()))
+}
+
+/// A failed run is run again, to tell its story: nobody pays for stories of runs that go well.
+fn run(entropy: &Entropy, options: Options, replay: impl Fn() -> String) -> Result<Report, Box<Failure>> {
+    let print = options.trace || std::env::var_os("SIM_TRACE").is_some_and(|value| value == "1");
+    let trace = if print { Trace::Print } else { Trace::Off };
+    let mut chaos = Chaos::new(entropy.clone(), options, trace);
+    let Err(violation) = chaos.run() else { return Ok(chaos.report()) };
+    let mut again = Chaos::new(entropy.clone(), options, Trace::Keep(VecDeque::new()));
+    let same = again.run();
+    debug_assert_eq!(same, Err(violation.clone()), "a run is the same every time");
+    let Trace::Keep(story) = again.cluster.trace else { return Ok(chaos.report()) };
+    let cluster = &chaos.cluster;
+    Err(Box::new(Failure {
+        violation: *violation,
+        tick: cluster.now / TICK,
+        server: cluster.servers[cluster.busy].id,
+        steps: cluster.steps,
+        story: story.into(),
+        replay: replay(),
+    }))
+}
+
+struct Chaos {
+    cluster: Cluster,
+    plan: Plan,
+    healed_at: Time,
+}
+
+impl Chaos {
+    fn new(mut entropy: Entropy, options: Options, trace: Trace) -> Chaos {
+        let plan = Plan::draw(&mut entropy, options.servers);
+        let mut cluster = Cluster::new(plan.members.clone(), plan.temper, entropy, trace);
+        cluster.downtime = plan.nemesis.downtime();
+        cluster.steps_max = 8 * plan.steps + 60_000;
+        Chaos { cluster, plan, healed_at: 0 }
+    }
+
+    fn report(&self) -> Report {
+        let cluster = &self.cluster;
+        Report {
+            steps: cluster.steps,
+            ticks: cluster.now / TICK,
+            healing_ticks: (cluster.now - self.healed_at) / TICK,
+            trace_hash: cluster.digest.0,
+            coverage: cluster.coverage.clone(),
+        }
+    }
+
+    fn run(&mut self) -> Verdict {
+        let config = &self.plan.members[0].0;
+        self.cluster.trace.tell(0, None, || format!("{} servers, {config:?}", self.plan.members.len()));
+        for slot in 0..self.cluster.servers.len() {
+            self.cluster.start(slot)?;
+        }
+        self.storm()?;
+        self.heal()?;
+        self.converge()
+    }
+
+    /// The faulty phase: clients, servers and the nemesis, each in its own rhythm.
+    fn storm(&mut self) -> Verdict {
+        let (mut request_at, mut strike_at) = (0, self.plan.nemesis.pause);
+        let end = self.plan.ticks * TICK;
+        while self.cluster.steps < self.plan.steps && self.cluster.now < end && !self.cluster.entropy.is_spent() {
+            self.cluster.run(request_at.min(strike_at))?;
+            let now = self.cluster.now;
+            if now == request_at {
+                self.request()?;
+                request_at = now + self.cluster.entropy.between(1, self.plan.workload.pause);
+            }
+            if now == strike_at {
+                self.plan.nemesis.strike(&mut self.cluster);
+                strike_at = now + self.cluster.entropy.between(1, self.plan.nemesis.pause);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client comes, to the leader as a rule; if nobody leads it goes away.
+    fn request(&mut self) -> Verdict {
+        let workload = self.plan.workload;
+        let entropy = &mut self.cluster.entropy;
+        let mut count = entropy.between(1, workload.batch);
+        let mut bytes = COMMAND_BYTES_MIN + entropy.place(usize::try_from(workload.padding).unwrap_or_default());
+        if entropy.chance(workload.odd) {
+            (count, bytes) = if entropy.flip() { (0, bytes) } else { (count, 256) };
+        }
+        let everywhere = entropy.chance(workload.everywhere);
+        let anyone = entropy.place(self.cluster.servers.len());
+        let astray = entropy.chance(workload.astray);
+        let target = if astray { Some(anyone) } else { self.cluster.leader() };
+        for slot in 0..self.cluster.servers.len() {
+            if everywhere || target == Some(slot) {
+                self.start(slot, count, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Feed a request to a server, if it is up and awake. Names its first command.
+    fn start(&mut self, slot: usize, count: u64, bytes: usize) -> Verdict<Option<CommandId>> {
+        let cluster = &mut self.cluster;
+        if !cluster.servers[slot].is_up() || cluster.now < cluster.servers[slot].paused_until {
+            return Ok(None);
+        }
+        let (request, commands) = cluster.clients.request(count, bytes);
+        cluster.feed(slot, Event::Start { request, commands })?;
+        Ok(CommandId::try_from(request.0).ok())
+    }
+
+    /// All faults end, and whoever is down comes back.
+    fn heal(&mut self) -> Verdict {
+        let cluster = &mut self.cluster;
+        cluster.trace.tell(cluster.now, None, || "all faults end".into());
+        self.healed_at = cluster.now;
+        cluster.network.mend();
+        cluster.set_temper(Temper::CALM);
+        for slot in 0..cluster.servers.len() {
+            let server = &mut cluster.servers[slot];
+            server.crash_in = None;
+            server.paused_until = 0;
+            server.clock_stopped_until = 0;
+            server.disk.stalled_until = 0;
+            if let Clock::Coarse(_) = server.clock {
+                server.clock = Clock::Steady;
+            }
+            cluster.start(slot)?;
+        }
+        Ok(())
+    }
+
+    /// A leader must stand, take a command, and all must come to the same state, in bounded time (§5.6).
+    fn converge(&mut self) -> Verdict {
+        let deadline = self.cluster.now + self.patience();
+        let mut command = None;
+        let mut ask_again_at = 0;
+        while self.cluster.now < deadline {
+            self.cluster.run(self.cluster.now + TICK)?;
+            let applied = command.is_some_and(|id| self.cluster.clients.outcome(id) == Some(Outcome::Applied));
+            if applied && self.has_converged() {
+                return self.cluster.oracles.finish(&self.cluster.clients);
+            }
+            if !applied && self.cluster.now >= ask_again_at {
+                if let Some(leader) = self.cluster.leader() {
+                    command = self.start(leader, 1, COMMAND_BYTES_MIN)?;
+                }
+                ask_again_at = self.cluster.now + 8 * u64::from(self.plan.members[0].0.election_ticks_max) * TICK;
+            }
+        }
+        self.describe_divergence()
+    }
+
+    /// How long the calm phase may take: what is still on its way, elections, and a lagging log one entry at a time.
+    fn patience(&self) -> Time {
+        let config = &self.plan.members[0].0;
+        let timeout = u64::from(config.election_ticks_max);
+        let entries = self.cluster.servers.iter().map(|server| server.seen.last.index.0).max().unwrap_or_default();
+        let snapshot = self.plan.members.iter().map(|(config, _)| u64::from(config.snapshot_timeout_ticks)).max();
+        TICK * (1000
+            + 100 * timeout
+            + 4 * snapshot.unwrap_or_default()
+            + entries * u64::from(config.heartbeat_ticks + 1))
+    }
+
+    fn has_converged(&self) -> bool {
+        let servers = &self.cluster.servers;
+        let first = &servers[0];
+        let same = servers.iter().all(|server| {
+            let seen = &server.seen;
+            server.machine.is_idle()
+                && server.machine.state == first.machine.state
+                && seen.commit == seen.last.index
+                && seen.last == first.seen.last
+                && seen.applied == seen.commit
+                && seen.leader.is_some()
+                && seen.leader == first.seen.leader
+        });
+        same && first.machine.state.last == first.seen.last && first.seen.commit == self.cluster.oracles.committed()
+    }
+
+    fn describe_divergence(&self) -> Verdict {
+        let servers: Vec<String> = self
+            .cluster
+            .servers
+            .iter()
+            .map(|server| format!("\n  s{}: machine at {}, {:?}", server.id, server.machine.state.last, server.seen))
+            .collect();
+        let ticks = self.patience() / TICK;
+        broken(Invariant::Convergence, format!("{ticks} ticks after the last fault:{}", servers.concat()))
+    }
+}

@@ -1,0 +1,395 @@
+//! The cluster: servers, what is yet to happen to them, and one virtual time. What a driver does for its server stands in
+//! `duties.rs`.
+
+use std::format;
+use std::string::ToString;
+use std::vec::Vec;
+
+use super::clients::Clients;
+use super::coverage::{Coverage, Happening};
+use super::digest::Digest;
+use super::disk::DiskTemper;
+use super::duties::TransferTemper;
+use super::entropy::Entropy;
+use super::machine::{MachineTemper, SnapshotFile};
+use super::network::{Network, Weather};
+use super::oracle::Oracles;
+use super::queue::{Queue, TICK, Time};
+use super::server::{Clock, Seen, Server};
+use super::trace::Trace;
+use super::violation::{Invariant, Verdict, broken, ensure};
+use crate::{
+    Action, Config, EntryId, Event, Index, Membership, Message, NodeId, Raft, RoleKind, SnapshotMeta, WriteId,
+};
+
+/// Something that will happen. A server's own affairs end with its life.
+pub(crate) enum Item {
+    /// A tick of a server's clock.
+    Pulse {
+        slot: usize,
+        life: u32,
+    },
+    Deliver {
+        from: usize,
+        to: usize,
+        message: Message,
+    },
+    /// The disk's running sync ends.
+    Synced {
+        slot: usize,
+        life: u32,
+    },
+    Confirmed {
+        slot: usize,
+        life: u32,
+        id: WriteId,
+    },
+    /// The machine does its next piece of work.
+    Run {
+        slot: usize,
+        life: u32,
+    },
+    Applied {
+        slot: usize,
+        life: u32,
+        index: Index,
+    },
+    /// The machine's own snapshot is durable.
+    SnapshotMade {
+        slot: usize,
+        life: u32,
+        index: Index,
+    },
+    Arrive(Transfer),
+    TransferEnded {
+        slot: usize,
+        life: u32,
+        to: NodeId,
+        snapshot: EntryId,
+        delivered: bool,
+    },
+    Unreachable {
+        slot: usize,
+        life: u32,
+        peer: NodeId,
+    },
+    Restart {
+        slot: usize,
+        life: u32,
+    },
+}
+
+/// A snapshot on its way.
+#[derive(Clone)]
+pub(crate) struct Transfer {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    /// The sender's life, to which the report goes.
+    pub(crate) life: u32,
+    pub(crate) term: crate::Term,
+    pub(crate) file: SnapshotFile,
+}
+
+/// How everything around the servers behaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Temper {
+    pub(crate) weather: Weather,
+    pub(crate) disk: DiskTemper,
+    pub(crate) machine: MachineTemper,
+    pub(crate) transfer: TransferTemper,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) network: Network,
+    pub(crate) temper: Temper,
+    pub(crate) queue: Queue<Item>,
+    pub(crate) now: Time,
+    pub(crate) entropy: Entropy,
+    pub(crate) oracles: Oracles,
+    pub(crate) clients: Clients,
+    pub(crate) coverage: Coverage,
+    pub(crate) trace: Trace,
+    /// How long a server that crashed stays down.
+    pub(crate) downtime: (Time, Time),
+    /// Of everything that happened.
+    pub(crate) digest: Digest,
+    /// Steps of all cores.
+    pub(crate) steps: u64,
+    /// More of them than this, and the servers talk for the sake of talking.
+    pub(crate) steps_max: u64,
+    /// The server whose affairs are being looked after, for reports.
+    pub(crate) busy: usize,
+    actions: Vec<Action>,
+}
+
+impl Cluster {
+    /// A new cluster of servers that are still down.
+    pub(crate) fn new(members: Vec<(Config, Clock)>, temper: Temper, entropy: Entropy, trace: Trace) -> Cluster {
+        let membership = Membership::new(members.iter().map(|(config, _)| config.id));
+        let first = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
+        let servers = members.into_iter().map(|(config, clock)| Server::new(config, clock, first.clone())).collect();
+        Cluster {
+            servers,
+            network: Network::new(temper.weather),
+            temper,
+            queue: Queue::new(),
+            now: 0,
+            entropy,
+            oracles: Oracles::default(),
+            clients: Clients::default(),
+            coverage: Coverage::default(),
+            trace,
+            downtime: (0, 0),
+            digest: Digest::default(),
+            steps: 0,
+            steps_max: u64::MAX,
+            busy: 0,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Let everything around the servers behave differently from now on.
+    pub(crate) fn set_temper(&mut self, temper: Temper) {
+        self.network.weather = temper.weather;
+        self.temper = temper;
+    }
+
+    /// Let happen what happens through `until`.
+    pub(crate) fn run(&mut self, until: Time) -> Verdict {
+        while let Some((at, item)) = self.queue.pop(until) {
+            self.now = at;
+            self.happen(item)?;
+            ensure(self.steps <= self.steps_max, Invariant::Frugality, || format!("{} steps and no end", self.steps))?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    fn happen(&mut self, item: Item) -> Verdict {
+        match item {
+            Item::Pulse { slot, life } if self.lives(slot, life) => self.pulse(slot),
+            Item::Restart { slot, life } if self.servers[slot].life == life => self.start(slot),
+            Item::Synced { slot, life } if self.lives(slot, life) => {
+                self.synced(slot);
+                Ok(())
+            }
+            Item::Deliver { to: slot, .. } | Item::Arrive(Transfer { to: slot, .. }) => {
+                if self.servers[slot].is_up() && self.now < self.servers[slot].paused_until {
+                    self.queue.push(self.servers[slot].paused_until, item);
+                    return Ok(());
+                }
+                self.arrive(item)
+            }
+            Item::Confirmed { slot, life, .. }
+            | Item::Run { slot, life }
+            | Item::Applied { slot, life, .. }
+            | Item::SnapshotMade { slot, life, .. }
+            | Item::TransferEnded { slot, life, .. }
+            | Item::Unreachable { slot, life, .. }
+                if self.lives(slot, life) =>
+            {
+                if self.now < self.servers[slot].paused_until {
+                    self.queue.push(self.servers[slot].paused_until, item);
+                    return Ok(());
+                }
+                self.own_affair(slot, &item)
+            }
+            // It belongs to an earlier life.
+            _ => Ok(()),
+        }
+    }
+
+    fn arrive(&mut self, item: Item) -> Verdict {
+        match item {
+            Item::Deliver { from, to, message } => {
+                if !self.servers[to].is_up() {
+                    self.coverage.count(Happening::MessageToTheDead);
+                } else if self.network.connects(from, to) {
+                    let from = self.servers[from].id;
+                    return self.feed(to, Event::Receive { from, message });
+                } else {
+                    self.coverage.count(Happening::MessageCutOff);
+                }
+                Ok(())
+            }
+            Item::Arrive(transfer) => self.snapshot_arrives(transfer),
+            _ => Ok(()),
+        }
+    }
+
+    fn own_affair(&mut self, slot: usize, item: &Item) -> Verdict {
+        let event = match *item {
+            Item::Confirmed { id, .. } => Event::Persisted(id),
+            Item::Applied { index, .. } => Event::Applied(index),
+            Item::SnapshotMade { index, .. } => Event::Compact { index },
+            Item::Unreachable { peer, .. } => Event::Unreachable { peer },
+            Item::TransferEnded { to, snapshot, delivered, .. } => Event::SnapshotSent { to, snapshot, delivered },
+            _ => return self.run_machine(slot),
+        };
+        self.feed(slot, event)
+    }
+
+    fn lives(&self, slot: usize, life: u32) -> bool {
+        self.servers[slot].is_up() && self.servers[slot].life == life
+    }
+
+    /// A tick has passed for a server; when the core hears of it is a matter of its driver's clock.
+    fn pulse(&mut self, slot: usize) -> Verdict {
+        let server = &mut self.servers[slot];
+        self.queue.push(self.now + TICK, Item::Pulse { slot, life: server.life });
+        if self.now < server.clock_stopped_until {
+            return Ok(());
+        }
+        server.unfed_ticks += 1;
+        let Some(raft) = server.raft.as_ref().filter(|_| self.now >= server.paused_until) else { return Ok(()) };
+        let due = match server.clock {
+            Clock::Steady => 1,
+            Clock::Sleepy => raft.ticks_until_due(),
+            Clock::Coarse(ticks) => ticks,
+        };
+        if server.unfed_ticks >= due { self.tick(slot) } else { Ok(()) }
+    }
+
+    fn tick(&mut self, slot: usize) -> Verdict {
+        let elapsed = std::mem::take(&mut self.servers[slot].unfed_ticks);
+        self.step(slot, Event::Tick { elapsed })?;
+        self.oracles.ticked(slot, &self.servers[slot])
+    }
+
+    /// Feed an event to a server that is up: time first.
+    pub(crate) fn feed(&mut self, slot: usize, event: Event) -> Verdict {
+        if self.servers[slot].unfed_ticks > 0 && !matches!(self.servers[slot].clock, Clock::Coarse(_)) {
+            self.tick(slot)?;
+        }
+        self.step(slot, event)
+    }
+
+    fn step(&mut self, slot: usize, event: Event) -> Verdict {
+        let server = &mut self.servers[slot];
+        let Some(raft) = &mut server.raft else { return Ok(()) };
+        self.busy = slot;
+        self.steps += 1;
+        self.coverage.count_event(&event);
+        if let Event::Start { request, commands } = &event {
+            self.oracles.asked(*request, commands.len() as u64);
+        }
+        self.trace.tell(self.now, Some(server.id), || event.to_string());
+        let mut actions = std::mem::take(&mut self.actions);
+        raft.step_into(event, &mut actions);
+        let seen = Seen::of(raft.status());
+        let before = std::mem::replace(&mut server.seen, seen);
+        self.note_step(slot, &before, actions.len());
+        self.oracles.stepped(&self.servers, slot, &before)?;
+        for action in actions.drain(..) {
+            if self.crash_is_due(slot) {
+                self.coverage.count(Happening::CrashedBetweenActions);
+                self.crash(slot);
+                break;
+            }
+            self.trace.tell(self.now, Some(self.servers[slot].id), || format!("  {action}"));
+            self.carry_out(slot, &before, action)?;
+        }
+        self.actions = actions;
+        if self.servers[slot].is_up() {
+            self.oracles.settled(&self.servers[slot])?;
+        }
+        Ok(())
+    }
+
+    fn crash_is_due(&mut self, slot: usize) -> bool {
+        match &mut self.servers[slot].crash_in {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    fn note_step(&mut self, slot: usize, before: &Seen, actions: usize) {
+        let seen = &self.servers[slot].seen;
+        self.digest.fold(self.now << 8 | slot as u64);
+        self.digest.fold(seen.hard_state.term.0 << 32 ^ seen.last.index.0 << 16 ^ seen.commit.0);
+        self.digest.fold(seen.durable.0 << 32 ^ seen.applied.0 << 16 ^ (seen.role as u64) << 8 ^ actions as u64);
+        if seen.role == RoleKind::Leader && !seen.leads_on_from(before) {
+            self.coverage.count(Happening::StoodAsLeader);
+        }
+        if before.role == RoleKind::Leader && !seen.leads_on_from(before) {
+            self.coverage.count(Happening::SteppedDown);
+        }
+    }
+
+    /// Start a server that is down, from what it kept.
+    pub(crate) fn start(&mut self, slot: usize) -> Verdict {
+        let server = &mut self.servers[slot];
+        if server.is_up() {
+            return Ok(());
+        }
+        self.busy = slot;
+        server.life += 1;
+        server.drop_unnamed_files();
+        server.handed = server.machine.kept.last.index;
+        server.started_from = server.disk.durable.snapshot.last;
+        let config = Config { seed: server.config.seed.wrapping_add(server.life.into()), ..server.config.clone() };
+        let raft = match Raft::new(config, server.restored()) {
+            Ok(raft) => raft,
+            Err(error) => return self.oracles.start_refused(&error),
+        };
+        server.seen = Seen::of(raft.status());
+        server.raft = Some(raft);
+        let (id, life, handed) = (server.id, server.life, server.handed);
+        self.trace.tell(self.now, Some(id), || format!("start of life {life}, applied {handed}"));
+        if life > 1 {
+            self.coverage.count(Happening::Restarted);
+        }
+        if handed > Index(0) {
+            self.coverage.count(Happening::ResumedFromOwnApplied);
+        }
+        let phase = self.entropy.between(1, TICK);
+        self.queue.push(self.now + phase, Item::Pulse { slot, life });
+        self.oracles.started(&self.servers[slot])
+    }
+
+    /// A server's process dies, or its power goes.
+    pub(crate) fn crash(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        if server.raft.take().is_none() {
+            return;
+        }
+        server.unfed_ticks = 0;
+        server.crash_in = None;
+        server.paused_until = 0;
+        server.clock_stopped_until = 0;
+        server.machine.crash();
+        let loss = server.disk.crash(&mut self.entropy);
+        self.coverage.count(Happening::Crashed);
+        if loss.lost > 0 {
+            self.coverage.count(Happening::WritesLost);
+        }
+        if loss.kept > 0 {
+            self.coverage.count(Happening::WritesKeptUnconfirmed);
+        }
+        let restart = self.now + self.entropy.between(self.downtime.0, self.downtime.1);
+        self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
+        self.clients.crashed(&mut self.coverage, slot);
+        self.oracles.crashed();
+        let id = self.servers[slot].id;
+        self.trace.tell(self.now, Some(id), || format!("crash; writes kept {} lost {}", loss.kept, loss.lost));
+    }
+
+    /// The server that leads in the latest term.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let leaders = (0..self.servers.len()).filter(|slot| self.servers[*slot].leads());
+        leaders.max_by_key(|slot| self.servers[*slot].seen.hard_state.term)
+    }
+
+    /// Where a server of this name sits.
+    pub(crate) fn slot_of(&self, id: NodeId) -> Verdict<usize> {
+        match self.servers.iter().position(|server| server.id == id) {
+            Some(slot) => Ok(slot),
+            None => broken(Invariant::Restart, format!("names server {id}, which is not in the cluster")),
+        }
+    }
+}

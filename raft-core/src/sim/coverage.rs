@@ -1,0 +1,205 @@
+//! What happened in a run: a campaign that never saw a fault has not tested it.
+
+use std::fmt;
+
+use crate::{Action, AppendOutcome, Event, Message, News, Payload, Refusal, RoleKind, Rpc, SnapshotWrite, Write};
+
+macro_rules! happenings {
+    ($($name:ident $words:literal,)*) => {
+        /// Something that can happen in a run.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Happening {
+            $(#[doc = $words] $name,)*
+        }
+
+        impl Happening {
+            /// All there are.
+            pub const ALL: &[Happening] = &[$(Happening::$name),*];
+
+            /// In words.
+            #[must_use]
+            pub fn words(self) -> &'static str {
+                match self {
+                    $(Happening::$name => $words,)*
+                }
+            }
+        }
+    };
+}
+
+happenings! {
+    PreVoteSent "PreVote sent",
+    PreVoteGranted "PreVoteReply granted",
+    PreVoteRefused "PreVoteReply refused",
+    RequestVoteSent "RequestVote sent",
+    RequestVoteGranted "RequestVoteReply granted",
+    RequestVoteRefused "RequestVoteReply refused",
+    HeartbeatSent "AppendEntries without entries",
+    EntriesSent "AppendEntries with entries",
+    CommitNewsSent "AppendEntries that asks for no reply",
+    MatchedSent "AppendEntriesReply matched",
+    FullSent "AppendEntriesReply full",
+    ConflictSent "AppendEntriesReply conflict",
+    MessageLost "message lost",
+    MessageDoubled "message doubled",
+    MessageDelayed "message delayed for long",
+    MessageOvertook "message overtook an earlier one",
+    MessageCutOff "message cut off by a partition",
+    MessageToTheDead "message came to a server that was down",
+    UnreachableReported "peer reported unreachable",
+    PartitionedInTwo "cluster cut in two",
+    PartitionedOneWay "one direction cut",
+    ServerIsolated "server cut off",
+    Mended "network mended",
+    Crashed "server crashed",
+    CrashedBetweenActions "server crashed between two actions of a step",
+    CrashedAll "all servers crashed at once",
+    WritesLost "writes lost in a crash",
+    WritesKeptUnconfirmed "unconfirmed writes survived a crash",
+    Restarted "server restarted",
+    DiskStalled "disk stalled",
+    AcksCollapsed "confirmations of writes collapsed into a later one",
+    Paused "server paused",
+    ClockStopped "clock stopped",
+    LongTick "tick of more than one",
+    TimeoutForced "election timeout forced",
+    StoodAsPreCandidate "pre-candidate stood",
+    StoodAsCandidate "candidate stood",
+    StoodAsLeader "leader stood",
+    SteppedDown "leader stepped down",
+    LogTruncated "log truncated",
+    NoopWritten "no-op written",
+    CommandsAccepted "commands accepted",
+    SeveralAccepted "several commands accepted together",
+    RefusedNotLeader "refused: not the leader",
+    RefusedBusy "refused: busy",
+    RefusedTooLarge "refused: too large",
+    RefusedEmpty "refused: empty",
+    OutcomeApplied "command applied",
+    OutcomeSuperseded "command superseded",
+    OutcomeUnknown "command's outcome unknown",
+    Compacted "log compacted",
+    SnapshotInstalled "snapshot installed",
+    SnapshotDiscarded "snapshot discarded",
+    SnapshotSendAsked "snapshot transfer asked for",
+    SnapshotDelivered "snapshot delivered",
+    SnapshotFailed "snapshot transfer failed",
+    SnapshotDoubled "snapshot delivered twice",
+    SnapshotLate "snapshot delivered late",
+    SnapshotReportLost "report of a snapshot transfer lost",
+    RestoredAtStart "state restored from the own snapshot",
+    RestoredFromLeader "state restored from the leader's snapshot",
+    ResumedFromOwnApplied "application resumed from its own durable state",
+    AppliedInParts "batch confirmed in parts",
+    ConfirmationRepeated "old confirmation repeated",
+}
+
+const COUNT: usize = Happening::ALL.len();
+
+/// How often each [`Happening`] happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage([u64; COUNT]);
+
+impl Default for Coverage {
+    fn default() -> Coverage {
+        Coverage([0; COUNT])
+    }
+}
+
+impl Coverage {
+    /// How often it happened.
+    #[must_use]
+    pub fn of(&self, happening: Happening) -> u64 {
+        self.0[happening as usize]
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> impl Iterator<Item = Happening> + '_ {
+        Happening::ALL.iter().copied().filter(|happening| self.of(*happening) == 0)
+    }
+
+    /// Count another run's happenings in.
+    pub fn add(&mut self, other: &Coverage) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
+    }
+
+    pub(crate) fn count(&mut self, happening: Happening) {
+        self.0[happening as usize] += 1;
+    }
+
+    pub(crate) fn count_event(&mut self, event: &Event) {
+        match event {
+            Event::Tick { elapsed } if *elapsed > 1 => self.count(Happening::LongTick),
+            Event::Unreachable { .. } => self.count(Happening::UnreachableReported),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn count_action(&mut self, action: &Action) {
+        match action {
+            Action::Send { message, .. } => self.count_message(message),
+            Action::Persist(write) => self.count_write(write),
+            Action::SendSnapshot { .. } => self.count(Happening::SnapshotSendAsked),
+            Action::Discard(_) => self.count(Happening::SnapshotDiscarded),
+            Action::Accepted { count, .. } => {
+                self.count(Happening::CommandsAccepted);
+                if *count > 1 {
+                    self.count(Happening::SeveralAccepted);
+                }
+            }
+            Action::Refused { why, .. } => match why {
+                Refusal::NotLeader { .. } => self.count(Happening::RefusedNotLeader),
+                Refusal::Busy { .. } => self.count(Happening::RefusedBusy),
+                Refusal::TooLarge { .. } => self.count(Happening::RefusedTooLarge),
+                Refusal::Empty => self.count(Happening::RefusedEmpty),
+                Refusal::LogFull => {}
+            },
+            Action::News(News::Role { role, .. }) => match role {
+                RoleKind::PreCandidate => self.count(Happening::StoodAsPreCandidate),
+                RoleKind::Candidate => self.count(Happening::StoodAsCandidate),
+                RoleKind::Leader | RoleKind::Follower => {}
+            },
+            Action::News(News::PeerWiped { .. }) | Action::Apply(_) | Action::Restore(_) | Action::Halt { .. } => {}
+        }
+    }
+
+    fn count_message(&mut self, message: &Message) {
+        self.count(match &message.rpc {
+            Rpc::PreVote { .. } => Happening::PreVoteSent,
+            Rpc::PreVoteReply { granted: true } => Happening::PreVoteGranted,
+            Rpc::PreVoteReply { granted: false } => Happening::PreVoteRefused,
+            Rpc::RequestVote { .. } => Happening::RequestVoteSent,
+            Rpc::RequestVoteReply { granted: true } => Happening::RequestVoteGranted,
+            Rpc::RequestVoteReply { granted: false } => Happening::RequestVoteRefused,
+            Rpc::AppendEntries { reply: false, .. } => Happening::CommitNewsSent,
+            Rpc::AppendEntries { entries, .. } if entries.is_empty() => Happening::HeartbeatSent,
+            Rpc::AppendEntries { .. } => Happening::EntriesSent,
+            Rpc::AppendEntriesReply { outcome, .. } => match outcome {
+                AppendOutcome::Matched { .. } => Happening::MatchedSent,
+                AppendOutcome::Full { .. } => Happening::FullSent,
+                AppendOutcome::Conflict { .. } => Happening::ConflictSent,
+            },
+        });
+    }
+
+    fn count_write(&mut self, write: &Write) {
+        match write.snapshot {
+            Some(SnapshotWrite::Compacted { .. }) => self.count(Happening::Compacted),
+            Some(SnapshotWrite::Installed { .. }) => self.count(Happening::SnapshotInstalled),
+            None => {}
+        }
+        if write.entries.iter().next().is_some_and(|(_, payload)| *payload == Payload::Noop) {
+            self.count(Happening::NoopWritten);
+        }
+    }
+}
+
+impl fmt::Display for Coverage {
+    /// A line for each happening: how often, and what.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Happening::ALL
+            .iter()
+            .try_for_each(|happening| writeln!(f, "{:>12}  {}", self.of(*happening), happening.words()))
+    }
+}

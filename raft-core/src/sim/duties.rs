@@ -1,0 +1,282 @@
+//! The driver's duties: carry out each action, and come back with what became of it.
+
+use std::format;
+
+use super::cluster::{Cluster, Item, Temper, Transfer};
+use super::coverage::Happening;
+use super::entropy::{Entropy, Odds};
+use super::machine::{SnapshotFile, Work};
+use super::queue::{TICK, Time};
+use super::server::Seen;
+use super::violation::{Invariant, Verdict, broken};
+use crate::{Action, Entries, Event, Message, NodeId, SnapshotMeta, SnapshotWrite, Term, Write};
+
+/// How snapshots travel in a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransferTemper {
+    pub(crate) delay: (Time, Time),
+    pub(crate) failure: Odds,
+    pub(crate) duplicate: Odds,
+    /// How often, and by how much at most, one comes late, when nobody waits for it any more.
+    pub(crate) late: Odds,
+    pub(crate) late_moments: Time,
+    /// How often the sender never hears what became of it.
+    pub(crate) report_lost: Odds,
+    /// How often the sender hears of a failure although it was delivered.
+    pub(crate) report_wrong: Odds,
+}
+
+impl TransferTemper {
+    pub(crate) const FAST: TransferTemper = TransferTemper {
+        delay: (0, TICK),
+        failure: Odds::NEVER,
+        duplicate: Odds::NEVER,
+        late: Odds::NEVER,
+        late_moments: 0,
+        report_lost: Odds::NEVER,
+        report_wrong: Odds::NEVER,
+    };
+
+    pub(crate) fn draw(entropy: &mut Entropy) -> TransferTemper {
+        TransferTemper {
+            delay: (0, entropy.magnitude(1, 30 * TICK)),
+            failure: entropy.odds_up_to(Odds::percent(50)),
+            duplicate: entropy.odds_up_to(Odds::percent(30)),
+            late: entropy.odds_up_to(Odds::percent(30)),
+            late_moments: entropy.magnitude(TICK, 300 * TICK),
+            report_lost: entropy.odds_up_to(Odds::percent(30)),
+            report_wrong: entropy.odds_up_to(Odds::percent(20)),
+        }
+    }
+}
+
+impl Cluster {
+    /// Do what the server in `slot` wants done; it was `before` when the step began.
+    pub(crate) fn carry_out(&mut self, slot: usize, before: &Seen, action: Action) -> Verdict {
+        self.coverage.count_action(&action);
+        match action {
+            Action::Send { to, message } => self.send(slot, to, message),
+            Action::Persist(write) => self.persist(slot, before, write),
+            Action::Apply(entries) => self.apply(slot, entries),
+            Action::Restore(meta) => self.restore(slot, &meta),
+            Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(slot, to, term, &snapshot),
+            Action::Discard(meta) => {
+                self.servers[slot].discard_file(meta.last);
+                Ok(())
+            }
+            Action::Accepted { request, first, count } => {
+                self.oracles.answered(request, Some(count))?;
+                let Err(taken) = self.clients.accepted(slot, request, first, count) else { return Ok(()) };
+                broken(Invariant::Outcomes, format!("request {request} was put at {taken}, where another one waits"))
+            }
+            Action::Refused { request, .. } => {
+                let count = self.oracles.answered(request, None)?;
+                self.clients.refused(request, count);
+                Ok(())
+            }
+            Action::Halt { why } => self.oracles.halted(self.servers[slot].id, &why),
+            Action::News(_) => Ok(()),
+        }
+    }
+
+    fn send(&mut self, slot: usize, to: NodeId, message: Message) -> Verdict {
+        let receiver = self.slot_of(to)?;
+        self.oracles.sending(&self.servers, slot, receiver, &message)?;
+        self.digest.fold(message.term.0 << 8 | to.0);
+        let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, (slot, receiver), self.now);
+        let Some((last, copies)) = arrivals.split_last() else {
+            if self.entropy.chance(self.network.weather.noticed) {
+                let life = self.servers[slot].life;
+                self.queue.push(self.now + TICK, Item::Unreachable { slot, life, peer: to });
+            }
+            return Ok(());
+        };
+        for at in copies {
+            self.queue.push(*at, Item::Deliver { from: slot, to: receiver, message: message.clone() });
+        }
+        self.queue.push(*last, Item::Deliver { from: slot, to: receiver, message });
+        Ok(())
+    }
+
+    fn persist(&mut self, slot: usize, before: &Seen, write: Write) -> Verdict {
+        let server = &mut self.servers[slot];
+        self.oracles.writing(server, before, &write)?;
+        if let Some(SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot }) = &write.snapshot
+        {
+            self.oracles.writing_snapshot(server, snapshot)?;
+        }
+        if write.entries.first().is_some_and(|first| first.index <= server.disk.written.last().index) {
+            self.coverage.count(Happening::LogTruncated);
+        }
+        server.disk.submit(write);
+        self.sync(slot);
+        Ok(())
+    }
+
+    fn sync(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        if let Some(at) = server.disk.sync(&mut self.entropy, &self.temper.disk, self.now) {
+            self.queue.push(at, Item::Synced { slot, life: server.life });
+        }
+    }
+
+    /// A sync has ended: say so, or leave it to the next one, and go on with what waits.
+    pub(crate) fn synced(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        let life = server.life;
+        let Some(id) = server.disk.synced() else { return };
+        server.drop_old_files();
+        let temper = &self.temper.disk;
+        if !server.disk.is_idle() && self.entropy.chance(temper.collapse) {
+            self.coverage.count(Happening::AcksCollapsed);
+        } else {
+            let at = server.disk.confirmation(&mut self.entropy, temper, self.now);
+            self.queue.push(at, Item::Confirmed { slot, life, id });
+            if self.entropy.chance(temper.repeat) {
+                self.coverage.count(Happening::ConfirmationRepeated);
+                self.queue.push(at + self.entropy.below(10 * TICK), Item::Confirmed { slot, life, id });
+            }
+        }
+        self.sync(slot);
+    }
+
+    fn apply(&mut self, slot: usize, entries: Entries) -> Verdict {
+        let server = &mut self.servers[slot];
+        self.oracles.applying(server, &entries)?;
+        server.handed = entries.last().map_or(server.handed, |last| last.index);
+        self.give(slot, Work::Apply(entries));
+        Ok(())
+    }
+
+    fn restore(&mut self, slot: usize, meta: &SnapshotMeta) -> Verdict {
+        let server = &mut self.servers[slot];
+        self.oracles.restoring(server, meta)?;
+        let state = self.oracles.file(server, meta)?.state;
+        server.handed = meta.last.index;
+        let own = meta.last == server.started_from;
+        self.coverage.count(if own { Happening::RestoredAtStart } else { Happening::RestoredFromLeader });
+        self.give(slot, Work::Restore(state));
+        Ok(())
+    }
+
+    fn give(&mut self, slot: usize, work: Work) {
+        let server = &mut self.servers[slot];
+        if server.machine.give(work) {
+            let (shortest, longest) = self.temper.machine.delay;
+            let at = self.now + self.entropy.between(shortest, longest);
+            self.queue.push(at, Item::Run { slot, life: server.life });
+        }
+    }
+
+    /// The machine does a piece of its work.
+    pub(crate) fn run_machine(&mut self, slot: usize) -> Verdict {
+        let Cluster { servers, entropy, clients, coverage, temper: Temper { machine: temper, .. }, .. } = self;
+        let server = &mut servers[slot];
+        let mut wrong = None;
+        let mut restored = None;
+        let done = server.machine.run(
+            entropy,
+            temper,
+            |id, payload| wrong = clients.applied(coverage, slot, id, payload).err().or(wrong),
+            |index| restored = Some(index),
+        );
+        if let Some(index) = restored {
+            clients.restored(coverage, slot, index);
+        }
+        if let Some(command) = wrong {
+            return broken(Invariant::Outcomes, format!("command {command} got no answer, or another one's"));
+        }
+        let (life, state) = (server.life, server.machine.state);
+        self.oracles.state(&state)?;
+        let confirmed = self.now + entropy.between(temper.confirm.0, temper.confirm.1);
+        self.queue.push(confirmed, Item::Applied { slot, life, index: state.last.index });
+        if entropy.chance(temper.repeat) {
+            coverage.count(Happening::ConfirmationRepeated);
+            let again = confirmed + entropy.below(10 * TICK);
+            self.queue.push(again, Item::Applied { slot, life, index: state.last.index });
+        }
+        if done.in_parts {
+            coverage.count(Happening::AppliedInParts);
+        }
+        if done.more {
+            let at = self.now + entropy.between(temper.delay.0, temper.delay.1);
+            self.queue.push(at, Item::Run { slot, life });
+        }
+        if entropy.chance(temper.snapshots) {
+            self.snapshot(slot)?;
+        }
+        Ok(())
+    }
+
+    /// The machine writes its state down; when that is durable the log may go.
+    fn snapshot(&mut self, slot: usize) -> Verdict {
+        let server = &mut self.servers[slot];
+        let state = server.machine.state;
+        let Some(raft) = &server.raft else { return Ok(()) };
+        if state.last.index <= server.seen.snapshot.index {
+            return Ok(());
+        }
+        let Some(meta) = raft.snapshot_at(state.last.index).filter(|meta| meta.last == state.last) else {
+            return broken(Invariant::Restart, format!("does not know what a snapshot at {} stands for", state.last));
+        };
+        server.keep_file(SnapshotFile { meta, state, received: false });
+        let (shortest, longest) = self.temper.machine.snapshot_delay;
+        let at = self.now + self.entropy.between(shortest, longest);
+        self.queue.push(at, Item::SnapshotMade { slot, life: server.life, index: state.last.index });
+        Ok(())
+    }
+
+    fn send_snapshot(&mut self, slot: usize, to: NodeId, term: Term, meta: &SnapshotMeta) -> Verdict {
+        let receiver = self.slot_of(to)?;
+        let server = &self.servers[slot];
+        let file = self.oracles.file(server, meta)?.clone();
+        let transfer = Transfer { from: slot, to: receiver, life: server.life, term, file };
+        let temper = &self.temper.transfer;
+        let mut at = self.now + self.entropy.between(temper.delay.0, temper.delay.1);
+        if self.entropy.chance(temper.failure) {
+            self.coverage.count(Happening::SnapshotFailed);
+            self.report_transfer(&transfer, at, false);
+            return Ok(());
+        }
+        if self.entropy.chance(temper.late) {
+            self.coverage.count(Happening::SnapshotLate);
+            at += self.entropy.below(temper.late_moments);
+        }
+        if self.entropy.chance(temper.duplicate) {
+            self.coverage.count(Happening::SnapshotDoubled);
+            let again = at + self.entropy.below(self.temper.transfer.late_moments);
+            self.queue.push(again, Item::Arrive(transfer.clone()));
+        }
+        self.queue.push(at, Item::Arrive(transfer));
+        Ok(())
+    }
+
+    /// A snapshot has come to its end: the receiver has it as a file, or not.
+    pub(crate) fn snapshot_arrives(&mut self, transfer: Transfer) -> Verdict {
+        let Transfer { from, to, term, .. } = transfer;
+        let connects = self.network.connects(from, to) && self.network.connects(to, from);
+        if !connects || !self.servers[to].is_up() {
+            self.coverage.count(Happening::SnapshotFailed);
+            self.report_transfer(&transfer, self.now, false);
+            return Ok(());
+        }
+        self.coverage.count(Happening::SnapshotDelivered);
+        let delivered = !self.entropy.chance(self.temper.transfer.report_wrong);
+        let after = self.now + self.entropy.below(TICK);
+        self.report_transfer(&transfer, after, delivered);
+        let snapshot = transfer.file.meta.clone();
+        self.servers[to].keep_file(SnapshotFile { received: true, ..transfer.file });
+        let from = self.servers[from].id;
+        self.feed(to, Event::SnapshotReceived { from, term, snapshot })
+    }
+
+    fn report_transfer(&mut self, transfer: &Transfer, at: Time, delivered: bool) {
+        if self.entropy.chance(self.temper.transfer.report_lost) {
+            self.coverage.count(Happening::SnapshotReportLost);
+            return;
+        }
+        let to = self.servers[transfer.to].id;
+        let (slot, life, snapshot) = (transfer.from, transfer.life, transfer.file.meta.last);
+        self.queue.push(at, Item::TransferEnded { slot, life, to, snapshot, delivered });
+    }
+}

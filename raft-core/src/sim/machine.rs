@@ -1,0 +1,148 @@
+//! The application: it applies late and in parts, snapshots its state, and may keep its own durable copy.
+
+use std::collections::VecDeque;
+
+use super::digest::Digest;
+use super::entropy::{Entropy, Odds};
+use super::queue::{TICK, Time};
+use crate::{Entries, EntryId, Index, Payload, SnapshotMeta};
+
+/// The state of a replicated machine that remembers, as a digest, everything that it ever applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) last: EntryId,
+    pub(crate) history: Digest,
+}
+
+impl State {
+    pub(crate) fn apply(&mut self, id: EntryId, payload: &Payload) {
+        self.last = id;
+        self.history = self.history.with(id.term.0).with(id.index.0).with(Digest::of_payload(payload).0);
+    }
+}
+
+/// A snapshot as a file: what it stands for, and the data.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) state: State,
+    /// It came from a leader; the machine did not make it itself.
+    pub(crate) received: bool,
+}
+
+/// What the core has handed out and the machine has not yet done.
+pub(crate) enum Work {
+    Apply(Entries),
+    Restore(State),
+}
+
+/// How the machines of a run behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MachineTemper {
+    pub(crate) delay: (Time, Time),
+    pub(crate) confirm: (Time, Time),
+    pub(crate) in_parts: Odds,
+    pub(crate) repeat: Odds,
+    /// Whether the machine has a disk of its own, and how often it writes its state there.
+    pub(crate) keeps: Odds,
+    pub(crate) snapshots: Odds,
+    pub(crate) snapshot_delay: (Time, Time),
+}
+
+impl MachineTemper {
+    pub(crate) const FAST: MachineTemper = MachineTemper {
+        delay: (0, TICK / 8),
+        confirm: (0, 0),
+        in_parts: Odds::NEVER,
+        repeat: Odds::NEVER,
+        keeps: Odds::NEVER,
+        snapshots: Odds::NEVER,
+        snapshot_delay: (0, TICK),
+    };
+
+    pub(crate) fn draw(entropy: &mut Entropy) -> MachineTemper {
+        MachineTemper {
+            delay: (0, entropy.magnitude(1, 4 * TICK)),
+            confirm: (0, if entropy.flip() { 0 } else { entropy.magnitude(1, TICK) }),
+            in_parts: entropy.odds_up_to(Odds::percent(50)),
+            repeat: entropy.odds_up_to(Odds::percent(5)),
+            keeps: entropy.odds_up_to(Odds::percent(50)),
+            snapshots: if entropy.flip() { entropy.odds_up_to(Odds::percent(50)) } else { Odds::percent(50) },
+            snapshot_delay: (0, entropy.magnitude(1, 10 * TICK)),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Machine {
+    pub(crate) state: State,
+    /// What it has durably itself; nothing, if it keeps nothing.
+    pub(crate) kept: State,
+    queue: VecDeque<Work>,
+    running: bool,
+}
+
+impl Machine {
+    /// Hand it work. Says whether it must be woken.
+    pub(crate) fn give(&mut self, work: Work) -> bool {
+        self.queue.push_back(work);
+        !std::mem::replace(&mut self.running, true)
+    }
+
+    /// Do the next piece of work, in part perhaps; `applied` hears of every entry and `restored` of a new state.
+    pub(crate) fn run(
+        &mut self,
+        entropy: &mut Entropy,
+        temper: &MachineTemper,
+        mut applied: impl FnMut(EntryId, &Payload),
+        restored: impl FnOnce(Index),
+    ) -> Done {
+        let mut in_parts = false;
+        match self.queue.pop_front() {
+            Some(Work::Apply(entries)) => {
+                let mut count = entries.len();
+                if count > 1 && entropy.chance(temper.in_parts) {
+                    count = entropy.between(1, count - 1);
+                    in_parts = true;
+                }
+                for (id, payload) in entries.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
+                    self.state.apply(id, payload);
+                    applied(id, payload);
+                }
+                if in_parts {
+                    self.queue.push_front(Work::Apply(entries.starting_at(self.state.last.index.next())));
+                }
+            }
+            Some(Work::Restore(state)) => {
+                self.state = state;
+                restored(state.last.index);
+            }
+            None => {}
+        }
+        if entropy.chance(temper.keeps) {
+            self.kept = self.state;
+        }
+        self.running = !self.queue.is_empty();
+        Done { in_parts, more: self.running }
+    }
+
+    /// The bytes of the entries that it was given and has not yet applied; what a later state replaces is not counted.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let newest_first = self.queue.iter().rev();
+        newest_first.map_while(|work| if let Work::Apply(entries) = work { Some(entries.bytes()) } else { None }).sum()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn crash(&mut self) {
+        *self = Machine { state: self.kept, kept: self.kept, ..Machine::default() };
+    }
+}
+
+/// What became of a piece of work.
+pub(crate) struct Done {
+    pub(crate) in_parts: bool,
+    pub(crate) more: bool,
+}

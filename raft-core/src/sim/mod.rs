@@ -1,0 +1,40 @@
+//! A deterministic cluster in memory, with real servers in it: feature `sim`.
+//!
+//! A seed decides everything: how many servers there are, their limits, how the network, the disks, the machines and the
+//! clients behave, which faults strike when. Oracles watch every step. After a faulty phase all faults end, and within a
+//! bounded time a leader must stand and all must agree. The simulator is a driver like any other: it uses the crate's
+//! public door only.
+//!
+//! ```
+//! use raft_core::sim::{Options, run_seed};
+//!
+//! let options = Options { servers: Some(3), ..Options::default() };
+//! let report = run_seed(7, options)?;
+//! assert_eq!(report, run_seed(7, options)?, "the same seed, the same run");
+//! # Ok::<(), Box<raft_core::sim::Failure>>(())
+//! ```
+//!
+//! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
+//! then `network`, `disk`, `machine`, `clients` and `nemesis`, which make trouble, and `plan`, which draws how much.
+
+mod chaos;
+mod clients;
+mod cluster;
+mod coverage;
+mod digest;
+mod disk;
+mod duties;
+mod entropy;
+mod machine;
+mod nemesis;
+mod network;
+mod oracle;
+mod plan;
+mod queue;
+mod server;
+mod trace;
+mod violation;
+
+pub use chaos::{Failure, Options, Report, run_bytes, run_seed};
+pub use coverage::{Coverage, Happening};
+pub use violation::{Invariant, Violation};

@@ -1,0 +1,136 @@
+//! The network: it loses, doubles, delays and reorders, and is cut, both ways or one way.
+
+use smallvec::SmallVec;
+
+use super::coverage::{Coverage, Happening};
+use super::entropy::{Entropy, Odds};
+use super::queue::{TICK, Time};
+
+/// The most servers a cluster has here.
+pub(crate) const SERVERS_MAX: usize = 5;
+
+/// How the network treats messages that are not cut off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) loss: Odds,
+    pub(crate) duplicate: Odds,
+    /// A message that takes the slow way comes long after those sent later.
+    pub(crate) slow: Odds,
+    pub(crate) slow_moments: u64,
+    pub(crate) delay: (u64, u64),
+    /// Whether messages between two servers come in the order in which they were sent, as far as they come.
+    pub(crate) in_order: bool,
+    /// How often the sender hears of a loss.
+    pub(crate) noticed: Odds,
+}
+
+impl Weather {
+    /// No faults, and delays well below a tick.
+    pub(crate) const FAIR: Weather = Weather {
+        loss: Odds::NEVER,
+        duplicate: Odds::NEVER,
+        slow: Odds::NEVER,
+        slow_moments: 0,
+        delay: (0, TICK / 8),
+        in_order: true,
+        noticed: Odds::NEVER,
+    };
+
+    /// Delays up to `longest`.
+    pub(crate) fn draw(entropy: &mut Entropy, longest: Time) -> Weather {
+        let shortest = entropy.below(TICK / 4);
+        let spread = entropy.magnitude(1, longest);
+        Weather {
+            loss: entropy.odds_up_to(Odds::percent(30)),
+            duplicate: entropy.odds_up_to(Odds::percent(20)),
+            slow: entropy.odds_up_to(Odds::percent(10)),
+            slow_moments: entropy.magnitude(TICK, 200 * TICK),
+            delay: (shortest, shortest + spread),
+            in_order: entropy.flip(),
+            noticed: entropy.odds_up_to(Odds::percent(100)),
+        }
+    }
+}
+
+/// What becomes of a message: when each of its copies arrives, or nothing.
+pub(crate) type Arrivals = SmallVec<[Time; 2]>;
+
+pub(crate) struct Network {
+    pub(crate) weather: Weather,
+    /// For each sender, a bit for each receiver that it cannot reach.
+    cut: [u8; SERVERS_MAX],
+    newest_arrival: [[Time; SERVERS_MAX]; SERVERS_MAX],
+}
+
+impl Network {
+    pub(crate) fn new(weather: Weather) -> Network {
+        Network { weather, cut: [0; SERVERS_MAX], newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX] }
+    }
+
+    /// Whether anything gets from one server to the other now.
+    pub(crate) fn connects(&self, from: usize, to: usize) -> bool {
+        self.cut[from] & (1 << to) == 0
+    }
+
+    /// From now on nothing gets from `from` to `to`.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.cut[from] |= 1 << to;
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut != [0; SERVERS_MAX]
+    }
+
+    /// From now on everything connects again.
+    pub(crate) fn mend(&mut self) {
+        self.cut = [0; SERVERS_MAX];
+    }
+
+    pub(crate) fn route(
+        &mut self,
+        entropy: &mut Entropy,
+        coverage: &mut Coverage,
+        (from, to): (usize, usize),
+        now: Time,
+    ) -> Arrivals {
+        let mut arrivals = Arrivals::new();
+        if !self.connects(from, to) {
+            coverage.count(Happening::MessageCutOff);
+            return arrivals;
+        }
+        if entropy.chance(self.weather.loss) {
+            coverage.count(Happening::MessageLost);
+            return arrivals;
+        }
+        arrivals.push(self.arrival(entropy, coverage, (from, to), now));
+        if entropy.chance(self.weather.duplicate) {
+            coverage.count(Happening::MessageDoubled);
+            arrivals.push(self.arrival(entropy, coverage, (from, to), now));
+        }
+        arrivals
+    }
+
+    fn arrival(
+        &mut self,
+        entropy: &mut Entropy,
+        coverage: &mut Coverage,
+        (from, to): (usize, usize),
+        now: Time,
+    ) -> Time {
+        let (shortest, longest) = self.weather.delay;
+        let at = now + entropy.between(shortest, longest);
+        if entropy.chance(self.weather.slow) {
+            coverage.count(Happening::MessageDelayed);
+            return at + entropy.below(self.weather.slow_moments);
+        }
+        let newest = &mut self.newest_arrival[from][to];
+        if at < *newest {
+            if self.weather.in_order {
+                return *newest;
+            }
+            coverage.count(Happening::MessageOvertook);
+        }
+        *newest = at.max(*newest);
+        at
+    }
+}

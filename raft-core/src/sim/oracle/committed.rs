@@ -1,0 +1,64 @@
+//! The one true history: what leaders have committed, in order. No server knows all of it; the oracles do.
+
+use std::vec::Vec;
+
+use crate::sim::clients::{CommandId, command_id};
+use crate::sim::digest::Digest;
+use crate::sim::machine::State;
+use crate::{EntryId, Index, Payload, Term};
+
+struct Known {
+    payload: Digest,
+    command: Option<CommandId>,
+    /// The term of the leader that committed it first; it never falls from one index to the next.
+    committed_in: Term,
+    /// The state of a machine that has applied everything through here.
+    state: State,
+}
+
+#[derive(Default)]
+pub(crate) struct Committed {
+    entries: Vec<Known>,
+}
+
+impl Committed {
+    pub(crate) fn last_index(&self) -> Index {
+        Index(self.entries.len() as u64)
+    }
+
+    /// A leader of `committed_in` has committed the next entry.
+    pub(crate) fn push(&mut self, committed_in: Term, term: Term, payload: &Payload) {
+        let mut state = self.entries.last().map_or_else(State::default, |known| known.state);
+        state.apply(EntryId { term, index: self.last_index().next() }, payload);
+        let (payload, command) = (Digest::of_payload(payload), command_id(payload));
+        self.entries.push(Known { payload, command, committed_in, state });
+    }
+
+    /// Through where leaders of terms before `term` have committed.
+    pub(crate) fn last_before(&self, term: Term) -> Index {
+        Index(self.entries.partition_point(|known| known.committed_in < term) as u64)
+    }
+
+    fn at(&self, index: Index) -> Option<&Known> {
+        self.entries.get(usize::try_from(index.prev().0).ok()?).filter(|_| index > Index(0))
+    }
+
+    /// The committed entry at `index`; that of index 0 is the empty log.
+    pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
+        self.state_at(index).map(|state| state.last)
+    }
+
+    pub(crate) fn payload_at(&self, index: Index) -> Option<Digest> {
+        self.at(index).map(|known| known.payload)
+    }
+
+    /// The state that everything through `index` makes.
+    pub(crate) fn state_at(&self, index: Index) -> Option<State> {
+        if index == Index(0) { Some(State::default()) } else { self.at(index).map(|known| known.state) }
+    }
+
+    /// All committed commands, in order.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (EntryId, CommandId)> + '_ {
+        self.entries.iter().filter_map(|known| known.command.map(|id| (known.state.last, id)))
+    }
+}

@@ -1,0 +1,31 @@
+//! Leader Completeness (§5.4, Figure 3): an entry committed in a given term is in the logs of the leaders of all later
+//! terms. Checked when a leader stands, and against later leaders when an old one still commits. With Log Matching it is
+//! enough to look at the last committed entry.
+
+use std::format;
+
+use super::committed::Committed;
+use crate::sim::server::Server;
+use crate::sim::violation::{Invariant, Verdict, ensure};
+use crate::{Index, Term};
+
+/// `server` has just been elected.
+pub(crate) fn stands(server: &Server, committed: &Committed) -> Verdict {
+    has(server, committed, committed.last_before(server.seen.hard_state.term))
+}
+
+/// A leader of `term` has just committed everything through `index`.
+pub(crate) fn commits(servers: &[Server], term: Term, index: Index, committed: &Committed) -> Verdict {
+    let mut later = servers.iter().filter(|server| server.leads() && server.seen.hard_state.term > term);
+    later.try_for_each(|server| has(server, committed, index))
+}
+
+fn has(leader: &Server, committed: &Committed, index: Index) -> Verdict {
+    let Some((raft, entry)) = leader.raft.as_ref().zip(committed.id_at(index)) else { return Ok(()) };
+    let status = raft.status();
+    let behind_snapshot = index <= status.snapshot().last.index;
+    ensure(behind_snapshot || status.term_at(index) == Some(entry.term), Invariant::LeaderCompleteness, || {
+        let term = status.term();
+        format!("server {} leads in term {term} with a log through {} and lacks {entry}", leader.id, status.last())
+    })
+}

@@ -1,0 +1,192 @@
+//! The oracles: one file per invariant. They look at every step from outside, know the one true history, and cost little:
+//! each looks only at what changed.
+
+mod acknowledgements;
+mod append_only;
+mod apply_order;
+mod check_quorum;
+mod commit_rule;
+mod committed;
+mod election_restriction;
+mod election_safety;
+mod leader_completeness;
+mod limits;
+mod log_matching;
+mod match_index;
+mod monotone;
+mod outcomes;
+mod promises;
+mod restart;
+mod single_vote;
+mod state_machine_safety;
+mod write_through;
+
+use std::format;
+
+use super::clients::Clients;
+use super::machine::{SnapshotFile, State};
+use super::server::{Seen, Server};
+use super::violation::{Invariant, Verdict, ensure};
+use crate::{Entries, Fatal, Index, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Write};
+use committed::Committed;
+
+/// Everything that is remembered of a run to judge it.
+#[derive(Default)]
+pub(crate) struct Oracles {
+    committed: Committed,
+    election_safety: election_safety::ElectionSafety,
+    election_restriction: election_restriction::ElectionRestriction,
+    single_vote: single_vote::SingleVote,
+    log_matching: log_matching::LogMatching,
+    match_index: match_index::MatchIndex,
+    outcomes: outcomes::Outcomes,
+}
+
+impl Oracles {
+    pub(crate) fn started(&mut self, server: &Server) -> Verdict {
+        restart::started(server)?;
+        state_machine_safety::commits(server, Index(0), &self.committed)
+    }
+
+    pub(crate) fn start_refused(&self, error: &RestoreError) -> Verdict {
+        restart::refused(error)
+    }
+
+    /// The server in `slot`, which was `before`, has stepped; none of the actions has been carried out.
+    pub(crate) fn stepped(&mut self, servers: &[Server], slot: usize, before: &Seen) -> Verdict {
+        let server = &servers[slot];
+        let seen = &server.seen;
+        monotone::stepped(before, seen)?;
+        if seen.durable != before.durable {
+            promises::stepped(server)?;
+        }
+        if seen.hard_state != before.hard_state
+            && let Some(candidate) = seen.hard_state.voted_for.filter(|candidate| *candidate != server.id)
+            && let Some(slot) = servers.iter().position(|server| server.id == candidate)
+        {
+            self.election_restriction.votes(before, slot, seen.hard_state.term)?;
+        }
+        let leads = seen.role == RoleKind::Leader;
+        if leads && !seen.leads_on_from(before) {
+            self.election_safety.leads(server.id, seen.hard_state.term)?;
+            self.single_vote.votes(slot, seen.hard_state.term, server.id)?;
+            leader_completeness::stands(server, &self.committed)?;
+        }
+        if seen.commit > before.commit {
+            if leads {
+                self.leader_commits(servers, slot, before.commit)?;
+            }
+            state_machine_safety::commits(server, before.commit, &self.committed)?;
+        }
+        Ok(())
+    }
+
+    fn leader_commits(&mut self, servers: &[Server], slot: usize, from: Index) -> Verdict {
+        let seen = &servers[slot].seen;
+        commit_rule::commits(servers, slot, seen)?;
+        let Some(raft) = &servers[slot].raft else { return Ok(()) };
+        let status = raft.status();
+        for index in from.max(self.committed.last_index()).next().0..=seen.commit.0 {
+            let index = Index(index);
+            let entry = status.term_at(index).zip(status.entry(index));
+            let Some((term, payload)) = entry.filter(|_| index == self.committed.last_index().next()) else { break };
+            self.committed.push(seen.hard_state.term, term, payload);
+        }
+        leader_completeness::commits(servers, seen.hard_state.term, seen.commit, &self.committed)
+    }
+
+    /// Time has passed for the server in `slot`.
+    pub(crate) fn ticked(&mut self, slot: usize, server: &Server) -> Verdict {
+        if server.leads() {
+            self.match_index.leading(slot, server)?;
+            check_quorum::leading(server)?;
+            limits::leading(server)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sending(&mut self, servers: &[Server], slot: usize, to: usize, message: &Message) -> Verdict {
+        let server = &servers[slot];
+        let receiver = servers[to].id;
+        promises::sending(server, receiver, message)?;
+        match &message.rpc {
+            Rpc::RequestVote { last } => {
+                self.election_restriction.asks(slot, message.term, *last);
+                self.single_vote.votes(slot, message.term, server.id)
+            }
+            Rpc::RequestVoteReply { granted: true } => self.single_vote.votes(slot, message.term, receiver),
+            Rpc::AppendEntries { .. } => {
+                limits::sending(server, message)?;
+                self.election_safety.leads(server.id, message.term)
+            }
+            Rpc::AppendEntriesReply { .. } => acknowledgements::sending(servers, server, to, message),
+            Rpc::PreVote { .. } | Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { granted: false } => Ok(()),
+        }
+    }
+
+    /// `write` is about to be put behind what `server` wrote so far.
+    pub(crate) fn writing(&mut self, server: &Server, before: &Seen, write: &Write) -> Verdict {
+        append_only::writing(before, &server.seen, write)?;
+        limits::writing(server, before, write)?;
+        self.log_matching.writing(&server.disk.written, write)
+    }
+
+    /// A write that names a snapshot is about to be carried out.
+    pub(crate) fn writing_snapshot(&self, server: &Server, meta: &SnapshotMeta) -> Verdict {
+        state_machine_safety::snapshot(meta.last, &self.committed)?;
+        self.file(server, meta).map(|_| ())
+    }
+
+    pub(crate) fn applying(&self, server: &Server, entries: &Entries) -> Verdict {
+        apply_order::applying(server, entries)?;
+        limits::applying(server, entries)?;
+        state_machine_safety::applying(entries, &self.committed)
+    }
+
+    /// The machine's state is to be replaced by this snapshot, whose data the driver must have.
+    pub(crate) fn restoring(&self, server: &Server, meta: &SnapshotMeta) -> Verdict {
+        apply_order::restoring(server, meta)
+    }
+
+    pub(crate) fn file<'a>(&self, server: &'a Server, meta: &SnapshotMeta) -> Verdict<&'a SnapshotFile> {
+        restart::file(server, meta)
+    }
+
+    /// A machine has come to this state.
+    pub(crate) fn state(&self, state: &State) -> Verdict {
+        state_machine_safety::state(state, &self.committed)
+    }
+
+    pub(crate) fn asked(&mut self, request: RequestId, count: u64) {
+        self.outcomes.asked(request, count);
+    }
+
+    /// An answer to a request. Says how many commands it had.
+    pub(crate) fn answered(&mut self, request: RequestId, accepted: Option<u64>) -> Verdict<u64> {
+        self.outcomes.answered(request, accepted)
+    }
+
+    /// All actions of a step have been carried out.
+    pub(crate) fn settled(&mut self, server: &Server) -> Verdict {
+        self.outcomes.settled()?;
+        write_through::settled(server)
+    }
+
+    pub(crate) fn crashed(&mut self) {
+        self.outcomes.crashed();
+    }
+
+    pub(crate) fn halted(&self, server: NodeId, why: &Fatal) -> Verdict {
+        ensure(false, Invariant::NoHalt, || format!("server {server} halts: {why}"))
+    }
+
+    /// Through where leaders have committed.
+    pub(crate) fn committed(&self) -> Index {
+        self.committed.last_index()
+    }
+
+    /// The run is over and all have converged.
+    pub(crate) fn finish(&self, clients: &Clients) -> Verdict {
+        outcomes::finish(&self.committed, clients)
+    }
+}

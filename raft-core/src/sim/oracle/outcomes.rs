@@ -1,0 +1,67 @@
+//! Every request has exactly one outcome, and it is true (§8): a command whose success was seen is in the history, once;
+//! one that was refused or superseded is not.
+
+use std::format;
+use std::vec;
+
+use super::committed::Committed;
+use crate::RequestId;
+use crate::sim::clients::{Clients, Outcome};
+use crate::sim::violation::{Invariant, Verdict, broken, ensure};
+
+/// A request that must be answered in the step that takes it.
+#[derive(Clone, Copy)]
+struct Asked {
+    request: RequestId,
+    count: u64,
+    answers: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Outcomes {
+    asked: Option<Asked>,
+}
+
+impl Outcomes {
+    pub(crate) fn asked(&mut self, request: RequestId, count: u64) {
+        self.asked = Some(Asked { request, count, answers: 0 });
+    }
+
+    /// An answer came. Says how many commands the request had.
+    pub(crate) fn answered(&mut self, request: RequestId, accepted: Option<u64>) -> Verdict<u64> {
+        match &mut self.asked {
+            Some(asked) if asked.request == request && accepted.is_none_or(|count| count == asked.count) => {
+                asked.answers += 1;
+                Ok(asked.count)
+            }
+            _ => broken(Invariant::Outcomes, format!("an answer to {request} that nobody asked for")),
+        }
+    }
+
+    /// All actions of a step have been carried out.
+    pub(crate) fn settled(&mut self) -> Verdict {
+        let Some(asked) = self.asked.take() else { return Ok(()) };
+        ensure(asked.answers == 1, Invariant::Outcomes, || {
+            format!("request {} was answered {} times", asked.request, asked.answers)
+        })
+    }
+
+    /// The server died in the step, its answer with it.
+    pub(crate) fn crashed(&mut self) {
+        self.asked = None;
+    }
+}
+
+/// The run is over.
+pub(crate) fn finish(committed: &Committed, clients: &Clients) -> Verdict {
+    let mut seen = vec![false; clients.outcomes().len()];
+    for (entry, id) in committed.commands() {
+        let outcome = clients.outcome(id);
+        let possible = outcome.is_some_and(|outcome| !matches!(outcome, Outcome::Refused | Outcome::Superseded));
+        ensure(possible, Invariant::Outcomes, || format!("{outcome:?} command {id} is committed at {entry}"))?;
+        let again = std::mem::replace(&mut seen[id as usize], true);
+        ensure(!again, Invariant::Outcomes, || format!("command {id} is committed again at {entry}"))?;
+    }
+    let lost = clients.outcomes().iter().zip(seen).position(|(outcome, seen)| *outcome == Outcome::Applied && !seen);
+    ensure(lost.is_none(), Invariant::Outcomes, || format!("acknowledged command {lost:?} is lost"))
+}

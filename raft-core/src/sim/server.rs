@@ -1,0 +1,164 @@
+//! One server: the core under test, and the driver's belongings around it.
+
+use std::vec::Vec;
+
+use super::disk::Disk;
+use super::machine::{Machine, SnapshotFile};
+use super::queue::Time;
+use crate::{Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, SnapshotMeta, Status};
+
+/// How a driver keeps time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Every tick is fed when it passes.
+    Steady,
+    /// The driver sleeps until the core says that something is due, and feeds the time that passed before anything else.
+    Sleepy,
+    /// The driver's clock only sees every so many ticks.
+    Coarse(u32),
+}
+
+/// What the oracles remember of a server between two steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) hard_state: HardState,
+    pub(crate) role: RoleKind,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) commit: Index,
+    pub(crate) handed_out: Index,
+    pub(crate) applied: Index,
+    pub(crate) durable: Index,
+    pub(crate) last: EntryId,
+    pub(crate) snapshot: EntryId,
+}
+
+impl Seen {
+    pub(crate) fn of(status: Status<'_>) -> Seen {
+        Seen {
+            hard_state: HardState { term: status.term(), voted_for: status.voted_for() },
+            role: status.role(),
+            leader: status.leader(),
+            commit: status.commit(),
+            handed_out: status.handed_out(),
+            applied: status.applied(),
+            durable: status.durable(),
+            last: status.last(),
+            snapshot: status.snapshot().last,
+        }
+    }
+
+    /// Whether it leads, in the same term as `other` does.
+    pub(crate) fn leads_on_from(&self, other: &Seen) -> bool {
+        self.role == RoleKind::Leader && other.role == RoleKind::Leader && self.hard_state.term == other.hard_state.term
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) id: NodeId,
+    pub(crate) config: Config,
+    /// None while it is down.
+    pub(crate) raft: Option<Raft>,
+    /// Counts its starts: what was under way in an earlier life is void.
+    pub(crate) life: u32,
+    /// As it stood after its last step.
+    pub(crate) seen: Seen,
+    pub(crate) disk: Disk,
+    pub(crate) machine: Machine,
+    pub(crate) files: Vec<SnapshotFile>,
+    pub(crate) clock: Clock,
+    /// Ticks that passed and are not yet fed.
+    pub(crate) unfed_ticks: u32,
+    pub(crate) paused_until: Time,
+    pub(crate) clock_stopped_until: Time,
+    /// It crashes when so many more actions are carried out.
+    pub(crate) crash_in: Option<u64>,
+    /// Through where entries or states were handed out in this life.
+    pub(crate) handed: Index,
+    /// The snapshot that this life started from.
+    pub(crate) started_from: EntryId,
+}
+
+impl Server {
+    /// A member that was never started.
+    pub(crate) fn new(config: Config, clock: Clock, snapshot: SnapshotMeta) -> Server {
+        let nothing = EntryId::ZERO;
+        Server {
+            id: config.id,
+            config,
+            raft: None,
+            life: 0,
+            seen: Seen {
+                hard_state: HardState::default(),
+                role: RoleKind::Follower,
+                leader: None,
+                commit: Index(0),
+                handed_out: Index(0),
+                applied: Index(0),
+                durable: Index(0),
+                last: nothing,
+                snapshot: nothing,
+            },
+            disk: Disk::new(snapshot),
+            machine: Machine::default(),
+            files: Vec::new(),
+            clock,
+            unfed_ticks: 0,
+            paused_until: 0,
+            clock_stopped_until: 0,
+            crash_in: None,
+            handed: Index(0),
+            started_from: nothing,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.raft.is_some()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.is_up() && self.seen.role == RoleKind::Leader
+    }
+
+    /// What its disk and its application kept.
+    pub(crate) fn restored(&self) -> Restored {
+        let image = &self.disk.durable;
+        Restored {
+            incarnation: Incarnation(self.id.0),
+            hard_state: image.hard_state,
+            snapshot: image.snapshot.clone(),
+            entries: image.entries(),
+            applied: self.machine.kept.last.index,
+        }
+    }
+
+    /// The data of a snapshot.
+    pub(crate) fn file(&self, last: EntryId) -> Option<&SnapshotFile> {
+        self.files.iter().find(|file| file.meta.last == last)
+    }
+
+    /// Put a file beside the others. Two of one name are the same snapshot, however it came here.
+    pub(crate) fn keep_file(&mut self, file: SnapshotFile) {
+        match self.files.iter_mut().find(|known| known.meta.last == file.meta.last) {
+            Some(known) => known.received &= file.received,
+            None => self.files.push(file),
+        }
+    }
+
+    /// A received file is not wanted; unless it has become the one that a write names.
+    pub(crate) fn discard_file(&mut self, last: EntryId) {
+        let named = self.disk.written.snapshot.last;
+        self.files.retain(|file| file.meta.last != last || !file.received || last == named);
+    }
+
+    /// Delete the files that a durable write has made old.
+    pub(crate) fn drop_old_files(&mut self) {
+        let named = self.disk.durable.snapshot.last.index;
+        self.files.retain(|file| file.meta.last.index >= named);
+    }
+
+    /// Delete the files that no write names, as storage does when it is opened.
+    pub(crate) fn drop_unnamed_files(&mut self) {
+        let named = self.disk.durable.snapshot.last;
+        self.files.retain(|file| file.meta.last == named);
+    }
+}
