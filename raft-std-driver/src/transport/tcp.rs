@@ -24,7 +24,7 @@ use socket2::SockRef;
 
 use self::life::{Lobby, Slot, Threads, lock};
 use self::mailbox::{Limits, Mailbox, Posted};
-use super::wire::Channel;
+use super::wire::{Channel, MAGIC};
 use super::{Inbound, OutgoingSnapshot, Transport};
 use crate::storage::ClusterId;
 
@@ -110,8 +110,12 @@ struct Hub {
     lobby: Arc<Lobby>,
     threads: Threads,
     inbound: OnceLock<Arc<dyn Inbound>>,
+    strangers: OnceLock<Strangers>,
     closed: AtomicBool,
 }
+
+/// Who takes the connections that are not of peers, with the bytes that were read of them.
+type Strangers = Box<dyn Fn(TcpStream, [u8; MAGIC.len()]) + Send + Sync>;
 
 /// One other server: what waits for it, and its connections.
 struct Peer {
@@ -146,6 +150,7 @@ impl TcpTransport {
             lobby: Arc::new(Lobby::new(config.handshakes_max.max(1))),
             threads: Threads::default(),
             inbound: OnceLock::new(),
+            strangers: OnceLock::new(),
             closed: AtomicBool::new(false),
             config,
         };
@@ -161,6 +166,14 @@ impl TcpTransport {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Hand over connections that do not begin with [`MAGIC`], with the bytes that were read instead of it: so another
+    /// protocol can share the port, if its side also speaks first and says at least so much. `handler` must be quick: what
+    /// takes long goes to a thread of its own. The transport forgets these connections, even when it shuts down. Only the
+    /// first call has an effect, and none after [`start`](Transport::start) is too late.
+    pub fn serve_strangers(&self, handler: impl Fn(TcpStream, [u8; MAGIC.len()]) + Send + Sync + 'static) {
+        let _ = self.hub.strangers.set(Box::new(handler));
     }
 
     /// Add a peer, or change its address, which closes the connections to the old one.

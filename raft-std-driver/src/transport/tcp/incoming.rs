@@ -4,16 +4,18 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raft_core::{FRAME_BYTES_MAX, NodeId, codec};
 
 use super::life::Waiting;
 use super::outgoing::{prepare, read_within};
 use super::trouble::Trouble;
-use super::{Hub, Peer, snapshot};
+use super::{Hub, Peer, Strangers, snapshot};
 use crate::transport::Inbound;
-use crate::transport::wire::{self, Channel, FRAME_HEADER_BYTES, FrameHeader, HELLO_BYTES, Hello, HelloError, Refusal};
+use crate::transport::wire::{
+    self, Channel, FRAME_HEADER_BYTES, FrameHeader, HELLO_BYTES, Hello, HelloError, MAGIC, Refusal,
+};
 
 /// Small frames are read many at once.
 const READ_BUFFER_BYTES: usize = 64 << 10;
@@ -50,10 +52,14 @@ fn welcome(hub: &Hub, stream: &Arc<TcpStream>, place: Waiting, address: SocketAd
     let greeted = shake_hands(hub, stream);
     drop(place);
     let (who, trouble) = match greeted {
-        Ok((peer, channel)) => {
+        Ok(Guest::Peer(peer, channel)) => {
             let served = serve(hub, &peer, channel, stream, inbound);
             // A message connection that ends tells nothing new: the peer's own side reports it.
             (format!("server {}", peer.id), served.err().filter(|_| !peer.mailbox.is_closed()))
+        }
+        Ok(Guest::Stranger { handler, first }) => {
+            let own = stream.try_clone().map(|stream| handler(stream, first));
+            ("someone".to_owned(), own.err().map(Trouble::from))
         }
         Err(trouble) => ("someone".to_owned(), Some(trouble)),
     };
@@ -64,12 +70,26 @@ fn welcome(hub: &Hub, stream: &Arc<TcpStream>, place: Waiting, address: SocketAd
     }
 }
 
+/// Who comes.
+enum Guest<'a> {
+    Peer(Arc<Peer>, Channel),
+    Stranger { handler: &'a Strangers, first: [u8; MAGIC.len()] },
+}
+
 /// Learn who comes, within a limit of time, and refuse whoever is not expected.
-fn shake_hands(hub: &Hub, stream: &TcpStream) -> Result<(Arc<Peer>, Channel), Trouble> {
+fn shake_hands<'a>(hub: &'a Hub, stream: &TcpStream) -> Result<Guest<'a>, Trouble> {
     let config = &hub.config;
     prepare(stream, config)?;
     let mut bytes = [0; HELLO_BYTES];
-    read_within(stream, &mut bytes, config.handshake_timeout)?;
+    let (began, (magic, rest)) = (Instant::now(), bytes.split_at_mut(MAGIC.len()));
+    read_within(stream, magic, config.handshake_timeout)?;
+    if let Some(handler) = hub.strangers.get()
+        && let Some(&first) = magic.first_chunk()
+        && first != MAGIC
+    {
+        return Ok(Guest::Stranger { handler, first });
+    }
+    read_within(stream, rest, config.handshake_timeout.saturating_sub(began.elapsed()))?;
     let refuse = |why| { stream }.write_all(&wire::encode_answer(Err(why)));
     let hello = Hello::decode(&bytes).inspect_err(|error| {
         if let HelloError::Version { .. } = error {
@@ -80,7 +100,7 @@ fn shake_hands(hub: &Hub, stream: &TcpStream) -> Result<(Arc<Peer>, Channel), Tr
         drop(refuse(why));
         Trouble::Unwanted { hello, why }
     })?;
-    Ok((peer, hello.channel))
+    Ok(Guest::Peer(peer, hello.channel))
 }
 
 fn serve(
