@@ -170,8 +170,8 @@ impl TcpTransport {
 
     /// Hand over connections that do not begin with [`MAGIC`], with the bytes that were read instead of it: so another
     /// protocol can share the port, if its side also speaks first and says at least so much. `handler` must be quick: what
-    /// takes long goes to a thread of its own. The transport forgets these connections, even when it shuts down. Only the
-    /// first call has an effect, and none after [`start`](Transport::start) is too late.
+    /// takes long goes to a thread of its own. The transport forgets these connections, even when it shuts down. To be
+    /// called before [`start`](Transport::start); only the first call has an effect.
     pub fn serve_strangers(&self, handler: impl Fn(TcpStream, [u8; MAGIC.len()]) + Send + Sync + 'static) {
         let _ = self.hub.strangers.set(Box::new(handler));
     }

@@ -1,0 +1,263 @@
+//! Where clients arrive: one thread that serves all their connections. A request begins when it has come; the answers of
+//! each client leave in the order of its requests.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::mem::take;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+use raft_std_driver::{Outcome, StartError};
+
+use crate::link::Link;
+use crate::protocol::{self, FRAME_BYTES_MAX, Response};
+use crate::server::Service;
+
+/// How many clients may be connected.
+pub const CONNECTIONS_MAX: usize = 512;
+/// The most requests of one client that wait for their answers, and the most bytes of answers that wait for it.
+const REQUESTS_MAX: usize = 256;
+const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// How long a command may take before its client hears that its outcome is not known.
+const COMMAND_WAIT: Duration = Duration::from_millis(1500);
+/// A client that asks nothing for so long, or does not take its answers, is disconnected.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+const UNTAKEN_MAX: Duration = Duration::from_secs(10);
+/// How often these times are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
+
+const WAKER: Token = Token(usize::MAX);
+
+/// What became of a command.
+pub type Fate = Result<Outcome, StartError>;
+
+/// What other threads leave for the front: new connections, and the fates of commands.
+#[derive(Clone)]
+pub struct Letterbox(Arc<(Mutex<Letters>, Waker)>);
+
+#[derive(Default)]
+struct Letters {
+    arrived: Vec<TcpStream>,
+    decided: Vec<(Ticket, Fate)>,
+}
+
+/// Which request of which connection. Neither number is ever used again.
+#[derive(Clone, Copy)]
+pub struct Ticket {
+    connection: Token,
+    request: usize,
+}
+
+impl Letterbox {
+    pub fn arrived(&self, stream: TcpStream) {
+        self.leave(|letters| letters.arrived.push(stream));
+    }
+
+    pub fn decided(&self, ticket: Ticket, fate: Fate) {
+        self.leave(|letters| letters.decided.push((ticket, fate)));
+    }
+
+    /// The first letter wakes the front; the others are found with it.
+    fn leave(&self, letter: impl FnOnce(&mut Letters)) {
+        let mut letters = self.lock();
+        let first = letters.arrived.is_empty() && letters.decided.is_empty();
+        letter(&mut letters);
+        drop(letters);
+        if first && let Err(error) = self.0.1.wake() {
+            tracing::error!("clients are not served: {error}");
+        }
+    }
+
+    fn take(&self) -> Letters {
+        take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own.
+pub struct Front {
+    poll: Poll,
+    letterbox: Letterbox,
+    connections: HashMap<Token, Connection>,
+    next: usize,
+}
+
+impl Front {
+    pub fn new() -> io::Result<Front> {
+        let poll = Poll::new()?;
+        let letterbox = Letterbox(Arc::new((Mutex::default(), Waker::new(poll.registry(), WAKER)?)));
+        Ok(Front { poll, letterbox, connections: HashMap::new(), next: 0 })
+    }
+
+    pub fn letterbox(&self) -> Letterbox {
+        self.letterbox.clone()
+    }
+
+    /// Serves on a thread of its own, for as long as the process lives.
+    pub fn serve(mut self, service: Service) -> io::Result<()> {
+        let run = move || {
+            if let Err(error) = self.run(&service) {
+                tracing::error!("clients are served no longer: {error}");
+            }
+        };
+        thread::Builder::new().name("clients".into()).spawn(run).map(drop)
+    }
+
+    fn run(&mut self, service: &Service) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let (mut busy, mut swept) = (Vec::new(), Instant::now());
+        loop {
+            // Who has more to say than was heard of them is heard again before anybody waits.
+            let patience = if busy.is_empty() { SWEEP } else { Duration::ZERO };
+            match self.poll.poll(&mut events, Some(patience)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                polled => polled?,
+            }
+            for event in &events {
+                if let Some(connection) = self.connections.get_mut(&event.token()) {
+                    connection.link.note(event);
+                    busy.push(event.token());
+                }
+            }
+            let letters = self.letterbox.take();
+            for stream in letters.arrived {
+                busy.extend(self.welcome(stream));
+            }
+            for (ticket, fate) in letters.decided {
+                if let Some(connection) = self.connections.get_mut(&ticket.connection) {
+                    connection.decide(ticket.request, fate);
+                    busy.push(ticket.connection);
+                }
+            }
+            let now = Instant::now();
+            if now - swept >= SWEEP {
+                swept = now;
+                busy.extend(self.connections.keys());
+            }
+            busy.sort_unstable();
+            busy.dedup();
+            busy.retain(|token| self.attend(*token, service, now));
+        }
+    }
+
+    /// Takes up a new connection, if there is room.
+    fn welcome(&mut self, stream: TcpStream) -> Option<Token> {
+        if self.connections.len() >= CONNECTIONS_MAX {
+            tracing::warn!("a client was turned away: {CONNECTIONS_MAX} are connected");
+            return None;
+        }
+        let token = Token(self.next);
+        self.next += 1;
+        let link = Link::new(stream).and_then(|mut link| link.register(self.poll.registry(), token).map(|()| link));
+        match link {
+            Ok(link) => drop(self.connections.insert(token, Connection::new(link))),
+            Err(error) => tracing::warn!("a client was turned away: {error}"),
+        }
+        Some(token)
+    }
+
+    /// Does what can be done for a connection; whether there is more.
+    fn attend(&mut self, token: Token, service: &Service, now: Instant) -> bool {
+        let Some(connection) = self.connections.get_mut(&token) else { return false };
+        match connection.attend(token, &self.letterbox, service, now) {
+            Ok(more) => more,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    tracing::debug!("a client was disconnected: {error}");
+                }
+                self.connections.remove(&token);
+                false
+            }
+        }
+    }
+}
+
+/// One client's.
+struct Connection {
+    link: Link,
+    /// Requests that have begun and whose answers have not left.
+    requests: VecDeque<Request>,
+    /// The number of the first of them.
+    first: usize,
+    heard: Instant,
+    /// Since when nothing of what waits for the client was taken.
+    untaken: Instant,
+}
+
+/// A request's answer.
+enum Request {
+    Ready(Vec<u8>),
+    Waiting { since: Instant },
+    Decided(Fate),
+}
+
+impl Connection {
+    fn new(link: Link) -> Connection {
+        let now = Instant::now();
+        Connection { link, requests: VecDeque::new(), first: 0, heard: now, untaken: now }
+    }
+
+    fn decide(&mut self, request: usize, fate: Fate) {
+        // It may be too late for it.
+        let slot = request.checked_sub(self.first).and_then(|at| self.requests.get_mut(at));
+        if let Some(slot @ Request::Waiting { .. }) = slot {
+            *slot = Request::Decided(fate);
+        }
+    }
+
+    fn attend(&mut self, token: Token, letterbox: &Letterbox, service: &Service, now: Instant) -> io::Result<bool> {
+        self.answer(service, now);
+        if self.is_open() && self.link.fill()? > 0 {
+            self.heard = now;
+        }
+        let more = self.begin(token, letterbox, service, now)?;
+        self.answer(service, now);
+        if self.link.flush()? || self.link.waiting_bytes() == 0 {
+            self.untaken = now;
+        }
+        if now - self.untaken > UNTAKEN_MAX || (now - self.heard > IDLE_MAX && self.requests.is_empty()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(self.is_open() && (more || self.link.is_readable()))
+    }
+
+    /// Whether it may have more requests under way.
+    fn is_open(&self) -> bool {
+        self.requests.len() < REQUESTS_MAX && self.link.waiting_bytes() < ANSWER_BYTES_MAX
+    }
+
+    /// Begins with the requests that have come; whether there may be more of them than may be under way.
+    fn begin(&mut self, token: Token, letterbox: &Letterbox, service: &Service, now: Instant) -> io::Result<bool> {
+        while self.is_open() {
+            let Some(frame) = self.link.next_frame()? else { return Ok(false) };
+            let request = protocol::decode(frame).ok_or_else(|| protocol::invalid("it asks nonsense".into()))?;
+            let ticket = Ticket { connection: token, request: self.first + self.requests.len() };
+            let letterbox = letterbox.clone();
+            let ready = service.begin(&request, move |fate| letterbox.decided(ticket, fate));
+            self.requests.push_back(ready.map_or(Request::Waiting { since: now }, Request::Ready));
+        }
+        Ok(true)
+    }
+
+    /// Lets the answers leave that no request before them holds back.
+    fn answer(&mut self, service: &Service, now: Instant) {
+        while let Some(request) = self.requests.front() {
+            match request {
+                Request::Ready(response) => self.link.push_bytes(response),
+                Request::Decided(fate) => service.with_response(fate, |response| self.link.push(response)),
+                Request::Waiting { since } if now.saturating_duration_since(*since) > COMMAND_WAIT => {
+                    self.link.push(&Response::Unknown);
+                }
+                Request::Waiting { .. } => return,
+            }
+            self.requests.pop_front();
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A server: a Raft node on a data directory and a port, and the clients that call there.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::thread;
+
+use raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
+use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
+
+use crate::args::ServeOptions;
+use crate::front::{CONNECTIONS_MAX, Fate, Front};
+use crate::machine::Machine;
+use crate::protocol::{self, COMMAND_BYTES_MAX, Command, GREETING, Request, Response, Status};
+use crate::stop::Failure;
+
+pub fn run(options: &ServeOptions) -> Result<(), Failure> {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let ServeOptions { id, listen, peers, .. } = options;
+    let raft = Config {
+        command_bytes_max: COMMAND_BYTES_MAX as u64,
+        trailing_entries: options.trailing_entries,
+        ..Config::new(NodeId(*id))
+    };
+    let addresses = peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
+    // All clients may call at once.
+    let handshakes_max = CONNECTIONS_MAX;
+    let tcp = TcpConfig { handshakes_max, ..TcpConfig::new(ClusterId(options.cluster), &raft) };
+    let transport = TcpTransport::bind(listen, tcp, addresses.clone())?;
+    let front = Front::new()?;
+    let letterbox = front.letterbox();
+    transport.serve_strangers(move |stream, first| match first {
+        GREETING => letterbox.arrived(stream),
+        _ => tracing::debug!("somebody was disconnected who is neither peer nor client"),
+    });
+
+    let storage = open_storage(options)?;
+    let machine = Machine::default();
+    let config = NodeConfig { raft, snapshot_log_bytes: options.snapshot_bytes, ..NodeConfig::new(NodeId(*id)) };
+    let node = Node::spawn(config, storage, machine.clone(), Arc::new(transport))?;
+    tracing::info!("server {id} listens to peers and clients at {listen}");
+
+    front.serve(Service { node: node.clone(), machine, addresses: addresses.collect() })?;
+    shut_down_on_signal(&node)?;
+    if options.exit_with_parent {
+        shut_down_with_parent(&node);
+    }
+    Ok(node.wait()?)
+}
+
+/// The data directory of a member. Only `--init` makes a new one: a member that lost its disk has forgotten what it
+/// promised, and must not come back as if nothing had happened.
+fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
+    let ServeOptions { data, peers, cluster, .. } = options;
+    let opened = if options.init {
+        let birth = Birth {
+            cluster: ClusterId(*cluster),
+            membership: Membership::new(peers.iter().map(|(id, _)| NodeId(*id))),
+            incarnation: Incarnation(fastrand::u64(1..)),
+        };
+        FileStorage::init(data, birth, FileOptions::default())
+    } else {
+        FileStorage::open(data, FileOptions::default())
+    };
+    opened.map_err(|error| match error {
+        StorageError::NotEmpty { .. } => format!("{error}: start it without --init").into(),
+        StorageError::Empty { path } => {
+            format!("{} is empty: start once with --init to make it a member of a new cluster", path.display()).into()
+        }
+        error => error.into(),
+    })
+}
+
+fn shut_down_on_signal(node: &Node) -> Result<(), Failure> {
+    let node = node.clone();
+    Ok(ctrlc::set_handler(move || drop(node.shutdown()))?)
+}
+
+/// Standard input is a pipe whose other end the parent holds: it closes when the parent ends, however it ends.
+fn shut_down_with_parent(node: &Node) {
+    let node = node.clone();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = node.shutdown();
+    });
+}
+
+/// What is done for clients.
+pub struct Service {
+    node: Node,
+    machine: Machine,
+    addresses: HashMap<NodeId, String>,
+}
+
+impl Service {
+    /// Begins with a request. Its answer is there at once, or else `done` hears what became of the command.
+    pub fn begin(&self, request: &Request<'_>, done: impl FnOnce(Fate) + Send + 'static) -> Option<Vec<u8>> {
+        let mut answer = Vec::new();
+        match *request {
+            Request::Command(command) if Command::decode(command).is_none() => {
+                protocol::push_frame(&mut answer, &Response::Refused("not a command"));
+            }
+            Request::Command(command) => {
+                self.node.submit(Bytes::copy_from_slice(command), done);
+                return None;
+            }
+            Request::Peek { key } => {
+                let store = self.machine.read();
+                protocol::push_frame(&mut answer, &Response::Peeked(store.get(key).map(|value| &value[..])));
+            }
+            Request::Status { checksum } => {
+                protocol::push_frame(&mut answer, &Response::Status(self.status(checksum)));
+            }
+        }
+        Some(answer)
+    }
+
+    /// What the client of a command is told.
+    pub fn with_response(&self, fate: &Fate, tell: impl FnOnce(&Response<'_>)) {
+        let refusal;
+        tell(&match fate {
+            Ok(Outcome::Applied(answer)) => Response::Applied(answer),
+            Ok(Outcome::Unknown) => Response::Unknown,
+            Ok(Outcome::Superseded) | Err(StartError::Refused(Refusal::Busy { .. })) => Response::TryAgain,
+            Err(StartError::Refused(Refusal::NotLeader { leader })) => {
+                let address = leader.and_then(|leader| self.addresses.get(&leader));
+                Response::NotLeader { leader: address.map(String::as_str) }
+            }
+            Err(StartError::Stopped) => Response::NotLeader { leader: None },
+            Err(StartError::Refused(why)) => {
+                refusal = why.to_string();
+                Response::Refused(&refusal)
+            }
+        });
+    }
+
+    fn status(&self, checksum: bool) -> Status {
+        let status = self.node.status();
+        // With a checksum, of a frozen view: looking at every value must not hold up the commands.
+        let store = self.machine.read();
+        let (applied, keys, frozen) = (store.applied(), store.keys(), checksum.then(|| store.clone()));
+        drop(store);
+        Status {
+            id: status.id.0,
+            role: status.role.to_string(),
+            term: status.term.0,
+            leader: status.leader.map(|leader| leader.0),
+            commit: status.commit.0,
+            last: status.last.index.0,
+            applied: applied.0,
+            keys,
+            checksum: frozen.map(|store| store.checksum()),
+        }
+    }
+}
