@@ -35,7 +35,7 @@ fn segment<'a>(number: u64, checkpoint: &[u8], payloads: impl Iterator<Item = &'
     let mut bytes = b"RAFT-WAL\x01\0\0\0\0\0\0\0".to_vec();
     bytes.extend([number.to_le_bytes(), 1u64.to_le_bytes()].concat());
     bytes.extend([[0; 4], (checkpoint.len() as u32).to_le_bytes()].concat());
-    bytes.extend([INCARNATION, [7; 8]].concat());
+    bytes.extend([INCARNATION, [7; 8], [1, 0, 0, 0, 0, 0, 0, 0]].concat());
     bytes.extend(checkpoint);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     let mut link = crc(&bytes[16..]).to_le_bytes();
@@ -76,9 +76,10 @@ fuzz_target!(|input: &[u8]| {
     let before = files(directory);
     match open(directory) {
         Err(_) => assert!(files(directory) == before, "refused, but changed"),
-        Ok(Recovered { incarnation, hard_state, snapshot, entries, .. }) => {
+        Ok(Recovered { identity, hard_state, snapshot, entries }) => {
             let again = open(directory).expect("what was read once is read again");
             assert!((again.hard_state, &again.snapshot, &again.entries) == (hard_state, &snapshot, &entries));
+            let incarnation = identity.incarnation;
             let restored = Restored { incarnation, hard_state, snapshot, entries, applied: Index(0) };
             let _ = Raft::new(Config::new(NodeId(1)), restored);
         }

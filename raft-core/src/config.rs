@@ -8,10 +8,11 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// How much of a frame entries may take; the rest is for what surrounds them.
 pub const FRAME_ROOM_BYTES: u64 = FRAME_BYTES_MAX as u64 - (1 << 20);
 
-/// What a leader does with a follower that comes back with another incarnation: a disk that forgot what it promised.
+/// What a leader does with a follower that comes back with another incarnation: a disk that forgot what it promised. A
+/// leader compares with what it has heard itself: the next one begins anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WipedPolicy {
-    /// Serve it no longer, until it is removed from the cluster and added again.
+    /// Serve it no longer, as long as this leader leads: it is to be removed from the cluster and added again.
     #[default]
     StopServing,
     /// Feed it from the beginning, as if it were new. Its forgotten votes may already have elected two leaders.
@@ -59,7 +60,7 @@ pub struct Config {
     pub apply_bytes_max: u64,
     /// How many entries stay behind a snapshot for followers that are a little late (thesis §5.1.3).
     pub trailing_entries: u64,
-    /// How many bytes may stay behind a snapshot because a follower that is being sent an older one will need them next.
+    /// How many bytes may stay behind a snapshot because a follower that is being caught up will need them next.
     pub transfer_bytes_max: u64,
     /// A server whose oldest write is older than this neither campaigns nor leads.
     pub disk_stall_ticks: u32,

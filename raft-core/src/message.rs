@@ -110,8 +110,8 @@ impl Message {
         }
     }
 
-    /// Whether every term and index is one that a log can hold, the entries follow `prev` in term and index, and nobody
-    /// campaigns or leads in term 0. What comes from a peer is checked once, here.
+    /// Whether every term and index is one that a log can hold, the entries follow `prev` in term and index, nobody
+    /// campaigns or leads in term 0, and the sender's disk has a name. What comes from a peer is checked once, here.
     pub(crate) fn is_well_formed(&self) -> bool {
         let rest = match &self.rpc {
             Rpc::PreVote { last } => last.is_possible() && last.term <= self.term,
@@ -135,7 +135,7 @@ impl Message {
                 }
             },
         };
-        rest && self.term <= Term::MAX
+        rest && self.term <= Term::MAX && self.incarnation != Incarnation(0)
     }
 }
 

@@ -30,6 +30,9 @@ pub enum RestoreError {
     /// The configuration contradicts itself.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// The storage was never initialised.
+    #[error("the incarnation is 0: a storage draws a random one when it is initialised")]
+    NoIncarnation,
     /// Entries between snapshot and log are missing.
     #[error("the snapshot ends at {snapshot} and the log starts at {first}: entries between them are missing")]
     Gap {
@@ -88,6 +91,9 @@ impl Restored {
 
     /// Whether the parts fit together.
     pub(crate) fn check(&self) -> Result<(), RestoreError> {
+        if self.incarnation == Incarnation(0) {
+            return Err(RestoreError::NoIncarnation);
+        }
         let snapshot = self.snapshot.last;
         let last = self.entries.last().unwrap_or(snapshot);
         let reached = EntryId { term: self.hard_state.term, index: self.applied };

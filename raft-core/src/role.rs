@@ -130,13 +130,15 @@ impl Leader {
         server.membership().voters().tally(|id| Some(heard(id))) == crate::quorum::Tally::Won
     }
 
-    /// What the followers that are being sent a snapshot will need next.
+    /// What the followers that are being caught up will need next: behind the snapshot that they are being sent, or where
+    /// their log is being searched.
     pub(crate) fn needed_from(&self) -> Option<Index> {
-        let after_snapshots = self.followers.iter().filter_map(|p| match p.flow {
+        let needed = self.followers.iter().filter_map(|p| match p.flow {
             Flow::Snapshot { last: EntryId { index, .. }, .. } => Some(index.next()),
+            Flow::Probe { searching: true, .. } if !p.given_up => Some(p.next),
             Flow::Probe { .. } | Flow::Replicate(_) => None,
         });
-        after_snapshots.min()
+        needed.min()
     }
 }
 

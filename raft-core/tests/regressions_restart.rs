@@ -23,6 +23,8 @@ fn error(restored: Restored) -> RestoreError {
 #[test]
 fn restart_bounds() {
     let (two, none) = (id(1, 2), Entries::new());
+    let unborn = Restored { incarnation: Incarnation(0), ..restored(1, two, none.clone(), 0) };
+    assert_eq!(error(unborn), RestoreError::NoIncarnation);
     let gap = RestoreError::Gap { snapshot: two, first: id(1, 4) };
     assert_eq!(error(restored(1, two, log(4, &[1]), 0)), gap);
     let falls = RestoreError::Gap { snapshot: id(2, 2), first: id(1, 3) };

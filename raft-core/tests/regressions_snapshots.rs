@@ -277,15 +277,19 @@ fn trailing_entries_are_kept() {
     assert_eq!((behind.last(), behind.status().entry(Index(9))), (id(1, 9), server.status().entry(Index(9))));
 }
 
-/// What a running transfer will need next is kept, as far as that is not too much.
+/// What a running transfer will need next is kept, as far as that is not too much; also when it was delivered and the
+/// follower has not yet said so.
 #[test]
 fn entries_for_a_running_transfer_are_kept() {
-    for (transfer_bytes_max, first) in [(10_000, 6), (1, 8)] {
+    for (transfer_bytes_max, first, delivered) in [(10_000, 6, false), (10_000, 6, true), (1, 8, false)] {
         let mut server = leader(5, |config| config.transfer_bytes_max = transfer_bytes_max);
         server.step(Event::Compact { index: Index(5) });
         assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
         server.start(&["y", "z"]);
         server.receive(3, 1, matched(7));
+        if delivered {
+            server.step(Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 5), delivered });
+        }
         server.step(Event::Compact { index: Index(7) });
         assert_eq!(server.status().first_index(), Index(first));
         let actions = server.receive(2, 1, matched(5));

@@ -306,7 +306,7 @@ mod tests {
     use crate::StartError;
     use crate::queue::lock;
     use crate::storage::mem::MemDisk;
-    use crate::storage::{Birth, ClusterId};
+    use crate::storage::{Birth, ClusterId, Identity};
     use crate::transport::local::LocalNetwork;
     use crate::waiters::{RefusedCall, Waiter};
 
@@ -327,7 +327,8 @@ mod tests {
         tune(&mut config);
         let backlog_bytes_max = config.backlog_bytes_max;
         let raft = Raft::new(config, Restored::new_cluster(incarnation, membership.clone())).unwrap();
-        let disk = MemDisk::new(Birth { cluster: ClusterId(1), membership, incarnation });
+        let disk =
+            MemDisk::new(Birth { identity: Identity { cluster: ClusterId(1), node: id, incarnation }, membership });
         let transport: Arc<dyn Transport> = LocalNetwork::new().attach(id);
         let shared = Arc::new(Shared::new(id, 1 << 20));
         let tick = Duration::from_millis(1);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use raft_core::{Fatal, RestoreError};
+use raft_core::{Fatal, NodeId, RestoreError};
 
 use crate::storage::StorageError;
 
@@ -17,6 +17,14 @@ pub enum NodeError {
     /// What the storage kept, the machine has applied, or the configuration says makes no server.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The storage belongs to another server, whose promises this one must not take over.
+    #[error("the storage is server {stored}'s, not server {configured}'s")]
+    Stranger {
+        /// Who wanted to start.
+        configured: NodeId,
+        /// Whose it is.
+        stored: NodeId,
+    },
     /// A tick must take some time.
     #[error("tick is 0: it must be longer")]
     NoTick,

@@ -92,6 +92,9 @@ impl Node {
         }
         let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
         let kept = storage.recover().map_err(|error| NodeError::Storage(Arc::new(error)))?;
+        if kept.identity.node != id {
+            return Err(NodeError::Stranger { configured: id, stored: kept.identity.node });
+        }
         let applied = machine.applied();
         let bytes_after = |index: Index| kept.entries.clone().starting_at(index.next()).bytes();
         let log_bytes = bytes_after(kept.snapshot.last.index).saturating_sub(bytes_after(applied));
@@ -100,7 +103,7 @@ impl Node {
         let raft = Raft::new(
             config,
             Restored {
-                incarnation: kept.incarnation,
+                incarnation: kept.identity.incarnation,
                 hard_state: kept.hard_state,
                 snapshot: kept.snapshot,
                 entries: kept.entries,

@@ -172,15 +172,14 @@ impl SnapshotSink for ReceivedData {
 
 #[cfg(test)]
 mod tests {
-    use raft_core::{Incarnation, Membership};
+    use raft_core::Membership;
 
     use super::*;
     use crate::storage::mem::MemDisk;
-    use crate::storage::{Birth, ClusterId};
+    use crate::storage::{Birth, Identity};
 
     fn reception() -> Reception {
-        let birth =
-            Birth { cluster: ClusterId(1), membership: Membership::new([NodeId(1)]), incarnation: Incarnation(1) };
+        let birth = Birth { identity: Identity::default(), membership: Membership::new([NodeId(1)]) };
         Reception {
             shared: Arc::new(Shared::new(NodeId(1), 1)),
             snapshots: Arc::new(MemDisk::new(birth)),

@@ -9,14 +9,14 @@ use raft_core::{
     Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, SnapshotMeta,
     SnapshotWrite, Term, Write, WriteId,
 };
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, SnapshotOrigin, Storage, StorageError};
+use raft_std_driver::storage::{
+    Birth, ClusterId, FileOptions, FileStorage, Identity, SnapshotOrigin, Storage, StorageError,
+};
+
+const IDENTITY: Identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: Incarnation(42) };
 
 fn birth() -> Birth {
-    Birth {
-        cluster: ClusterId(7),
-        membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]),
-        incarnation: Incarnation(42),
-    }
+    Birth { identity: IDENTITY, membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]) }
 }
 
 fn init(dir: &Path) -> FileStorage {
@@ -47,7 +47,7 @@ fn a_member_is_born_once_and_keeps_everything() {
     assert!(matches!(open(&dir).err(), Some(StorageError::Empty { .. })));
     let mut storage = init(&dir);
     let recovered = storage.recover().unwrap();
-    assert_eq!((recovered.cluster, recovered.incarnation), (ClusterId(7), Incarnation(42)));
+    assert_eq!(recovered.identity, IDENTITY);
     assert_eq!(*recovered.snapshot.membership, birth().membership);
     assert!(recovered.entries.is_empty());
     storage.persist(&[append(1, b"one"), append(2, b"two")]).unwrap();
@@ -75,7 +75,7 @@ fn an_empty_directory_does_not_open() {
 #[test]
 fn a_birth_without_incarnation_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let birth = Birth { incarnation: Incarnation(0), ..birth() };
+    let birth = Birth { identity: Identity { incarnation: Incarnation(0), ..IDENTITY }, ..birth() };
     let born = FileStorage::init(dir.path(), birth, FileOptions::default());
     assert!(matches!(born.err(), Some(StorageError::Unfit { .. })));
     assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));

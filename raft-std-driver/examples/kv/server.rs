@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
 use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
 
@@ -53,24 +53,37 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
 /// The data directory of a member. Only `--init` makes a new one: a member that lost its disk has forgotten what it
 /// promised, and must not come back as if nothing had happened.
 fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
-    let ServeOptions { data, peers, cluster, .. } = options;
+    let ServeOptions { id, data, peers, .. } = options;
+    let cluster = ClusterId(options.cluster);
     let opened = if options.init {
         let birth = Birth {
-            cluster: ClusterId(*cluster),
+            identity: Identity { cluster, node: NodeId(*id), incarnation: Incarnation(fastrand::u64(1..)) },
             membership: Membership::new(peers.iter().map(|(id, _)| NodeId(*id))),
-            incarnation: Incarnation(fastrand::u64(1..)),
         };
         FileStorage::init(data, birth, FileOptions::default())
     } else {
         FileStorage::open(data, FileOptions::default())
     };
-    opened.map_err(|error| match error {
-        StorageError::NotEmpty { .. } => format!("{error}: start it without --init").into(),
-        StorageError::Empty { path } => {
-            format!("{} is empty: start once with --init to make it a member of a new cluster", path.display()).into()
+    let storage = opened.map_err(|error| -> Failure {
+        match error {
+            StorageError::NotEmpty { .. } => format!("{error}: start it without --init").into(),
+            StorageError::Empty { path } => {
+                format!("{} is empty: start once with --init to make it a member of a new cluster", path.display())
+                    .into()
+            }
+            error => error.into(),
         }
-        error => error.into(),
-    })
+    })?;
+    let Identity { cluster: stored, node, .. } = storage.identity();
+    if (stored, node) != (cluster, NodeId(*id)) {
+        let data = data.display();
+        return Err(format!(
+            "{data} belongs to server {node} of cluster {}, not to server {id} of {}",
+            stored.0, cluster.0
+        )
+        .into());
+    }
+    Ok(storage)
 }
 
 fn shut_down_on_signal(node: &Node) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use super::replay::Replay;
 use super::segment::segment_number;
 use super::snapshots::{self, SnapshotFiles};
 use super::wal::Wal;
-use super::{Birth, Recovered, Snapshots, Storage, StorageError};
+use super::{Birth, Identity, Recovered, Snapshots, Storage, StorageError};
 
 /// How a [`FileStorage`] uses its directory. May differ from one start to the next.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub struct FileStorage {
 }
 
 impl FileStorage {
-    /// The first start of a member: make cluster, members and incarnation durable, at once and together. After a crash
+    /// The first start of a member: make identity and members durable, at once and together. After a crash
     /// there is either nothing and this can be called again, or everything and [`open`](FileStorage::open) succeeds. The
     /// directory is created if it is missing.
     ///
@@ -65,6 +65,12 @@ impl FileStorage {
         }
     }
 
+    /// Whose storage it is, from the first start on.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.wal.identity()
+    }
+
     pub(super) fn init_on(
         disk: Arc<dyn Disk>,
         birth: Birth,
@@ -74,10 +80,10 @@ impl FileStorage {
         if snapshots::any(&names) || names.iter().any(|name| segment_number(name).is_some()) {
             return Err(StorageError::NotEmpty { path: disk.path("") });
         }
-        if birth.incarnation == Incarnation::default() {
+        if birth.identity.incarnation == Incarnation::default() {
             return Err(StorageError::Unfit { what: "an incarnation of 0".into() });
         }
-        tracing::info!(cluster = birth.cluster.0, members = %birth.membership, "storage initialised");
+        tracing::info!(cluster = birth.identity.cluster.0, node = birth.identity.node.0, members = %birth.membership, "storage initialised");
         Wal::create(&disk, birth, options.segment_bytes)?;
         FileStorage::open_on(disk, options)
     }

@@ -12,7 +12,8 @@
 //!            36  checkpoint length u32                    32  payload, padded with zeros to a multiple of 8
 //!            40  incarnation       u64
 //!            48  cluster           u64            payload  (length u32 | write)*
-//!            56  checkpoint (postcard), padded with zeros to a multiple of 8
+//!            56  node              u64
+//!            64  checkpoint (postcard), padded with zeros to a multiple of 8
 //! ```
 //!
 //! All numbers are little-endian; a CRC is a CRC-32C that starts from the incarnation. The frame before a segment's first
@@ -22,14 +23,14 @@
 
 use std::ops::Range;
 
-use raft_core::Incarnation;
+use raft_core::{Incarnation, NodeId};
 
-use super::ClusterId;
 use super::checkpoint::Checkpoint;
+use super::{ClusterId, Identity};
 
 pub(super) const FORMAT_VERSION: u32 = 1;
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
-const SEGMENT_HEADER_BYTES: usize = 56;
+const SEGMENT_HEADER_BYTES: usize = 64;
 const SEGMENT_MAGIC: [u8; 8] = *b"RAFT-WAL";
 const ALIGNMENT: usize = 8;
 
@@ -134,8 +135,7 @@ fn found_link(header: &[u8; FRAME_HEADER_BYTES]) -> Link {
 pub(super) struct SegmentHeader {
     /// Of the segment's first frame; `previous` is the CRC of the last frame of the segment before.
     pub(super) link: Link,
-    pub(super) cluster: ClusterId,
-    pub(super) incarnation: Incarnation,
+    pub(super) identity: Identity,
     /// All that is known but the entries, so that older segments may go.
     pub(super) checkpoint: Checkpoint,
 }
@@ -160,11 +160,12 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.link.sequence.to_le_bytes());
         bytes.extend_from_slice(&self.link.previous.to_le_bytes());
         bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&self.incarnation.0.to_le_bytes());
-        bytes.extend_from_slice(&self.cluster.0.to_le_bytes());
+        bytes.extend_from_slice(&self.identity.incarnation.0.to_le_bytes());
+        bytes.extend_from_slice(&self.identity.cluster.0.to_le_bytes());
+        bytes.extend_from_slice(&self.identity.node.0.to_le_bytes());
         bytes.extend_from_slice(&checkpoint);
         bytes.resize(padded(bytes.len()), 0);
-        let crc = Key::of(self.incarnation).crc(&bytes[16..]);
+        let crc = Key::of(self.identity.incarnation).crc(&bytes[16..]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         Some((bytes, crc))
     }
@@ -191,8 +192,9 @@ impl SegmentHeader {
         let checkpoint = postcard::from_bytes(&segment[SEGMENT_HEADER_BYTES..end]);
         let checkpoint = checkpoint.map_err(|_| damaged(SEGMENT_HEADER_BYTES, "the checkpoint makes no sense"))?;
         let link = Link { segment: u64_at(fixed, 16), sequence: u64_at(fixed, 24), previous: u32_at(fixed, 32) };
-        let cluster = ClusterId(u64_at(fixed, 48));
-        Ok((SegmentHeader { link, cluster, incarnation, checkpoint }, 16 + covered.len(), crc))
+        let (cluster, node) = (ClusterId(u64_at(fixed, 48)), NodeId(u64_at(fixed, 56)));
+        let identity = Identity { cluster, node, incarnation };
+        Ok((SegmentHeader { link, identity, checkpoint }, 16 + covered.len(), crc))
     }
 
     /// The link of the segment's first frame, behind a header with this CRC.
@@ -275,8 +277,7 @@ mod tests {
     fn every_bit_of_a_segment_header_counts() {
         let header = SegmentHeader {
             link: LINK,
-            cluster: ClusterId(8),
-            incarnation: Incarnation(5),
+            identity: Identity { cluster: ClusterId(8), node: NodeId(3), incarnation: Incarnation(5) },
             checkpoint: Checkpoint::default(),
         };
         let (bytes, crc) = header.encode().unwrap();

@@ -17,12 +17,13 @@ use crate::queue::lock;
 /// ```
 /// use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
 /// use raft_std_driver::storage::mem::MemDisk;
-/// use raft_std_driver::storage::{Birth, Storage};
+/// use raft_std_driver::storage::{Birth, ClusterId, Identity, Storage};
 ///
 /// let membership = Membership::new([NodeId(1)]);
-/// let disk = MemDisk::new(Birth { cluster: Default::default(), membership, incarnation: Incarnation(7) });
+/// let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(7) };
+/// let disk = MemDisk::new(Birth { identity, membership });
 /// let mut storage = disk.open()?;
-/// assert_eq!(storage.recover()?.incarnation, Incarnation(7));
+/// assert_eq!(storage.recover()?.identity, identity);
 /// assert!(disk.open().is_err(), "one node at a time");
 /// # Ok::<(), raft_std_driver::storage::StorageError>(())
 /// ```
@@ -119,8 +120,7 @@ impl MemDisk {
     pub fn recovered(&self) -> Recovered {
         let state = lock(&self.0.state);
         Recovered {
-            cluster: state.birth.cluster,
-            incarnation: state.birth.incarnation,
+            identity: state.birth.identity,
             hard_state: state.hard_state,
             snapshot: state.snapshot.clone(),
             entries: Entries::from_vec(state.first, state.log.clone()).unwrap_or_default(),
@@ -258,7 +258,7 @@ mod tests {
     use raft_core::{Config, Event, Incarnation, Membership, NodeId, Payload, Raft, Restored, Term};
 
     use super::*;
-    use crate::storage::ClusterId;
+    use crate::storage::{ClusterId, Identity};
 
     /// Ids of writes come from a core only; this one makes as many as are wanted.
     fn blank_writes(count: usize) -> Vec<Write> {
@@ -289,9 +289,11 @@ mod tests {
         SnapshotMeta { last: EntryId::new(term, index), ..SnapshotMeta::default() }
     }
 
+    const IDENTITY: Identity = Identity { cluster: ClusterId(3), node: NodeId(1), incarnation: Incarnation(9) };
+
     fn disk() -> MemDisk {
         let membership = Membership::new([NodeId(1)]);
-        MemDisk::new(Birth { cluster: ClusterId(3), membership, incarnation: Incarnation(9) })
+        MemDisk::new(Birth { identity: IDENTITY, membership })
     }
 
     fn data(disk: &MemDisk, term: u64, index: u64) -> Option<String> {
@@ -321,7 +323,7 @@ mod tests {
         storage.persist(&writes).unwrap();
         let kept = storage.recover().unwrap();
         assert_eq!((kept.hard_state, kept.snapshot), (hard_state, meta(1, 2)));
-        assert_eq!((kept.cluster, kept.incarnation), (ClusterId(3), Incarnation(9)));
+        assert_eq!(kept.identity, IDENTITY);
         assert_eq!(kept.entries, entries(2, &[1, 2, 2, 2]));
         assert_eq!(disk.persisted(), (1, 4));
 

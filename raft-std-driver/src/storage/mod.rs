@@ -19,19 +19,29 @@ mod wal;
 
 pub use file::{FileOptions, FileStorage};
 
-use raft_core::{Entries, EntryId, HardState, Incarnation, Membership, SnapshotMeta, Write};
+use raft_core::{Entries, EntryId, HardState, Incarnation, Membership, NodeId, SnapshotMeta, Write};
 
 /// Names a cluster, so that servers of different ones never mix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub u64);
 
+/// Whose storage it is: said once, when it is initialised, and true for good. One server's promises under another's name
+/// would break elections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The server.
+    pub node: NodeId,
+    /// A random number, not 0, drawn for this storage: who comes back with another one has lost what it promised.
+    pub incarnation: Incarnation,
+}
+
 /// What a storage kept.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// The cluster that this storage belongs to.
-    pub cluster: ClusterId,
-    /// Drawn when the storage was initialised; never 0.
-    pub incarnation: Incarnation,
+    /// Whose it is.
+    pub identity: Identity,
     /// The last durable hard state.
     pub hard_state: HardState,
     /// The last durable snapshot; at index 0 it names the first members.
@@ -167,13 +177,11 @@ pub trait SnapshotSink: io::Write + Send {
     fn finish(self: Box<Self>) -> Result<(), StorageError>;
 }
 
-/// What the first start of a member makes durable: the cluster, the first members, and a fresh incarnation.
+/// What the first start of a member makes durable.
 #[derive(Clone, Debug)]
 pub struct Birth {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Its first members; empty for a server that joins an existing cluster.
+    /// Whose storage it is.
+    pub identity: Identity,
+    /// The cluster's first members; empty for a server that joins an existing one.
     pub membership: Membership,
-    /// A random number, not 0.
-    pub incarnation: Incarnation,
 }

@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 
-use raft_core::{Bytes, Entries, Entry, Incarnation, Index, Write, codec};
+use raft_core::{Bytes, Entries, Entry, Index, Write, codec};
 
 use super::checkpoint::Checkpoint;
 use super::disk::Disk;
 use super::frame::{self, FORMAT_VERSION, Key, Link, NoHeader, SegmentHeader};
 use super::segment::{segment_name, segment_number};
-use super::{ClusterId, Recovered, StorageError};
+use super::{Identity, Recovered, StorageError};
 
 /// One segment of the log.
 #[derive(Debug)]
@@ -52,8 +52,7 @@ pub(super) struct End {
 /// What the segments say.
 #[derive(Debug)]
 pub(super) struct Replay {
-    pub(super) cluster: ClusterId,
-    pub(super) incarnation: Incarnation,
+    pub(super) identity: Identity,
     pub(super) kept: Checkpoint,
     pub(super) segments: VecDeque<Segment>,
     pub(super) end: End,
@@ -87,8 +86,7 @@ impl Replay {
         let (header, at, crc) = read_segment(disk, number, bytes)?;
         let start = header.checkpoint.last().next();
         Ok(Replay {
-            cluster: header.cluster,
-            incarnation: header.incarnation,
+            identity: header.identity,
             segments: VecDeque::from([Segment { number, bytes: bytes.len() as u64, start }]),
             end: End { link: header.first_link(crc), at: at as u64, tail: (0, bytes[..at].to_vec()) },
             kept: header.checkpoint,
@@ -105,7 +103,7 @@ impl Replay {
         }
         self.segments.push_back(Segment { number, bytes: bytes.len() as u64, start: self.kept.last().next() });
         self.end = End { link: header.first_link(crc), at: 0, tail: (0, bytes[..at].to_vec()) };
-        if (header.cluster, header.incarnation, &header.checkpoint) != (self.cluster, self.incarnation, &self.kept) {
+        if (header.identity, &header.checkpoint) != (self.identity, &self.kept) {
             return self.damaged(disk, "the header contradicts the segment before".into());
         }
         self.end.at = at as u64;
@@ -114,7 +112,7 @@ impl Replay {
 
     /// All frames of the newest segment, as far as they follow each other.
     fn take_frames(&mut self, disk: &dyn Disk, bytes: &[u8]) -> Result<(), StorageError> {
-        let key = Key::of(self.incarnation);
+        let key = Key::of(self.identity.incarnation);
         let mut at = usize::try_from(self.end.at).unwrap_or(usize::MAX);
         let mut tail = None;
         while let Some(frame) = frame::read(bytes, at, self.end.link, key) {
@@ -152,7 +150,7 @@ impl Replay {
 
     fn check_end(&mut self, disk: &dyn Disk, bytes: &[u8]) -> Result<(), StorageError> {
         let at = usize::try_from(self.end.at).unwrap_or(usize::MAX);
-        let key = Key::of(self.incarnation);
+        let key = Key::of(self.identity.incarnation);
         if let Some(later) = frame::find_later(bytes, at, self.end.link, key) {
             return self.damaged(disk, format!("a frame is damaged here, for a later one is at offset {later}"));
         }
@@ -175,8 +173,7 @@ impl Replay {
         let entries = std::mem::take(&mut self.log.entries).into();
         let entries = Entries::from_vec(self.log.start, entries);
         Ok(Recovered {
-            cluster: self.cluster,
-            incarnation: self.incarnation,
+            identity: self.identity,
             hard_state: self.kept.hard_state(),
             snapshot: self.kept.snapshot().clone(),
             entries: entries.or_else(|error| self.damaged(disk, error.to_string()))?,

@@ -30,9 +30,9 @@ const PREFIX: &str = "snapshot-";
 const ASIDE_SUFFIX: &str = ".tmp";
 
 /// A snapshot's name: the entry it ends at, and who made it.
-type Identity = (EntryId, SnapshotOrigin);
+type Name = (EntryId, SnapshotOrigin);
 
-fn file_name((last, origin): Identity) -> String {
+fn file_name((last, origin): Name) -> String {
     let origin = match origin {
         SnapshotOrigin::Local => "local",
         SnapshotOrigin::Received => "received",
@@ -41,14 +41,14 @@ fn file_name((last, origin): Identity) -> String {
 }
 
 /// Which snapshot a write names.
-fn named_by(write: &Write) -> Option<Identity> {
+fn named_by(write: &Write) -> Option<Name> {
     Some(match write.snapshot.as_ref()? {
         SnapshotWrite::Compacted { snapshot, .. } => (snapshot.last, SnapshotOrigin::Local),
         SnapshotWrite::Installed { snapshot } => (snapshot.last, SnapshotOrigin::Received),
     })
 }
 
-fn identity(name: &str) -> Option<Identity> {
+fn identity(name: &str) -> Option<Name> {
     let mut parts = name.strip_prefix(PREFIX)?.split('-');
     let (index, term) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let origin = match parts.next()? {
@@ -68,14 +68,14 @@ pub(super) fn any(names: &[String]) -> bool {
 pub(super) struct SnapshotFiles {
     disk: Arc<dyn Disk>,
     /// The one that the newest durable write names.
-    current: Mutex<Option<Identity>>,
+    current: Mutex<Option<Name>>,
     /// Tells apart what is being written at the same time.
     aside: AtomicU64,
 }
 
 impl SnapshotFiles {
     /// Read the current snapshot from end to end; changes nothing.
-    pub(super) fn check(disk: &dyn Disk, current: Option<Identity>) -> Result<(), StorageError> {
+    pub(super) fn check(disk: &dyn Disk, current: Option<Name>) -> Result<(), StorageError> {
         let Some(identity) = current else { return Ok(()) };
         let mut data = SnapshotReader::open(disk, identity)?;
         while data.next_block()? {}
@@ -83,7 +83,7 @@ impl SnapshotFiles {
     }
 
     /// Remove what the log does not name.
-    pub(super) fn open(disk: Arc<dyn Disk>, current: Option<Identity>) -> Result<SnapshotFiles, StorageError> {
+    pub(super) fn open(disk: Arc<dyn Disk>, current: Option<Name>) -> Result<SnapshotFiles, StorageError> {
         for name in disk.names()? {
             let aside = name.starts_with(PREFIX) && name.ends_with(ASIDE_SUFFIX);
             if aside || identity(&name).is_some_and(|identity| Some(identity) != current) {
@@ -100,7 +100,7 @@ impl SnapshotFiles {
     }
 
     /// The log names this snapshot now, durably: older ones may go. Newer ones are yet to be named.
-    pub(super) fn make_current(&self, current: Option<Identity>) -> Result<(), StorageError> {
+    pub(super) fn make_current(&self, current: Option<Name>) -> Result<(), StorageError> {
         let before = mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), current);
         let (Some(now), true) = (current, before != current) else { return Ok(()) };
         for name in self.disk.names()? {
@@ -112,7 +112,7 @@ impl SnapshotFiles {
         Ok(())
     }
 
-    fn current(&self) -> Option<Identity> {
+    fn current(&self) -> Option<Name> {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,7 +158,7 @@ struct Sink {
     file: Box<dyn DiskFile>,
     /// Its name until it is finished.
     aside: Option<String>,
-    identity: Identity,
+    identity: Name,
     /// Where the block goes.
     at: u64,
     length: u64,
@@ -248,7 +248,7 @@ struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    fn open(disk: &dyn Disk, identity: Identity) -> Result<SnapshotReader, StorageError> {
+    fn open(disk: &dyn Disk, identity: Name) -> Result<SnapshotReader, StorageError> {
         let name = file_name(identity);
         let (file, path) = (disk.open(&name)?, disk.path(&name));
         let length = file.len()?;

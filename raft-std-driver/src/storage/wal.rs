@@ -13,20 +13,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft_core::codec::{self, CodecError};
-use raft_core::{Entries, Incarnation, Write};
+use raft_core::{Entries, Write};
 
 use super::checkpoint::Checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::frame::{self, Key, Link, SegmentHeader};
 use super::replay::{End, Replay, Segment, replace_from};
 use super::segment::{Blanks, segment_name};
-use super::{Birth, ClusterId, StorageError};
+use super::{Birth, Identity, StorageError};
 
 pub(super) struct Wal {
     disk: Arc<dyn Disk>,
     blanks: Blanks,
-    cluster: ClusterId,
-    incarnation: Incarnation,
+    identity: Identity,
     /// What is durable, but the entries.
     kept: Checkpoint,
     /// Oldest first; the last is being written.
@@ -42,9 +41,9 @@ pub(super) struct Wal {
 impl Wal {
     /// The first segment of a new member, whole or not at all.
     pub(super) fn create(disk: &Arc<dyn Disk>, birth: Birth, segment_bytes: u64) -> Result<(), StorageError> {
-        let Birth { cluster, membership, incarnation } = birth;
+        let Birth { identity, membership } = birth;
         let link = Link { segment: 1, sequence: 1, previous: 0 };
-        let header = SegmentHeader { link, cluster, incarnation, checkpoint: Checkpoint::birth(membership) };
+        let header = SegmentHeader { link, identity, checkpoint: Checkpoint::birth(membership) };
         let (header, _) = header.encode().ok_or_else(|| too_large("the first membership"))?;
         let mut blanks = Blanks::open(disk.clone(), segment_bytes)?;
         begin_segment(&**disk, &mut blanks, 1, &header, &[])?;
@@ -53,7 +52,7 @@ impl Wal {
 
     /// Go on where `replay` ended. What was read becomes durable, in case it had not been when the last run ended.
     pub(super) fn resume(disk: Arc<dyn Disk>, replay: Replay, segment_bytes: u64) -> Result<Wal, StorageError> {
-        let Replay { cluster, incarnation, kept, segments, end, strays, .. } = replay;
+        let Replay { identity, kept, segments, end, strays, .. } = replay;
         let End { link, at, tail: (tail_at, tail) } = end;
         let file = disk.open(&segment_name(link.segment))?;
         // A sync that failed may have left the last frame in memory only, and marked as written. The same bytes again
@@ -65,9 +64,13 @@ impl Wal {
         }
         let blanks = Blanks::open(disk.clone(), segment_bytes)?;
         disk.sync_names()?;
-        let mut wal = Wal { disk, blanks, cluster, incarnation, kept, segments, file, at, link, buffer: Vec::new() };
+        let mut wal = Wal { disk, blanks, identity, kept, segments, file, at, link, buffer: Vec::new() };
         wal.drop_old_segments()?;
         Ok(wal)
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     pub(super) fn kept(&self) -> &Checkpoint {
@@ -103,7 +106,8 @@ impl Wal {
     }
 
     fn seal(&mut self) -> Result<u32, StorageError> {
-        frame::seal(&mut self.buffer, self.link, Key::of(self.incarnation)).ok_or_else(|| too_large("a group commit"))
+        frame::seal(&mut self.buffer, self.link, Key::of(self.identity.incarnation))
+            .ok_or_else(|| too_large("a group commit"))
     }
 
     fn advance(&mut self, crc: u32) {
@@ -114,8 +118,7 @@ impl Wal {
     /// The frame in the buffer begins the next segment, behind what is known from all before.
     fn roll_over(&mut self) -> Result<(), StorageError> {
         let link = Link { segment: self.link.segment + 1, ..self.link };
-        let (cluster, incarnation, checkpoint) = (self.cluster, self.incarnation, self.kept.clone());
-        let header = SegmentHeader { link, cluster, incarnation, checkpoint };
+        let header = SegmentHeader { link, identity: self.identity, checkpoint: self.kept.clone() };
         let (header_bytes, header_crc) = header.encode().ok_or_else(|| too_large("the membership"))?;
         self.link = header.first_link(header_crc);
         self.at = header_bytes.len() as u64;

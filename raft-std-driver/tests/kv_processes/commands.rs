@@ -122,13 +122,14 @@ fn what_a_server_refuses() {
     serve(&free, empty.to_str().unwrap(), &[]).assert_fails(1, "start once with --init");
     assert!(!empty.exists(), "a server that may not start makes no directory");
     serve(&free, &lone.data, &[]).assert_fails(1, "in use by another process");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     serve(&taken.to_string(), empty.to_str().unwrap(), &["--init"]).assert_fails(1, "cannot listen on 127.0.0.1:");
     assert!(!empty.exists(), "a server that cannot listen makes no member");
     let Lone { data, server, .. } = lone;
     drop(server);
     serve(&free, &data, &["--init"]).assert_fails(1, "already belongs to a server: start it without --init");
+    serve(&free, &data, &["--cluster", "7"]).assert_fails(1, "belongs to server 1 of cluster 1, not to server 1 of 7");
 }
 
 #[test]

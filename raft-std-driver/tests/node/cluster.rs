@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
 use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal, RoleKind};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, ClusterId};
+use raft_std_driver::storage::{Birth, ClusterId, Identity};
 use raft_std_driver::transport::local::LocalNetwork;
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError, Started};
 
@@ -124,8 +124,10 @@ impl Cluster {
     pub(crate) fn asleep(size: u64, tune: fn(&mut NodeConfig)) -> Cluster {
         let membership = Membership::new((1..=size).map(NodeId));
         let members = (1..=size).map(|id| {
-            let birth =
-                Birth { cluster: ClusterId(1), membership: membership.clone(), incarnation: Incarnation(id * 11) };
+            let birth = Birth {
+                identity: Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation(id * 11) },
+                membership: membership.clone(),
+            };
             Member { id: NodeId(id), disk: MemDisk::new(birth), seen: Seen::default(), node: None }
         });
         Cluster { network: LocalNetwork::new(), members: members.collect(), tune }

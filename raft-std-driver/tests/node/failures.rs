@@ -49,6 +49,18 @@ fn a_failed_write_stops_the_node() {
 }
 
 #[test]
+fn the_storage_of_another_server_is_refused() {
+    let cluster = Cluster::asleep(2, |_| {});
+    let [one, two] = &cluster.members[..] else { panic!("two members") };
+    let stolen = one.disk.open().unwrap();
+    let machine = Machine::new(&two.seen);
+    let refused = Node::spawn(NodeConfig::new(two.id), stolen, machine, cluster.network.attach(two.id));
+    assert!(
+        matches!(refused, Err(NodeError::Stranger { configured, stored }) if (configured, stored) == (two.id, one.id))
+    );
+}
+
+#[test]
 fn a_machine_that_panics_stops_the_node() {
     let mut cluster = Cluster::asleep(1, |_| {});
     let mut machine = Machine::new(&cluster.members[0].seen);

@@ -148,7 +148,7 @@ fn a_segment_under_another_name_or_of_another_storage_is_refused() {
     assert!(matches!(open(&other, 360).unwrap_err(), StorageError::Damaged { offset: 16, .. }));
 
     let stranger = PowerDisk::default();
-    let birth = Birth { incarnation: Incarnation(99), ..birth() };
+    let birth = Birth { identity: Identity { incarnation: Incarnation(99), ..IDENTITY }, ..birth() };
     let mut storage = FileStorage::init_on(stranger.storage(), birth, options(360)).unwrap();
     for index in 1..8 {
         storage.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();

@@ -16,17 +16,19 @@ use raft_core::{
 };
 
 use self::power::PowerDisk;
-use super::{Birth, ClusterId, FileOptions, FileStorage, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError};
+use super::{
+    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError,
+};
 
-const CLUSTER: ClusterId = ClusterId(7);
 const INCARNATION: Incarnation = Incarnation(0x1234_5678_9ABC_DEF0);
+const IDENTITY: Identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: INCARNATION };
 
 fn membership() -> Membership {
     Membership::new([NodeId(1), NodeId(2), NodeId(3)])
 }
 
 fn birth() -> Birth {
-    Birth { cluster: CLUSTER, membership: membership(), incarnation: INCARNATION }
+    Birth { identity: IDENTITY, membership: membership() }
 }
 
 fn options(segment_bytes: u64) -> FileOptions {
@@ -153,8 +155,7 @@ impl Model {
     fn agrees_with(&self, recovered: &Recovered) -> bool {
         let log =
             recovered.entries.iter().map(|(id, payload)| (id.index, Entry { term: id.term, payload: payload.clone() }));
-        recovered.cluster == CLUSTER
-            && recovered.incarnation == INCARNATION
+        recovered.identity == IDENTITY
             && recovered.hard_state == self.hard_state
             && recovered.snapshot == self.snapshot
             && log.eq(self.log.iter().cloned())
@@ -226,8 +227,8 @@ impl Session {
         }
         assert!(self.model.agrees_with(&recovered), "{:?}\n{:?}\n{recovered:?}", self.model, self.asked);
         self.asked = self.model.clone();
-        let Recovered { incarnation, hard_state, snapshot, entries, .. } = recovered;
-        let restored = Restored { incarnation, hard_state, snapshot, entries, applied: Index(0) };
+        let Recovered { identity, hard_state, snapshot, entries } = recovered;
+        let restored = Restored { incarnation: identity.incarnation, hard_state, snapshot, entries, applied: Index(0) };
         Raft::new(Config::new(NodeId(1)), restored).expect("a server starts from it");
         let last = self.model.snapshot.last;
         let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));
