@@ -73,6 +73,8 @@ pub(crate) struct Progress {
     pub(crate) heard_at: u64,
     /// What had been sent when the current round began: who answers this round must have received it, or it is lost.
     pub(crate) sent_before_round: Index,
+    /// The flow has opened in the current round, or the follower was full: it does not open again before the next.
+    pub(crate) opened_in_round: bool,
     /// The newest commit index that it was told.
     pub(crate) commit_told: Index,
     /// Which life of its disk acknowledged `matched`; 0 until it is heard.
@@ -92,6 +94,7 @@ impl Progress {
             flow: Flow::Probe { waiting: false, searching: false },
             heard_at: now,
             sent_before_round: Index(0),
+            opened_in_round: false,
             commit_told: Index(0),
             incarnation: Incarnation(0),
             retired: SmallVec::new(),
@@ -109,6 +112,9 @@ impl Progress {
     pub(crate) fn replicate(&mut self, next: Index) {
         self.next = next.max(self.matched.index.next());
         self.flow = Flow::Replicate(Inflight::default());
+        // What was sent before is settled; what is sent now belongs to this round.
+        self.sent_before_round = Index(0);
+        self.opened_in_round = true;
     }
 
     /// Whether a message of this incarnation is from a life that was already given up: it says nothing about today.
@@ -123,6 +129,7 @@ impl Progress {
         self.matched = EntryId::ZERO;
         self.commit_told = Index(0);
         self.sent_before_round = Index(0);
+        self.opened_in_round = false;
         self.probe(next, false, true);
         self.retired.len() < RETIRED_MAX
     }

@@ -100,6 +100,7 @@ pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
 /// else the probe is its own heartbeat.
 fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     progress.sent_before_round = progress.next.prev();
+    progress.opened_in_round = false;
     match &mut progress.flow {
         Flow::Probe { waiting, .. } => *waiting = false,
         Flow::Snapshot { since, .. } if server.now - *since >= u64::from(server.config.snapshot_timeout_ticks) => {
@@ -190,9 +191,9 @@ pub(crate) fn append_answered(
                 server.counters.malformed += 1;
                 return;
             }
-            matched_through(server, progress, durable);
+            let news = matched_through(server, progress, durable) || received >= progress.next;
             let full = matches!(outcome, AppendOutcome::Full { .. });
-            flow_on(server, progress, received, full, round == current_round);
+            flow_on(server, progress, Heard { received, news, full, this_round: round == current_round });
         }
     }
 }
@@ -215,10 +216,10 @@ fn is_same_disk(server: &mut Server, progress: &mut Progress, incarnation: Incar
     false
 }
 
-/// The follower keeps our log through `durable`. Late answers lower nothing.
-fn matched_through(server: &Server, progress: &mut Progress, durable: Index) {
+/// The follower keeps our log through `durable`. Late answers lower nothing. Says whether that is news.
+fn matched_through(server: &Server, progress: &mut Progress, durable: Index) -> bool {
     if durable <= progress.matched.index {
-        return;
+        return false;
     }
     if let Some(id) = server.log.id_at(durable) {
         progress.matched = id;
@@ -227,18 +228,39 @@ fn matched_through(server: &Server, progress: &mut Progress, durable: Index) {
         inflight.free_through(durable);
     }
     progress.next = progress.next.max(progress.matched.index.next());
+    true
 }
 
-/// Where the logs meet is known: through `received`, in the follower's memory at least.
-fn flow_on(server: &Server, progress: &mut Progress, received: Index, full: bool, this_round: bool) {
+/// What an answer says about the flow.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// The follower's log is ours through here, in its memory at least.
+    received: Index,
+    /// That, or what it keeps, goes further than was known.
+    news: bool,
+    /// It takes no more for now.
+    full: bool,
+    /// It has seen the current round.
+    this_round: bool,
+}
+
+/// Where the logs meet is known: let entries flow on behind it. Old answers must not: each would send a window, whose
+/// answers would send more. So the flow opens once in a round, and after that each news lets one message go.
+fn flow_on(server: &Server, progress: &mut Progress, heard: Heard) {
+    let Heard { received, news, full, this_round } = heard;
     let next = received.next();
+    let lacks_something = next <= server.log.last().index;
     match progress.flow {
-        // It takes no more for now: ask again with the next heartbeat, or hear when its disk got further.
-        _ if full => progress.probe(next, true, false),
-        // An answer to something earlier, from a follower that may have no room: it opens nothing, or each window would
-        // bring the answers that open the next one.
-        Flow::Probe { waiting: true, searching: false }
-            if next <= progress.next && progress.matched.index.next() < progress.next => {}
+        // Ask again with the next heartbeat, or hear when its disk got further.
+        _ if full => {
+            progress.probe(next, true, false);
+            progress.opened_in_round = true;
+        }
+        Flow::Probe { .. } if lacks_something && progress.opened_in_round => {
+            if news {
+                progress.probe(next, false, false);
+            }
+        }
         Flow::Probe { .. } => progress.replicate(next),
         // It has seen this round, but not what was sent before: that is lost.
         Flow::Replicate(_) if this_round && received < progress.sent_before_round => progress.probe(next, false, false),
