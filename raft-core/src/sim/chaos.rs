@@ -125,7 +125,6 @@ impl Chaos {
         let plan = Plan::draw(&mut entropy, options.servers);
         let mut cluster = Cluster::new(plan.members.clone(), plan.temper, entropy, trace);
         cluster.downtime = plan.nemesis.downtime();
-        cluster.steps_max = 8 * plan.steps + 60_000;
         Chaos { cluster, plan, healed_at: 0 }
     }
 

@@ -168,6 +168,17 @@ impl Disk {
         newest
     }
 
+    /// Whether a snapshot is, or may be after a crash, the one before the log.
+    pub(crate) fn names(&self, last: EntryId) -> bool {
+        let named = |write: &Write| match &write.snapshot {
+            Some(SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot }) => {
+                snapshot.last == last
+            }
+            None => false,
+        };
+        self.durable.snapshot.last == last || self.outstanding.iter().any(named)
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.outstanding.is_empty()
     }

@@ -121,10 +121,10 @@ impl Cluster {
     }
 
     /// A sync has ended: say so, or leave it to the next one, and go on with what waits.
-    pub(crate) fn synced(&mut self, slot: usize) {
+    pub(crate) fn synced(&mut self, slot: usize) -> Verdict {
         let server = &mut self.servers[slot];
         let life = server.life;
-        let Some(id) = server.disk.synced() else { return };
+        let Some(id) = server.disk.synced() else { return Ok(()) };
         server.drop_old_files();
         let temper = &self.temper.disk;
         if !server.disk.is_idle() && self.entropy.chance(temper.collapse) {
@@ -138,6 +138,7 @@ impl Cluster {
             }
         }
         self.sync(slot);
+        Ok(())
     }
 
     fn apply(&mut self, slot: usize, entries: Entries) -> Verdict {

@@ -144,10 +144,11 @@ impl Server {
         }
     }
 
-    /// A received file is not wanted; unless it has become the one that a write names.
+    /// A received file is not wanted. It stays if the machine made the same one, or if a write names it that a crash could
+    /// make the last one.
     pub(crate) fn discard_file(&mut self, last: EntryId) {
-        let named = self.disk.written.snapshot.last;
-        self.files.retain(|file| file.meta.last != last || !file.received || last == named);
+        let named = self.disk.names(last);
+        self.files.retain(|file| file.meta.last != last || !file.received || named);
     }
 
     /// Delete the files that a durable write has made old.

@@ -1,8 +1,9 @@
 //! The story of a run, a line for each event and action; told only to those who ask.
 
 use std::collections::VecDeque;
+use std::format;
+use std::io::Write;
 use std::string::String;
-use std::{format, println};
 
 use super::queue::{TICK, Time};
 use crate::NodeId;
@@ -32,7 +33,8 @@ impl Trace {
         let line = format!("{tick:>6}.{moment:02} {who:>3} {}", words());
         match self {
             Trace::Off => {}
-            Trace::Print => println!("{line}"),
+            // Whoever reads it may have seen enough.
+            Trace::Print => drop(writeln!(std::io::stdout(), "{line}")),
             Trace::Keep(lines) => {
                 if lines.len() == LINES {
                     lines.pop_front();
