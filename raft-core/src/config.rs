@@ -52,7 +52,8 @@ pub struct Config {
     pub inflight_bytes_max: u64,
     /// The largest command.
     pub command_bytes_max: u64,
-    /// A leader refuses commands while more than this is uncommitted or unapplied.
+    /// A leader refuses commands while more than this is uncommitted or unapplied; a follower takes no more entries while
+    /// more than this is committed and unapplied.
     pub backlog_bytes_max: u64,
     /// A follower takes no more entries while more than this waits for its disk.
     pub unpersisted_bytes_max: u64,
@@ -64,7 +65,8 @@ pub struct Config {
     pub transfer_bytes_max: u64,
     /// A server whose oldest write is older than this neither campaigns nor leads.
     pub disk_stall_ticks: u32,
-    /// A snapshot transfer of which nothing is heard for so long is taken as lost.
+    /// A snapshot transfer that takes longer is taken as lost. Drivers report the end of every transfer, so this is a last
+    /// resort: it should be longer than any transfer takes.
     pub snapshot_timeout_ticks: u32,
     /// What to do with followers that lost their disk.
     pub wiped: WipedPolicy,
@@ -129,7 +131,7 @@ impl Config {
             trailing_entries: 4096,
             transfer_bytes_max: 64 << 20,
             disk_stall_ticks: 500,
-            snapshot_timeout_ticks: 3000,
+            snapshot_timeout_ticks: 360_000,
             wiped: WipedPolicy::default(),
         }
     }

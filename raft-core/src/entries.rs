@@ -43,7 +43,7 @@ impl Entry {
         let payload = match &self.payload {
             Payload::Noop => 0,
             Payload::Command(command) => command.len(),
-            Payload::Membership(membership) => membership.members().len() * 8,
+            Payload::Membership(membership) => membership.entries() * 8,
         };
         payload as u64 + ENTRY_OVERHEAD_BYTES
     }

@@ -6,7 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::quorum::Voters;
 use crate::types::{Index, NodeId};
@@ -23,21 +24,55 @@ pub struct Membership {
 
 /// What a [`Membership`] looks like on the wire; reading it restores the order of the lists.
 #[derive(Serialize, Deserialize)]
-struct Lists(Vec<NodeId>, Vec<NodeId>, Vec<NodeId>);
+struct Lists(Ids, Ids, Ids);
+
+/// A list that is read no further than it may be long: a few bytes must not become much memory.
+#[derive(Serialize)]
+struct Ids(Vec<NodeId>);
+
+impl<'de> Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ids, D::Error> {
+        deserializer.deserialize_seq(IdsVisitor)
+    }
+}
+
+struct IdsVisitor;
+
+impl<'de> Visitor<'de> for IdsVisitor {
+    type Value = Ids;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {} members", Membership::MEMBERS_MAX)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ids, A::Error> {
+        let mut ids = Vec::new();
+        while let Some(id) = list.next_element()? {
+            if ids.len() == Membership::MEMBERS_MAX {
+                return Err(A::Error::invalid_length(ids.len() + 1, &self));
+            }
+            ids.push(id);
+        }
+        Ok(Ids(ids))
+    }
+}
 
 impl From<Lists> for Membership {
-    fn from(Lists(voters, outgoing, learners): Lists) -> Self {
+    fn from(Lists(Ids(voters), Ids(outgoing), Ids(learners)): Lists) -> Self {
         Membership::joint(voters, outgoing, learners)
     }
 }
 
 impl From<Membership> for Lists {
     fn from(membership: Membership) -> Self {
-        Lists(membership.voters, membership.outgoing, membership.learners)
+        Lists(Ids(membership.voters), Ids(membership.outgoing), Ids(membership.learners))
     }
 }
 
 impl Membership {
+    /// The most members that a cluster can have, learners and both halves together. More are refused when a server starts.
+    pub const MEMBERS_MAX: usize = 1024;
+
     /// A configuration of voters only.
     #[must_use]
     pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Membership {
@@ -79,6 +114,11 @@ impl Membership {
     #[must_use]
     pub fn contains(&self, id: NodeId) -> bool {
         self.is_voter(id) || self.learners.binary_search(&id).is_ok()
+    }
+
+    /// How long its lists are together; who is in both halves counts twice.
+    pub(crate) fn entries(&self) -> usize {
+        self.voters.len() + self.outgoing.len() + self.learners.len()
     }
 
     /// All voters and learners, each once, in order.
@@ -172,6 +212,17 @@ mod tests {
         history.compact(Index(6));
         history.truncate(Index(4));
         assert_eq!(history.current(), &voters(&[1, 2, 3, 4]), "a snapshot's configuration is never rolled back");
+    }
+
+    #[test]
+    fn no_more_are_read_than_there_may_be() {
+        let list = |count: usize| {
+            let ids: Vec<NodeId> = (0..count as u64).map(NodeId).collect();
+            postcard::to_allocvec(&(ids, [(); 0].as_slice(), [(); 0].as_slice())).unwrap()
+        };
+        let most = postcard::from_bytes::<Membership>(&list(Membership::MEMBERS_MAX)).unwrap();
+        assert_eq!(most.entries(), Membership::MEMBERS_MAX);
+        assert!(postcard::from_bytes::<Membership>(&list(Membership::MEMBERS_MAX + 1)).is_err());
     }
 
     #[test]

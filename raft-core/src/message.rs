@@ -71,7 +71,7 @@ pub enum AppendOutcome {
         /// Durable through here: a promise.
         durable: Index,
     },
-    /// As `Matched`, but too much waits for the follower's disk: it takes nothing beyond `received` for now.
+    /// As `Matched`, but too much waits for the follower's disk or application: it takes nothing beyond `received` for now.
     Full {
         /// The follower's log is the leader's through here, in memory.
         received: Index,

@@ -132,6 +132,7 @@ impl Raft {
         }
     }
 
+    #[inline(always)] // called once; a call would move the event again
     fn follow_rule(&mut self, event: Event) {
         let Raft { server, role, .. } = self;
         match event {

@@ -329,8 +329,7 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     if new_from <= server.commit {
         return contradicted(server, from, new.first().unwrap_or(prev));
     }
-    let waiting = server.log.bytes_after(server.disk.durable());
-    if waiting >= server.config.unpersisted_bytes_max {
+    if is_full(server) {
         follow_commit(server, follower, new_from.prev(), commit);
         let received = follower.verified;
         let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
@@ -340,6 +339,14 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     follower.verified = follower.verified.min(new_from.prev());
     follow_commit(server, follower, end, commit);
     server.disk.owe_acknowledgement(from);
+}
+
+/// Whether too much waits for the disk, or is committed and waits for the application. Both get done without anything new
+/// from the leader.
+fn is_full(server: &Server) -> bool {
+    let unpersisted = server.log.bytes_after(server.disk.durable());
+    let unapplied = server.log.bytes_after(server.applied).saturating_sub(server.log.bytes_after(server.commit));
+    unpersisted >= server.config.unpersisted_bytes_max || unapplied >= server.config.backlog_bytes_max
 }
 
 /// Our log is the leader's through `verified`: commit no further than that (Figure 2, AppendEntries 5).

@@ -33,8 +33,14 @@ pub enum RestoreError {
     /// The storage was never initialised.
     #[error("the incarnation is 0: a storage draws a random one when it is initialised")]
     NoIncarnation,
-    /// Entries between snapshot and log are missing.
-    #[error("the snapshot ends at {snapshot} and the log starts at {first}: entries between them are missing")]
+    /// More members than any message could name.
+    #[error("{count} members: there can be {max}", max = crate::membership::Membership::MEMBERS_MAX)]
+    TooManyMembers {
+        /// How many.
+        count: usize,
+    },
+    /// Entries between snapshot and log are missing, or the log's first term is before the snapshot's.
+    #[error("the snapshot ends at {snapshot} and the log starts at {first}, which does not follow it")]
     Gap {
         /// The snapshot's last entry.
         snapshot: EntryId,
@@ -93,6 +99,10 @@ impl Restored {
     pub(crate) fn check(&self) -> Result<(), RestoreError> {
         if self.incarnation == Incarnation(0) {
             return Err(RestoreError::NoIncarnation);
+        }
+        let count = self.snapshot.membership.entries();
+        if count > Membership::MEMBERS_MAX {
+            return Err(RestoreError::TooManyMembers { count });
         }
         let snapshot = self.snapshot.last;
         let last = self.entries.last().unwrap_or(snapshot);

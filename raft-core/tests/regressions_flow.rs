@@ -144,6 +144,20 @@ fn full_is_said_and_understood() {
     assert_eq!(appends_to(&server.receive(2, 1, matched(2)), 2), [(id(1, 2), 4, 2)], "or its disk got further");
 }
 
+/// What is committed and not applied is bounded on followers too; what is not committed does not count, or a new leader
+/// could never commit it.
+#[test]
+fn a_slow_application_bounds_what_is_taken() {
+    let mut follower = Server::restored(Config { backlog_bytes_max: 1, ..config(2) }, Kept::new(2, &[1, 2, 3]));
+    follower.application_held = true;
+    follower.receive(1, 1, append(NOTHING, log(1, &[1, 1]), 0));
+    assert_eq!(sent_to(&follower.receive(1, 1, append(id(1, 2), log(3, &[1]), 2)), 1), [matched(3)]);
+    let refused = follower.receive(1, 1, append(id(1, 3), log(4, &[1]), 2));
+    assert_eq!(sent_to(&refused, 1), [full(3, 3)]);
+    follower.step(Event::Applied(Index(2)));
+    assert_eq!(sent_to(&follower.receive(1, 1, append(id(1, 3), log(4, &[1]), 2)), 1), [matched(4)]);
+}
+
 /// A heartbeat is answered at once with what is durable: a slow disk never looks like a dead follower.
 #[test]
 fn a_slow_disk_is_not_silent() {

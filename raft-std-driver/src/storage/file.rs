@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use raft_core::{Incarnation, Write};
+use raft_core::{Incarnation, Membership, Write};
 
 use super::disk::{Directory, Disk, io_error};
 use super::replay::Replay;
@@ -82,6 +82,9 @@ impl FileStorage {
         }
         if birth.identity.incarnation == Incarnation::default() {
             return Err(StorageError::Unfit { what: "an incarnation of 0".into() });
+        }
+        if birth.membership.members().len() > Membership::MEMBERS_MAX {
+            return Err(StorageError::Unfit { what: format!("more than {} members", Membership::MEMBERS_MAX) });
         }
         tracing::info!(cluster = birth.identity.cluster.0, node = birth.identity.node.0, members = %birth.membership, "storage initialised");
         Wal::create(&disk, birth, options.segment_bytes)?;
