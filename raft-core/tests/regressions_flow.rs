@@ -10,17 +10,6 @@ use raft_core::{
 
 const NOTHING: EntryId = EntryId::ZERO;
 
-/// A leader of three in term 1 whose followers both answered its first heartbeat.
-fn leader(change: impl Fn(&mut Config)) -> Server {
-    let mut config = config(1);
-    change(&mut config);
-    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
-    server.elect();
-    server.receive(2, 1, matched(0));
-    server.receive(3, 1, matched(0));
-    server
-}
-
 #[test]
 fn the_window_is_limited_by_count() {
     let mut server = leader(|config| config.inflight_appends_max = 2);

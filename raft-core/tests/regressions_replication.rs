@@ -5,22 +5,11 @@ mod kit;
 use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
-    Action, Config, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, Fatal, FlowKind, Incarnation, Index, News, NodeId,
-    Refusal, RoleKind, Rpc, WipedPolicy,
+    Action, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, Fatal, FlowKind, Incarnation, Index, News, NodeId, Refusal,
+    RoleKind, Rpc, WipedPolicy,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
-
-/// A leader of three in term 1 whose followers both answered its first heartbeat.
-fn leader(change: impl Fn(&mut Config)) -> Server {
-    let mut config = config(1);
-    change(&mut config);
-    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
-    server.elect();
-    server.receive(2, 1, matched(0));
-    server.receive(3, 1, matched(0));
-    server
-}
 
 /// Figure 8: in (c) an entry of term 2 is on a majority, and yet (d) a leader of term 5 overwrites it; once an entry of the
 /// own term is on a majority (e), nobody can.

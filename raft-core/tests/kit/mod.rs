@@ -270,6 +270,17 @@ impl Server {
     }
 }
 
+/// A leader of three in term 1 whose followers both answered its first heartbeat.
+pub(crate) fn leader(change: impl Fn(&mut Config)) -> Server {
+    let mut config = config(1);
+    change(&mut config);
+    let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
+    server.elect();
+    server.receive(2, 1, matched(0));
+    server.receive(3, 1, matched(0));
+    server
+}
+
 /// AppendEntries with round 1 that wants an answer.
 pub(crate) fn append(prev: EntryId, entries: Entries, commit: u64) -> Rpc {
     Rpc::AppendEntries { prev, entries, commit: Index(commit), round: 1, reply: true }
