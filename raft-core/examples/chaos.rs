@@ -6,19 +6,21 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use raft_core::sim::{Coverage, Failure, Options, run_seed};
+use raft_core::sim::{Coverage, Failure, Options, run_bytes, run_seed};
 
 const USAGE: &str = "\
 Run a deterministic cluster through faults, one run for each seed, and watch every invariant.
 
 usage: chaos [--seeds N] [--first S] [--seconds T] [--servers 1..5] [--quiet]
        chaos --seed X [--servers 1..5] [--trace]
+       chaos --bytes HEX [--servers 1..5] [--trace]
 
   --seeds N     how many seeds (default 1000)
   --first S     the first of them (default 0)
   --seconds T   as many seeds as fit in T seconds, in place of a number
   --servers N   how many servers in every run (default: drawn for each)
   --seed X      this seed alone
+  --bytes HEX   these bytes in place of a seed, as a fuzzer found them
   --trace       print every event and action
   --quiet       no progress, no table";
 
@@ -26,6 +28,7 @@ struct Arguments {
     first: u64,
     seeds: u64,
     limit: Option<Duration>,
+    bytes: Option<Vec<u8>>,
     options: Options,
     quiet: bool,
 }
@@ -42,7 +45,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match campaign(&arguments) {
+    let result = match &arguments.bytes {
+        Some(bytes) => run_bytes(bytes, arguments.options).map(|report| println!("{} steps", report.steps)),
+        None => campaign(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             println!("{failure}");
@@ -53,7 +60,7 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let options = Options::default();
-    let mut arguments = Arguments { first: 0, seeds: 1000, limit: None, options, quiet: false };
+    let mut arguments = Arguments { first: 0, seeds: 1000, limit: None, bytes: None, options, quiet: false };
     while let Some(word) = words.next() {
         let mut number = || {
             let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
@@ -71,6 +78,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 let count = usize::try_from(number()?).ok().filter(|count| (1..=5).contains(count));
                 arguments.options.servers = Some(count.ok_or("--servers: from 1 through 5")?);
             }
+            "--bytes" => arguments.bytes = Some(hex(&words.next().ok_or("--bytes needs hexadecimal digits")?)?),
             "--trace" => arguments.options.trace = true,
             "--quiet" => arguments.quiet = true,
             "--help" | "-h" => return Ok(None),
@@ -78,6 +86,12 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
         }
     }
     Ok(Some(arguments))
+}
+
+fn hex(digits: &str) -> Result<Vec<u8>, String> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = digits.as_bytes().chunks(2).map(byte).collect::<Option<_>>();
+    bytes.ok_or_else(|| "--bytes: not hexadecimal".into())
 }
 
 fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {

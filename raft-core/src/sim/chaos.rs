@@ -78,11 +78,7 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// If an invariant was broken: which, where, the story that led to it, and how to see it again.
 pub fn run_seed(seed: u64, options: Options) -> Result<Report, Box<Failure>> {
-    run(&Entropy::from_seed(seed), options, || {
-        let servers = options.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
-        let example = "cargo run --release -p raft-core --features sim --example chaos --";
-        format!("{example} --seed {seed}{servers} --trace")
-    })
+    run(&Entropy::from_seed(seed), options, || replay(&format!("--seed {seed}"), options))
 }
 
 /// As [`run_seed`], with bytes for a seed: for a fuzzer.
@@ -90,7 +86,15 @@ pub fn run_seed(seed: u64, options: Options) -> Result<Report, Box<Failure>> {
 /// # Errors
 /// As [`run_seed`].
 pub fn run_bytes(bytes: &[u8], options: Options) -> Result<Report, Box<Failure>> {
-    run(&Entropy::from_bytes(bytes), options, || format!("SIM_TRACE=1 and the same {} bytes", bytes.len()))
+    run(&Entropy::from_bytes(bytes), options, || {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        replay(&format!("--bytes '{hex}'"), options)
+    })
+}
+
+fn replay(entropy: &str, options: Options) -> String {
+    let servers = options.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
+    format!("cargo run --release -p raft-core --features sim --example chaos -- {entropy}{servers} --trace")
 }
 
 /// A failed run is run again, to tell its story: nobody pays for stories of runs that go well.
