@@ -190,6 +190,7 @@ impl CoreThread {
 
     fn refuse(&mut self, count: usize, why: Refusal) {
         for call in self.mail.commands.drain(..count).filter_map(|waiting| waiting.waiter.refuse(why)) {
+            self.shared.inbox.refused();
             let _stopped = self.shared.refusals.push(call);
         }
     }

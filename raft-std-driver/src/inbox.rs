@@ -58,13 +58,32 @@ pub(crate) struct Inbox {
     room: Condvar,
 }
 
+/// Who submits: a thread of the node must not wait for calls that it may be the one to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    OwnThread,
+    Outside,
+}
+
 #[derive(Default)]
 struct State {
     mail: Mail,
     command_bytes: u64,
+    /// Commands that were refused and whose callers have not been called yet.
+    refused: u64,
     message_bytes: u64,
     core_sleeps: bool,
     closed: bool,
+}
+
+impl State {
+    /// How much is there that the caller has to wait for.
+    fn bytes_before(&self, caller: Caller) -> u64 {
+        match caller {
+            Caller::OwnThread => self.command_bytes,
+            Caller::Outside => self.command_bytes + self.refused * ENTRY_OVERHEAD_BYTES,
+        }
+    }
 }
 
 impl Inbox {
@@ -106,14 +125,13 @@ impl Inbox {
         true
     }
 
-    /// Waits for room, which never takes long: the core takes all that waits, whatever the disk, the machine and the
-    /// network do, and refuses what is too much for it.
+    /// Waits for room. The core makes it quickly: it takes all that waits, whatever the disk, the machine and the network
+    /// do, and refuses what is too much for it. Callers who hear slowly of what was refused make it as they hear.
     ///
     /// # Errors
     /// Gives it back if the inbox is closed.
-    pub(crate) fn submit(&self, submission: Submission) -> Result<(), Submission> {
-        let full = |state: &mut State| !state.closed && state.command_bytes > self.bytes_max;
-        let mut state = self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn submit(&self, submission: Submission, caller: Caller) -> Result<(), Submission> {
+        let mut state = self.wait_for_room(caller);
         if state.closed {
             return Err(submission);
         }
@@ -121,6 +139,33 @@ impl Inbox {
         state.mail.commands.push(submission);
         self.wake(state);
         Ok(())
+    }
+
+    /// A command is refused without having waited for the core; waits for room as if it had.
+    pub(crate) fn refused_at_the_door(&self, caller: Caller) {
+        self.wait_for_room(caller).refused += 1;
+    }
+
+    fn wait_for_room(&self, caller: Caller) -> MutexGuard<'_, State> {
+        let full = |state: &mut State| !state.closed && state.bytes_before(caller) > self.bytes_max;
+        self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A command that the core took is refused; it keeps some room until its caller has been called.
+    pub(crate) fn refused(&self) {
+        lock(&self.state).refused += 1;
+    }
+
+    /// The caller of a refused command has been called.
+    pub(crate) fn refusal_heard(&self) {
+        let mut state = lock(&self.state);
+        let was_full = state.bytes_before(Caller::Outside) > self.bytes_max;
+        state.refused -= 1;
+        let has_room = state.bytes_before(Caller::Outside) <= self.bytes_max;
+        drop(state);
+        if was_full && has_room {
+            self.room.notify_all();
+        }
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
@@ -215,13 +260,13 @@ mod tests {
     #[test]
     fn callers_wait_until_the_core_has_taken_what_waits() {
         let inbox = Arc::new(Inbox::new(1000));
-        inbox.submit(submission(2000)).ok().unwrap();
+        inbox.submit(submission(2000), Caller::Outside).ok().unwrap();
         let (tell, told) = channel();
         let caller = {
             let inbox = Arc::clone(&inbox);
             std::thread::spawn(move || {
                 for bytes in [1, 2000, 1] {
-                    tell.send(inbox.submit(submission(bytes)).is_ok()).unwrap();
+                    tell.send(inbox.submit(submission(bytes), Caller::Outside).is_ok()).unwrap();
                 }
             })
         };
@@ -234,6 +279,28 @@ mod tests {
         assert!(!told.recv().unwrap(), "closed: given back");
         caller.join().unwrap();
         assert!(!inbox.leftovers().commands.is_empty());
+    }
+
+    #[test]
+    fn refused_commands_keep_room_until_their_callers_were_called() {
+        let inbox = Arc::new(Inbox::new(3 * ENTRY_OVERHEAD_BYTES));
+        (0..3).for_each(|_| inbox.refused());
+        inbox.refused_at_the_door(Caller::Outside);
+        let (tell, told) = channel();
+        let caller = {
+            let inbox = Arc::clone(&inbox);
+            std::thread::spawn(move || {
+                tell.send(inbox.submit(submission(0), Caller::Outside).is_ok()).unwrap();
+            })
+        };
+        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
+        let mut mail = Mail::default();
+        assert!(inbox.submit(submission(0), Caller::OwnThread).is_ok(), "or nobody would ever call");
+        assert!(inbox.take(&mut mail, None));
+        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "the core makes no room here");
+        inbox.refusal_heard();
+        assert!(told.recv().unwrap());
+        caller.join().unwrap();
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Threads, files and TCP for [`raft_core`]: a replicated state machine on `std` alone.
+//! Threads, files and TCP for [`raft_core`]: a replicated state machine on `std` alone. For Unix: its files are read and
+//! written at offsets, and directories are synced.
 //!
 //! You bring a [`StateMachine`](machine::StateMachine), and choose a [`Storage`](storage::Storage) and a
 //! [`Transport`](transport::Transport); [`Node::spawn`] makes a server of them.
@@ -56,7 +57,8 @@
 //! - A command that is refused ([`StartError`]) had no effect and never will. One that entered the log has exactly one
 //!   [`Outcome`]: applied, superseded (it never took effect), or unknown.
 //! - `start` returns when the server has answered and `submit` at once; neither waits for a disk, a peer or the machine. A
-//!   caller waits only while more than [`NodeConfig::inbox_bytes_max`] is waiting for the core, which takes it in one go.
+//!   caller waits only while more than [`NodeConfig::inbox_bytes_max`] is waiting for the core, which takes it in one go, or
+//!   for callers of [`Node::submit`] to hear of a refusal.
 //! - The machine, and whatever is called back, may use the node. What would have to wait for its own thread does not wait.
 //! - A panic or an error in any part stops the whole node; [`Node::wait`] and [`Node::shutdown`] say which and why.
 //!
@@ -77,6 +79,9 @@
 //!
 //! Events go to [`tracing`]: roles at `info`, snapshots at `info`, lost messages at `debug`, every event of the core at
 //! `trace`, all with the field `node`. Without a subscriber nothing is written.
+
+#[cfg(not(unix))]
+compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
 
 mod core_thread;
 mod disk_thread;

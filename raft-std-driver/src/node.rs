@@ -32,8 +32,8 @@ pub struct NodeConfig {
     /// Take a snapshot when the entries applied since the last one count so many bytes; 0 = only when
     /// [asked](Node::snapshot). 64 MiB by default.
     pub snapshot_log_bytes: u64,
-    /// How many bytes of commands may wait for the core thread before [`Node::submit`] and [`Node::start`] block, and how
-    /// many bytes of entries from peers before more of them are dropped. 16 MiB by default.
+    /// How many bytes of commands may wait for the core thread, or after a refusal for the call of who submitted them,
+    /// before [`Node::submit`] and [`Node::start`] block, and how many bytes of entries from peers before more of them are dropped. 16 MiB by default.
     pub inbox_bytes_max: u64,
 }
 
@@ -148,20 +148,23 @@ impl Node {
         }
         let (waiter, entrance) = Waiter::for_started();
         // A waiter that comes back because the node has stopped says so when it is dropped.
-        drop(shared.inbox.submit(Submission { command, waiter }));
+        drop(shared.inbox.submit(Submission { command, waiter }, shared.caller()));
         entrance.wait(shared.mark)
     }
 
     /// Put a command into the log and hear its outcome by a call of `done`: exactly one, on a thread of the node's own
     /// (on the caller's, if the node has stopped before). `done` must be quick; it may use the node. Does not wait for an
     /// answer, so that one thread may have any number under way; blocks only while more than `inbox_bytes_max` waits for
-    /// the core thread. Commands of one caller enter the log in the order of its calls.
+    /// the core thread or, refused, for its call (of that, not on a thread of the node's own). Commands of one caller enter the log in the order of its calls.
     pub fn submit(&self, command: Bytes, done: impl FnOnce(Result<Outcome, StartError>) + Send + 'static) {
         let Handle { shared, .. } = &*self.handle;
-        let waiter = Waiter::calling(Box::new(done));
+        let (waiter, caller) = (Waiter::calling(Box::new(done)), shared.caller());
         match self.too_large(&command) {
-            None => drop(shared.inbox.submit(Submission { command, waiter })),
-            Some(why) => drop(waiter.refuse(why).map(|call| shared.refusals.push(call))),
+            None => drop(shared.inbox.submit(Submission { command, waiter }, caller)),
+            Some(why) => {
+                shared.inbox.refused_at_the_door(caller);
+                drop(waiter.refuse(why).map(|call| shared.refusals.push(call)));
+            }
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// No lock of this crate is held while foreign code runs, so a poisoned one guards nothing broken.
+/// What a lock of this crate guards is whole between any two statements, and none is held while foreign code runs: a
+/// poisoned one guards nothing broken.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unbounded: what goes in is bounded by what the core hands out.
+/// Unbounded itself. What goes in is bounded elsewhere: work by what the core hands out, refusals by the inbox's room.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     filled: Condvar,

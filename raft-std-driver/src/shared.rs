@@ -11,7 +11,7 @@ use raft_core::NodeId;
 
 use crate::disk_thread::DiskWork;
 use crate::error::NodeError;
-use crate::inbox::Inbox;
+use crate::inbox::{Caller, Inbox};
 use crate::machine_thread::MachineWork;
 use crate::node::NodeStatus;
 use crate::queue::{Queue, lock};
@@ -92,6 +92,11 @@ impl Shared {
         self.refusals.close();
     }
 
+    /// How the calling thread stands to this node.
+    pub(crate) fn caller(&self) -> Caller {
+        if self.mark.is_here() { Caller::OwnThread } else { Caller::Outside }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         lock(&self.life).stopping
     }
@@ -151,7 +156,8 @@ impl Shared {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+/// What the thread that panicked said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("no message"))
 }

@@ -144,7 +144,10 @@ impl RefusalThread {
     pub(crate) fn run(&mut self) -> Result<(), String> {
         let mut waiting = Vec::new();
         while self.0.refusals.take(&mut waiting) {
-            waiting.drain(..).for_each(RefusedCall::call);
+            for refused in waiting.drain(..) {
+                refused.call();
+                self.0.inbox.refusal_heard();
+            }
         }
         Ok(())
     }
