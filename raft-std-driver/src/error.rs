@@ -37,7 +37,7 @@ pub enum NodeError {
     /// One of the node's threads failed: an error of the storage or of the machine, or a panic.
     #[error("thread {thread} failed: {message}")]
     Thread {
-        /// Its name: "core", "disk", "machine", "snapshot", ...
+        /// Its name: "core", "disk", "machine", "snapshot", ..., or "transport" for any of its own.
         thread: String,
         /// What it said.
         message: String,

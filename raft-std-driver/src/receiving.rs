@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use raft_core::{EntryId, Event, Index, Message, NodeId, SnapshotMeta, Term};
 
+use crate::error::NodeError;
 use crate::queue::lock;
 use crate::shared::Shared;
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
@@ -123,6 +124,10 @@ impl Inbound for Reception {
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
         tracing::info!(node = self.shared.id.0, peer = from.0, snapshot = %meta.last, "snapshot received");
         self.shared.inbox.tell(Event::SnapshotReceived { from, term, snapshot: meta });
+    }
+
+    fn failed(&self, cause: String) {
+        self.shared.stop(Some(NodeError::Thread { thread: "transport".to_owned(), message: cause }));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use raft_core::{Bytes, Index, Term};
 
-use super::lock;
+use crate::queue::lock;
 
 /// What the service is told: each committed command once and in order, or a snapshot in place of many.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,14 +62,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 pub use apply::{ApplyMsg, ApplyReceiver, ApplySender, apply_channel};
 pub use network::{ClientEnd, Network, Service};
 pub use persister::Persister;
 pub use raft::{MakeError, Raft};
-
-/// For state that is whole between any two statements: a panic elsewhere while it was locked broke nothing in it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::lock;
+use crate::queue::lock;
 
 /// In percent: what an unreliable network loses of the requests, and again of the replies.
 const LOST_PERCENT: u64 = 10;

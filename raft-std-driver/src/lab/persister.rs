@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use raft_core::Bytes;
 
-use super::lock;
+use crate::queue::lock;
 
 /// Holds a server's state and its snapshot between two lives, saved together or not at all.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use raft_core::{
 
 use super::wire::{self, Request};
 use super::*;
+use crate::queue::lock;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

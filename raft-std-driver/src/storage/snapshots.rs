@@ -13,12 +13,13 @@ use std::io;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use raft_core::{EntryId, SnapshotWrite, Write};
 
 use super::disk::{Disk, DiskFile};
 use super::{SnapshotData, SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
+use crate::queue::lock;
 
 const FORMAT_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"RAFTSNAP";
@@ -101,7 +102,7 @@ impl SnapshotFiles {
 
     /// The log names this snapshot now, durably: older ones may go. Newer ones are yet to be named.
     pub(super) fn make_current(&self, current: Option<Name>) -> Result<(), StorageError> {
-        let before = mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), current);
+        let before = mem::replace(&mut *lock(&self.current), current);
         let (Some(now), true) = (current, before != current) else { return Ok(()) };
         for name in self.disk.names()? {
             let old = identity(&name).filter(|&other| other != now);
@@ -113,7 +114,7 @@ impl SnapshotFiles {
     }
 
     fn current(&self) -> Option<Name> {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.current)
     }
 }
 

@@ -249,6 +249,10 @@ mod tests {
         fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
             self.heard.send(format!("{from} t{term}: {}", meta.last)).unwrap();
         }
+
+        fn failed(&self, cause: String) {
+            self.heard.send(cause).unwrap();
+        }
     }
 
     fn attach(network: &LocalNetwork, id: u64, let_on: Option<Receiver<()>>) -> (Arc<dyn Transport>, Receiver<String>) {

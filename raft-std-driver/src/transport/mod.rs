@@ -44,6 +44,10 @@ pub trait Inbound: Send + Sync + 'static {
 
     /// The data has arrived whole and `finish` made it durable. Must follow each `finish` that succeeded, at once.
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta);
+
+    /// A thread of the transport has panicked, with this cause: the node stops. It may not wait for that, since the
+    /// thread that calls is one that [`Transport::shutdown`] waits for.
+    fn failed(&self, cause: String);
 }
 
 /// Carries messages to peers and back. Never blocks its caller: what does not fit into a bounded queue is dropped, and

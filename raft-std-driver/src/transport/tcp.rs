@@ -22,10 +22,11 @@ use std::time::Duration;
 use raft_core::{Config, EntryId, Message, NodeId};
 use socket2::SockRef;
 
-use self::life::{Lobby, Slot, Threads, lock};
+use self::life::{Lobby, Slot, Threads};
 use self::mailbox::{Limits, Mailbox, Posted};
 use super::wire::{Channel, MAGIC};
 use super::{Inbound, OutgoingSnapshot, Transport};
+use crate::queue::lock;
 use crate::storage::ClusterId;
 
 /// The settings of a [`TcpTransport`]. No duration may be zero.
@@ -170,7 +171,7 @@ impl TcpTransport {
 
     /// Hand over connections that do not begin with [`MAGIC`], with the bytes that were read instead of it: so another
     /// protocol can share the port, if its side also speaks first and says at least so much. `handler` must be quick: what
-    /// takes long goes to a thread of its own. The transport forgets these connections, even when it shuts down. To be
+    /// takes long goes to a thread of its own. A panic in it stops the node. The transport forgets these connections, even when it shuts down. To be
     /// called before [`start`](Transport::start); only the first call has an effect.
     pub fn serve_strangers(&self, handler: impl Fn(TcpStream, [u8; MAGIC.len()]) + Send + Sync + 'static) {
         let _ = self.hub.strangers.set(Box::new(handler));
@@ -222,8 +223,9 @@ impl Transport for TcpTransport {
         for peer in peers.values() {
             self.hub.spawn_writer(peer, &inbound)?;
         }
-        let hub = Arc::clone(&self.hub);
-        self.hub.threads.spawn(self.hub.thread_name("accept"), move || incoming::accept(&hub, &listener, &inbound))
+        let (hub, name) = (Arc::clone(&self.hub), self.hub.thread_name("accept"));
+        let accept = Arc::clone(&inbound);
+        self.hub.threads.spawn(name, &inbound, move || incoming::accept(&hub, &listener, &accept))
     }
 
     fn send(&self, to: NodeId, message: Message) {
@@ -300,9 +302,9 @@ impl Hub {
     }
 
     fn spawn_writer(self: &Arc<Self>, peer: &Arc<Peer>, inbound: &Arc<dyn Inbound>) -> io::Result<()> {
-        let (hub, peer, inbound) = (Arc::clone(self), Arc::clone(peer), Arc::clone(inbound));
+        let (hub, peer, writer_inbound) = (Arc::clone(self), Arc::clone(peer), Arc::clone(inbound));
         let name = self.thread_name(&format!("to-{}", peer.id));
-        self.threads.spawn(name, move || outgoing::run(&hub, &peer, &*inbound))
+        self.threads.spawn(name, inbound, move || outgoing::run(&hub, &peer, &*writer_inbound))
     }
 }
 

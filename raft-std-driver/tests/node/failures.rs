@@ -251,6 +251,7 @@ impl Inbound for Deaf {
         Err(StorageError::Failed("deaf".to_owned()))
     }
     fn snapshot_received(&self, _: NodeId, _: Term, _: SnapshotMeta) {}
+    fn failed(&self, _: String) {}
 }
 
 #[test]

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use raft_core::{NodeId, Term};
+use raft_core::{Bytes, Incarnation, Membership, NodeId, Term};
+use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
+use raft_std_driver::storage::mem::MemDisk;
+use raft_std_driver::storage::{Birth, Identity};
 use raft_std_driver::transport::tcp::TcpConfig;
 use raft_std_driver::transport::wire::{Channel, Verdict};
 use raft_std_driver::transport::{OutgoingSnapshot, Transport};
+use raft_std_driver::{Node, NodeConfig, NodeError};
 use socket2::{Domain, Socket, Type};
 
 use super::support::*;
@@ -125,4 +129,53 @@ fn dropping_a_transport_frees_its_port_and_threads() {
     let again = Server::bind_at(&address, &config(911), Disk::Sound);
     assert_eq!(again.address().to_string(), address);
     drop(again); // never started
+}
+
+#[test]
+fn a_panic_in_a_thread_is_told_at_once() {
+    let server = Server::bind(&config(921)).knows(922, "127.0.0.1:1".parse().unwrap()).start();
+    let mut peer = Raw::connect(server.address());
+    peer.greet(&hello(922, 921, Channel::Messages).encode()).unwrap();
+    peer.write(&message_frame(&vote(POISON)));
+    server.heard().wait("word of the panic", |heard| !heard.failed.is_empty());
+    let causes = server.heard().look(|heard| heard.failed.clone());
+    let [cause] = &causes[..] else { panic!("told more than once: {causes:?}") };
+    assert!(cause.starts_with("raft921-in panicked: ") && cause.contains("cannot digest this"), "{cause}");
+}
+
+/// The replicated state: nothing.
+struct Nothing;
+
+impl StateMachine for Nothing {
+    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) {
+        answers.extend(commands.iter().map(|_| Bytes::new()));
+    }
+
+    fn snapshot(&mut self) -> SnapshotWriter {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The thread that panics is one that the node's end has to wait for.
+#[test]
+fn a_panic_in_a_thread_stops_the_node() {
+    let id = NodeId(931);
+    let Server { transport, .. } = Server::bind(&config(id.0));
+    transport.serve_strangers(|_, _| panic!("cannot serve this"));
+    let address = transport.local_addr();
+    let identity = Identity { cluster: CLUSTER, node: id, incarnation: Incarnation(1) };
+    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+    let node = Node::spawn(NodeConfig::new(id), disk.open().unwrap(), Nothing, Arc::new(transport)).unwrap();
+    Raw::connect(address).write(b"a stranger");
+    match node.wait() {
+        Err(NodeError::Thread { thread, message }) => {
+            assert_eq!(thread, "transport");
+            assert_eq!(message, "raft931-in panicked: cannot serve this");
+        }
+        other => panic!("{other:?}"),
+    }
 }

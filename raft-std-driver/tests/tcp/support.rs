@@ -20,6 +20,9 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(77);
 /// Much longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The vote that makes whoever hears it panic.
+pub(crate) const POISON: u64 = 666;
+
 /// What an endpoint has heard so far.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
@@ -31,6 +34,7 @@ pub(crate) struct Heard {
     pub(crate) abandoned: usize,
     pub(crate) stored: Vec<Vec<u8>>,
     pub(crate) received: Vec<(NodeId, Term, SnapshotMeta)>,
+    pub(crate) failed: Vec<String>,
     /// Set when nothing more may be heard.
     pub(crate) ended: bool,
     pub(crate) late: usize,
@@ -124,6 +128,7 @@ pub(crate) struct Ear(pub(crate) Arc<Endpoint>);
 
 impl Inbound for Ear {
     fn message(&self, from: NodeId, message: Message) {
+        assert_ne!(message, vote(POISON), "cannot digest this");
         self.0.0.hear(|heard| heard.messages.push((from, message)));
     }
 
@@ -145,6 +150,10 @@ impl Inbound for Ear {
 
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
         self.0.0.hear(|heard| heard.received.push((from, term, meta)));
+    }
+
+    fn failed(&self, cause: String) {
+        self.0.0.hear(|heard| heard.failed.push(cause));
     }
 }
 

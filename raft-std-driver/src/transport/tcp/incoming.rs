@@ -34,9 +34,9 @@ pub(super) fn accept(hub: &Arc<Hub>, listener: &TcpListener, inbound: &Arc<dyn I
         let spawned = accepted.and_then(|(stream, address)| {
             let stream = Arc::new(stream);
             let Some(place) = hub.lobby.enter(&stream) else { return Ok(()) };
-            let (guest_hub, inbound) = (Arc::clone(hub), Arc::clone(inbound));
+            let (guest_hub, guest_inbound) = (Arc::clone(hub), Arc::clone(inbound));
             let name = hub.thread_name("in");
-            hub.threads.spawn(name, move || welcome(&guest_hub, &stream, place, address, &*inbound))
+            hub.threads.spawn(name, inbound, move || welcome(&guest_hub, &stream, place, address, &*guest_inbound))
         });
         if let Err(error) = spawned {
             tracing::warn!("server {me}: cannot accept a connection: {error}");
@@ -158,5 +158,9 @@ pub(super) fn read_frame(reader: &mut impl Read, max: usize, body: &mut Vec<u8>)
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     header.check(body)?;
+    // It has grown by doubling, and what it becomes may be kept for long.
+    if body.capacity() - body.len() > body.len() / 8 {
+        body.shrink_to_fit();
+    }
     Ok(true)
 }

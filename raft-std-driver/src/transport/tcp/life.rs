@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The state behind a lock is sound after every statement, so a panic elsewhere does not spoil it.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::queue::lock;
+use crate::shared::panic_message;
+use crate::transport::Inbound;
 
 /// Wake whoever is blocked on the socket. It may be closed already.
 fn shut(socket: &TcpStream) {
@@ -75,8 +75,9 @@ impl Drop for Occupied<'_> {
     }
 }
 
-/// Where connections wait, in the order in which they came, until it is known who comes. When it is full, the one that has waited longest has to go: who
-/// speaks the protocol is through in one round trip, so those who only take up room cannot keep him out.
+/// Where connections wait, in the order in which they came, until it is known who comes. When it is full, the one that has
+/// waited longest has to go: who speaks the protocol is through in one round trip, so those who only take up room cannot
+/// keep him out.
 pub(super) struct Lobby {
     most: usize,
     state: Mutex<Guests>,
@@ -144,14 +145,27 @@ struct Running {
 }
 
 impl Threads {
-    /// Run `work` on a thread of its own.
-    pub(super) fn spawn(&self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Run `work` on a thread of its own; `inbound` hears if it panics.
+    pub(super) fn spawn(
+        &self,
+        name: String,
+        inbound: &Arc<dyn Inbound>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(super::shut_down());
         }
         state.handles.retain(|handle| !handle.is_finished());
-        state.handles.push(Builder::new().name(name).spawn(work)?);
+        let (builder, inbound) = (Builder::new().name(name.clone()), Arc::clone(inbound));
+        let watched = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+                let cause = format!("{name} {}", panic_message(&*panic));
+                tracing::error!("{cause}");
+                inbound.failed(cause);
+            }
+        };
+        state.handles.push(builder.spawn(watched)?);
         Ok(())
     }
 
@@ -163,10 +177,8 @@ impl Threads {
             std::mem::take(&mut state.handles)
         };
         for handle in handles {
-            let name = handle.thread().name().unwrap_or_default().to_owned();
-            if handle.join().is_err() {
-                tracing::error!("thread {name} has panicked");
-            }
+            // What panicked was told when it did.
+            let _told = handle.join();
         }
     }
 }

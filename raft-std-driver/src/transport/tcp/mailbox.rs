@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use raft_core::{Message, Rpc};
 
-use super::life::lock;
+use crate::queue::lock;
 
 /// What a message without entries counts.
 const MESSAGE_BYTES: u64 = 64;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use raft_core::{EntryId, NodeId};
 
 use super::incoming::{read_frame, reader};
-use super::life::lock;
 use super::outgoing::{connect, read_within};
 use super::trouble::Trouble;
 use super::{Hub, Peer, TcpConfig};
+use crate::queue::lock;
 use crate::transport::wire::{self, CHUNK_BYTES_MAX, Channel, OFFER_BYTES_MAX, Offer, Verdict};
 use crate::transport::{Inbound, OutgoingSnapshot};
 
@@ -46,7 +46,7 @@ pub(super) fn begin(hub: &Arc<Hub>, peer: Arc<Peer>, inbound: &Arc<dyn Inbound>,
     }
     let transfer = Transfer { peer, inbound: Arc::clone(inbound), last, delivered: false };
     let thread_hub = Arc::clone(hub);
-    let spawned = hub.threads.spawn(hub.thread_name("snap-out"), move || transfer.run(&thread_hub, snapshot));
+    let spawned = hub.threads.spawn(hub.thread_name("snap-out"), inbound, move || transfer.run(&thread_hub, snapshot));
     // If this fails, the transfer went with the closure, and has reported its end.
     if let Err(error) = spawned {
         tracing::warn!("server {}: no thread for snapshot {last}: {error}", hub.config.id);
