@@ -1,7 +1,8 @@
 //! The heart of a node: one thread that feeds the core what has come in, one event at a time, and carries out what it
 //! says. It waits for nothing but its inbox and the clock.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use raft_core::{
@@ -13,6 +14,7 @@ use crate::error::NodeError;
 use crate::inbox::{Mail, Note, Submission};
 use crate::machine_thread::MachineWork;
 use crate::node::NodeStatus;
+use crate::queue::lock;
 use crate::shared::Shared;
 use crate::storage::{Snapshots, StorageError};
 use crate::transport::{OutgoingSnapshot, Transport};
@@ -37,6 +39,8 @@ pub(crate) struct CoreThread {
     durable: Option<WriteId>,
     /// The machine's snapshot is in force when this write is durable.
     compacting: Option<Option<WriteId>>,
+    /// The snapshot that last could not be opened for each peer: it is asked for at each heartbeat, and told once.
+    unreadable: Arc<Mutex<BTreeMap<NodeId, EntryId>>>,
 }
 
 impl CoreThread {
@@ -62,6 +66,7 @@ impl CoreThread {
             issued: None,
             durable: None,
             compacting: None,
+            unreadable: Arc::default(),
         }
     }
 
@@ -233,7 +238,7 @@ impl CoreThread {
     /// Opening a snapshot may take long: it has a thread of its own.
     fn send_snapshot(&self, to: NodeId, term: Term, meta: SnapshotMeta) {
         let (snapshots, transport) = (Arc::clone(&self.snapshots), Arc::clone(&self.transport));
-        let (shared, last) = (Arc::clone(&self.shared), meta.last);
+        let (shared, last, unreadable) = (Arc::clone(&self.shared), meta.last, Arc::clone(&self.unreadable));
         let spawned = self.shared.spawn("send", move || {
             match open_snapshot(&*snapshots, term, &meta) {
                 Ok(Some(snapshot)) => {
@@ -242,7 +247,11 @@ impl CoreThread {
                     return Ok(());
                 }
                 Ok(None) => tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, "snapshot to send is gone"),
-                Err(error) => tracing::error!(node = shared.id.0, peer = to.0, snapshot = %last, %error, "cannot send"),
+                Err(error) => {
+                    if lock(&unreadable).insert(to, last) != Some(last) {
+                        tracing::error!(node = shared.id.0, peer = to.0, snapshot = %last, %error, "cannot send");
+                    }
+                }
             }
             shared.inbox.tell(Event::SnapshotSent { to, snapshot: last, delivered: false });
             Ok(())
@@ -299,13 +308,10 @@ fn open_snapshot(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use raft_core::{Bytes, Config, FRAME_ROOM_BYTES, Incarnation, Membership, Restored, Write};
 
     use super::*;
     use crate::StartError;
-    use crate::queue::lock;
     use crate::storage::mem::MemDisk;
     use crate::storage::{Birth, ClusterId, Identity};
     use crate::transport::local::LocalNetwork;
