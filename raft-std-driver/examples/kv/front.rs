@@ -14,11 +14,12 @@ use raft_std_driver::{Outcome, StartError};
 
 use crate::link::Link;
 use crate::protocol::{self, FRAME_BYTES_MAX, Response};
-use crate::server::Service;
+use crate::server::{Begun, Service};
 
 /// How many clients may be connected.
 pub const CONNECTIONS_MAX: usize = 512;
-/// The most requests of one client that wait for their answers, and the most bytes of answers that wait for it.
+/// The most requests of one client that wait for their answers, and the most bytes of answers that wait for it, those to
+/// come included. The last request that begins may exceed it by its own answer.
 const REQUESTS_MAX: usize = 256;
 const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// How long a command may take before its client hears that its outcome is not known.
@@ -185,6 +186,8 @@ struct Connection {
     requests: VecDeque<Request>,
     /// The number of the first of them.
     first: usize,
+    /// What their answers have or may have of bytes.
+    held_bytes: usize,
     heard: Instant,
     /// Since when nothing of what waits for the client was taken.
     untaken: Instant,
@@ -193,21 +196,33 @@ struct Connection {
 /// A request's answer.
 enum Request {
     Ready(Vec<u8>),
-    Waiting { since: Instant },
-    Decided(Fate),
+    Waiting { since: Instant, bytes_max: usize },
+    Decided { fate: Fate, bytes_max: usize },
+}
+
+impl Request {
+    /// How many bytes its answer has, or may have.
+    fn bytes_max(&self) -> usize {
+        match self {
+            Request::Ready(answer) => answer.len(),
+            Request::Waiting { bytes_max, .. } | Request::Decided { bytes_max, .. } => *bytes_max,
+        }
+    }
 }
 
 impl Connection {
     fn new(link: Link) -> Connection {
         let now = Instant::now();
-        Connection { link, requests: VecDeque::new(), first: 0, heard: now, untaken: now }
+        Connection { link, requests: VecDeque::new(), first: 0, held_bytes: 0, heard: now, untaken: now }
     }
 
     fn decide(&mut self, request: usize, fate: Fate) {
         // It may be too late for it.
         let slot = request.checked_sub(self.first).and_then(|at| self.requests.get_mut(at));
-        if let Some(slot @ Request::Waiting { .. }) = slot {
-            *slot = Request::Decided(fate);
+        if let Some(slot) = slot
+            && let Request::Waiting { bytes_max, .. } = *slot
+        {
+            *slot = Request::Decided { fate, bytes_max };
         }
     }
 
@@ -229,7 +244,7 @@ impl Connection {
 
     /// Whether it may have more requests under way.
     fn is_open(&self) -> bool {
-        self.requests.len() < REQUESTS_MAX && self.link.waiting_bytes() < ANSWER_BYTES_MAX
+        self.requests.len() < REQUESTS_MAX && self.held_bytes + self.link.waiting_bytes() < ANSWER_BYTES_MAX
     }
 
     /// Begins with the requests that have come; whether there may be more of them than may be under way.
@@ -239,8 +254,13 @@ impl Connection {
             let request = protocol::decode(frame).ok_or_else(|| protocol::invalid("it asks nonsense".into()))?;
             let ticket = Ticket { connection: token, request: self.first + self.requests.len() };
             let letterbox = letterbox.clone();
-            let ready = service.begin(&request, move |fate| letterbox.decided(ticket, fate));
-            self.requests.push_back(ready.map_or(Request::Waiting { since: now }, Request::Ready));
+            let begun = service.begin(&request, move |fate| letterbox.decided(ticket, fate));
+            let request = match begun {
+                Begun::Answered(answer) => Request::Ready(answer),
+                Begun::Waiting { bytes_max } => Request::Waiting { since: now, bytes_max },
+            };
+            self.held_bytes += request.bytes_max();
+            self.requests.push_back(request);
         }
         Ok(true)
     }
@@ -250,12 +270,13 @@ impl Connection {
         while let Some(request) = self.requests.front() {
             match request {
                 Request::Ready(response) => self.link.push_bytes(response),
-                Request::Decided(fate) => service.with_response(fate, |response| self.link.push(response)),
-                Request::Waiting { since } if now.saturating_duration_since(*since) > COMMAND_WAIT => {
+                Request::Decided { fate, .. } => service.with_response(fate, |response| self.link.push(response)),
+                Request::Waiting { since, .. } if now.saturating_duration_since(*since) > COMMAND_WAIT => {
                     self.link.push(&Response::Unknown);
                 }
                 Request::Waiting { .. } => return,
             }
+            self.held_bytes -= request.bytes_max();
             self.requests.pop_front();
             self.first += 1;
         }

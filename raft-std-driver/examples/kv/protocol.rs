@@ -33,7 +33,8 @@ pub enum Command<'a> {
         #[serde(borrow, with = "serde_bytes")]
         key: &'a [u8],
     },
-    /// A read as of its place in the log. It changes nothing and may be repeated.
+    /// A read as of its place in the log. It changes nothing and may be repeated. Because its answer may be large, the
+    /// server begins with nothing else of the same connection meanwhile.
     Get {
         #[serde(borrow, with = "serde_bytes")]
         key: &'a [u8],

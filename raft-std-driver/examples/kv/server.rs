@@ -13,7 +13,7 @@ use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
 use crate::args::ServeOptions;
 use crate::front::{CONNECTIONS_MAX, Fate, Front};
 use crate::machine::Machine;
-use crate::protocol::{self, COMMAND_BYTES_MAX, Command, GREETING, Request, Response, Status};
+use crate::protocol::{self, COMMAND_BYTES_MAX, Command, FRAME_BYTES_MAX, GREETING, Request, Response, Status};
 use crate::stop::Failure;
 
 pub fn run(options: &ServeOptions) -> Result<(), Failure> {
@@ -100,6 +100,17 @@ fn shut_down_with_parent(node: &Node) {
     });
 }
 
+/// How a request began.
+pub enum Begun {
+    /// Its answer is there.
+    Answered(Vec<u8>),
+    /// Its answer comes later, and has at most so many bytes.
+    Waiting { bytes_max: usize },
+}
+
+/// All answers to commands are smaller, but for a value's.
+const SMALL_ANSWER_BYTES_MAX: usize = 512;
+
 /// What is done for clients.
 pub struct Service {
     node: Node,
@@ -109,15 +120,19 @@ pub struct Service {
 
 impl Service {
     /// Begins with a request. Its answer is there at once, or else `done` hears what became of the command.
-    pub fn begin(&self, request: &Request<'_>, done: impl FnOnce(Fate) + Send + 'static) -> Option<Vec<u8>> {
+    pub fn begin(&self, request: &Request<'_>, done: impl FnOnce(Fate) + Send + 'static) -> Begun {
         let mut answer = Vec::new();
         match *request {
-            Request::Command(command) if Command::decode(command).is_none() => {
-                protocol::push_frame(&mut answer, &Response::Refused("not a command"));
-            }
-            Request::Command(command) => {
-                self.node.submit(Bytes::copy_from_slice(command), done);
-                return None;
+            Request::Command(bytes) => {
+                let Some(command) = Command::decode(bytes) else {
+                    protocol::push_frame(&mut answer, &Response::Refused("not a command"));
+                    return Begun::Answered(answer);
+                };
+                // How large the value will be is known only when it is read.
+                let large = matches!(command, Command::Get { .. });
+                let bytes_max = if large { FRAME_BYTES_MAX } else { SMALL_ANSWER_BYTES_MAX };
+                self.node.submit(Bytes::copy_from_slice(bytes), done);
+                return Begun::Waiting { bytes_max };
             }
             Request::Peek { key } => {
                 let store = self.machine.read();
@@ -127,7 +142,7 @@ impl Service {
                 protocol::push_frame(&mut answer, &Response::Status(self.status(checksum)));
             }
         }
-        Some(answer)
+        Begun::Answered(answer)
     }
 
     /// What the client of a command is told.

@@ -5,8 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::client::Connection;
 use crate::cluster::{Cluster, Options};
-use crate::protocol::{FRAME_BYTES_MAX, GREETING, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::protocol::{self, Command, FRAME_BYTES_MAX, GREETING, KEY_BYTES_MAX, Request, Response, VALUE_BYTES_MAX};
 use crate::stop::Stop;
 use crate::{Kv, client, free_address, kv, program, wait_until};
 
@@ -187,4 +188,44 @@ fn hostile_bytes_hang_up_and_harm_nobody() {
     assert_eq!(kv(&["put", "key", "value", "--server", &lone.address]).code, Some(0));
     assert!(lone.server.process.try_wait().unwrap().is_none(), "the server lives");
     drop(silent);
+}
+
+/// Those who ask for much and read nothing cost a server little memory; who reads on gets every answer.
+#[test]
+#[cfg(target_os = "linux")]
+fn unread_answers_do_not_pile_up() {
+    const REQUESTS: usize = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let lone = Lone::start(dir.path());
+    let put = Kv::start(&["put", "k", "-", "--server", &lone.address]).finish_with(&[b'x'; VALUE_BYTES_MAX]);
+    assert_eq!(put.code, Some(0), "{put:?}");
+    let get = protocol::encode(&Command::Get { key: b"k" });
+    for request in [Request::Peek { key: b"k" }, Request::Command(&get)] {
+        let ask = || {
+            let mut connection = Connection::open(&lone.address).unwrap();
+            (0..REQUESTS).for_each(|_| connection.push(&request));
+            connection.flush().unwrap();
+            // All came at once: with the first answer under way, the server has begun with as many as it will.
+            connection.receive().unwrap();
+            connection
+        };
+        let mut greedy: Vec<_> = (0..4).map(|_| ask()).collect();
+        let peak = peak_memory_bytes(&lone.server);
+        assert!(peak < 200 << 20, "{peak} bytes after {request:?}");
+        for _ in 1..REQUESTS {
+            let large = match greedy[0].receive().unwrap() {
+                Response::Peeked(value) => value.map_or(0, <[u8]>::len),
+                Response::Applied(answer) => answer.len(),
+                other => panic!("{other:?}"),
+            };
+            assert!(large >= VALUE_BYTES_MAX);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn peak_memory_bytes(server: &Kv) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+    peak.trim().parse::<usize>().unwrap() << 10
 }
