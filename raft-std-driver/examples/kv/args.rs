@@ -24,8 +24,10 @@ A replicated key-value store.
   kv serve  --id I --listen A --peer I=A ... --data D [--init] [--cluster N]
             [--snapshot-bytes B] [--trailing-entries N] [--exit-with-parent]
             Run server I. Each --peer names a server and its address, this one's too; peers and
-            clients use the same address. --init, once, makes D a member of the new cluster N (1)
-            of these servers. After B bytes of log (64 MiB) a snapshot takes their place, and N (4096)
+            clients use the same address. --init makes D a member of the new cluster N (1) of these
+            servers. It is for the first start of a new cluster only. Never bring back a member that lost
+            its directory with it: it has forgotten its votes and acknowledged writes, and others may lose
+            theirs. After B bytes of log (64 MiB) a snapshot takes their place, and N (4096)
             entries stay behind it. --exit-with-parent ends the server when its standard input closes.
 
   kv put    KEY VALUE --server A ... [--timeout SECONDS]     VALUE - is read from standard input
@@ -33,7 +35,8 @@ A replicated key-value store.
             A get goes through the log, like a put, and sees every write acknowledged before it.
             --local asks the first server alone for what it has applied, which may be old.
   kv delete KEY --server A ... [--timeout SECONDS]
-  kv status --server A ...
+  kv status --server A ... [--checksum]
+            --checksum adds one of all keys and values: each server looks at every byte.
             Any server will do, it knows who leads; several are tried in turn. The timeout is 10 s.
 
   kv help
@@ -97,7 +100,9 @@ pub enum Operation {
     Delete {
         key: Vec<u8>,
     },
-    Status,
+    Status {
+        checksum: bool,
+    },
 }
 
 pub fn parse(mut parser: Parser) -> Result<Invocation, Error> {
@@ -194,11 +199,13 @@ fn check_peers(options: &ServeOptions) -> Result<(), Error> {
 }
 
 fn client(command: &str, mut parser: Parser) -> Result<Invocation, Error> {
-    let (mut words, mut servers, mut timeout, mut local) = (Vec::new(), Vec::new(), 10, false);
+    let (mut words, mut servers, mut timeout) = (Vec::new(), Vec::new(), 10);
+    let (mut local, mut checksum) = (false, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("server") => servers.push(parser.value()?.parse_with(address)?),
             Arg::Long("timeout") if command != "status" => timeout = number(&mut parser, 1..=3600)?,
+            Arg::Long("checksum") if command == "status" => checksum = true,
             Arg::Long("local") if command == "get" => local = true,
             Arg::Value(word) => words.push(bytes(word)),
             other => return Err(other.unexpected()),
@@ -214,7 +221,7 @@ fn client(command: &str, mut parser: Parser) -> Result<Invocation, Error> {
         }
         ("get", Some(key), None, None) => Operation::Get { key, local },
         ("delete", Some(key), None, None) => Operation::Delete { key },
-        ("status", None, None, None) => Operation::Status,
+        ("status", None, None, None) => Operation::Status { checksum },
         ("put", ..) => return Err("put takes KEY and VALUE".into()),
         ("status", ..) => return Err("status takes no KEY".into()),
         _ => return Err(format!("{command} takes one KEY").into()),

@@ -2,19 +2,20 @@
 //! each client leave in the order of its requests.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::io;
 use std::mem::take;
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
-use raft_std_driver::{Outcome, StartError};
 
 use crate::link::Link;
 use crate::protocol::{self, FRAME_BYTES_MAX, Response};
-use crate::server::{Begun, Service};
+use crate::server::{Begun, Late, Service};
 
 /// How many clients may be connected.
 pub const CONNECTIONS_MAX: usize = 512;
@@ -32,17 +33,14 @@ const SWEEP: Duration = Duration::from_millis(100);
 
 const WAKER: Token = Token(usize::MAX);
 
-/// What became of a command.
-pub type Fate = Result<Outcome, StartError>;
-
-/// What other threads leave for the front: new connections, and the fates of commands.
+/// What other threads leave for the front: new connections, and what requests waited for.
 #[derive(Clone)]
 pub struct Letterbox(Arc<(Mutex<Letters>, Waker)>);
 
 #[derive(Default)]
 struct Letters {
     arrived: Vec<TcpStream>,
-    decided: Vec<(Ticket, Fate)>,
+    decided: Vec<(Ticket, Late)>,
 }
 
 /// Which request of which connection. Neither number is ever used again.
@@ -57,8 +55,8 @@ impl Letterbox {
         self.leave(|letters| letters.arrived.push(stream));
     }
 
-    pub fn decided(&self, ticket: Ticket, fate: Fate) {
-        self.leave(|letters| letters.decided.push((ticket, fate)));
+    pub fn decided(&self, ticket: Ticket, late: Late) {
+        self.leave(|letters| letters.decided.push((ticket, late)));
     }
 
     /// The first letter wakes the front; the others are found with it.
@@ -100,17 +98,18 @@ impl Front {
         self.letterbox.clone()
     }
 
-    /// Serves on a thread of its own, for as long as the process lives.
-    pub fn serve(mut self, service: Service) -> io::Result<()> {
+    /// Serves on a thread of its own, for as long as the process lives. Should it end nevertheless, `ended` hears why.
+    pub fn serve(mut self, service: Service, ended: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
         let run = move || {
-            if let Err(error) = self.run(&service) {
-                tracing::error!("clients are served no longer: {error}");
-            }
+            ended(match catch_unwind(AssertUnwindSafe(|| self.run(&service))) {
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "its thread panicked".into(),
+            });
         };
         thread::Builder::new().name("clients".into()).spawn(run).map(drop)
     }
 
-    fn run(&mut self, service: &Service) -> io::Result<()> {
+    fn run(&mut self, service: &Service) -> io::Result<Infallible> {
         let mut events = Events::with_capacity(1024);
         let (mut busy, mut swept) = (Vec::new(), Instant::now());
         loop {
@@ -130,9 +129,9 @@ impl Front {
             for stream in letters.arrived {
                 busy.extend(self.welcome(stream));
             }
-            for (ticket, fate) in letters.decided {
+            for (ticket, late) in letters.decided {
                 if let Some(connection) = self.connections.get_mut(&ticket.connection) {
-                    connection.decide(ticket.request, fate);
+                    connection.decide(ticket.request, late);
                     busy.push(ticket.connection);
                 }
             }
@@ -197,7 +196,7 @@ struct Connection {
 enum Request {
     Ready(Vec<u8>),
     Waiting { since: Instant, bytes_max: usize },
-    Decided { fate: Fate, bytes_max: usize },
+    Decided { late: Late, bytes_max: usize },
 }
 
 impl Request {
@@ -216,13 +215,13 @@ impl Connection {
         Connection { link, requests: VecDeque::new(), first: 0, held_bytes: 0, heard: now, untaken: now }
     }
 
-    fn decide(&mut self, request: usize, fate: Fate) {
+    fn decide(&mut self, request: usize, late: Late) {
         // It may be too late for it.
         let slot = request.checked_sub(self.first).and_then(|at| self.requests.get_mut(at));
         if let Some(slot) = slot
             && let Request::Waiting { bytes_max, .. } = *slot
         {
-            *slot = Request::Decided { fate, bytes_max };
+            *slot = Request::Decided { late, bytes_max };
         }
     }
 
@@ -254,7 +253,7 @@ impl Connection {
             let request = protocol::decode(frame).ok_or_else(|| protocol::invalid("it asks nonsense".into()))?;
             let ticket = Ticket { connection: token, request: self.first + self.requests.len() };
             let letterbox = letterbox.clone();
-            let begun = service.begin(&request, move |fate| letterbox.decided(ticket, fate));
+            let begun = service.begin(&request, move |late| letterbox.decided(ticket, late));
             let request = match begun {
                 Begun::Answered(answer) => Request::Ready(answer),
                 Begun::Waiting { bytes_max } => Request::Waiting { since: now, bytes_max },
@@ -269,8 +268,12 @@ impl Connection {
     fn answer(&mut self, service: &Service, now: Instant) {
         while let Some(request) = self.requests.front() {
             match request {
-                Request::Ready(response) => self.link.push_bytes(response),
-                Request::Decided { fate, .. } => service.with_response(fate, |response| self.link.push(response)),
+                Request::Ready(answer) | Request::Decided { late: Late::Answer(answer), .. } => {
+                    self.link.push_bytes(answer);
+                }
+                Request::Decided { late: Late::Fate(fate), .. } => {
+                    service.with_response(fate, |response| self.link.push(response));
+                }
                 Request::Waiting { since, .. } if now.saturating_duration_since(*since) > COMMAND_WAIT => {
                     self.link.push(&Response::Unknown);
                 }

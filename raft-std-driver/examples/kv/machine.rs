@@ -47,10 +47,6 @@ impl Store {
         self.shards[shard_of(key)].get(key)
     }
 
-    pub fn applied(&self) -> Index {
-        self.applied
-    }
-
     pub fn keys(&self) -> u64 {
         self.shards.iter().map(|shard| shard.len() as u64).sum()
     }
@@ -299,7 +295,7 @@ mod tests {
         restored.restore(&mut &bytes[..]).unwrap();
         assert_eq!(restored.read().checksum(), checksum);
         assert_eq!(restored.read().keys(), 1000);
-        assert_eq!(restored.read().applied(), Index(1001));
+        assert_eq!(restored.read().applied, Index(1001));
         let again = put(session, 1000, &5_u64.to_le_bytes(), b"a retry of the last command");
         assert_eq!(restored.write().apply(Index(1002), &again), Answer::Put);
         assert_eq!(
@@ -311,7 +307,7 @@ mod tests {
         for broken in [&bytes[..bytes.len() - 5], &bytes[..bytes.len() / 2], &bytes[9..], b""] {
             assert!(machine.restore(&mut &*broken).is_err());
         }
-        assert_eq!(machine.read().applied(), Index(1002), "a broken snapshot replaces nothing");
+        assert_eq!(machine.read().applied, Index(1002), "a broken snapshot replaces nothing");
     }
 
     #[test]

@@ -66,8 +66,8 @@ fn stop_on_signal() -> Result<Stop, Failure> {
 
 fn run_client(options: ClientOptions) -> Result<(), Failure> {
     let ClientOptions { operation, servers, timeout } = options;
-    if let Operation::Status = operation {
-        return print_statuses(&servers);
+    if let Operation::Status { checksum } = operation {
+        return print_statuses(&servers, checksum);
     }
     let mut client = Client::new(servers.clone(), timeout, Stop::default());
     match operation {
@@ -87,7 +87,7 @@ fn run_client(options: ClientOptions) -> Result<(), Failure> {
                 return Err("no such key".into());
             }
         }
-        Operation::Status => {}
+        Operation::Status { .. } => {}
     }
     Ok(())
 }
@@ -100,11 +100,11 @@ fn value_from_stdin() -> io::Result<Vec<u8>> {
 }
 
 /// One line for each server, in the order they were named.
-fn print_statuses(servers: &[String]) -> Result<(), Failure> {
+fn print_statuses(servers: &[String], checksum: bool) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let mut reached = 0;
     for server in servers {
-        match client::status(server, true) {
+        match client::status(server, checksum) {
             Ok(status) => {
                 reached += 1;
                 writeln!(out, "{server} {status}")?;

@@ -112,10 +112,10 @@ pub struct Status {
     pub leader: Option<u64>,
     pub commit: u64,
     pub last: u64,
-    /// The last command that the state machine has applied; `keys` and `checksum` are as of there.
+    /// The last index that is applied; `keys` and `checksum` may be as of a little later.
     pub applied: u64,
     pub keys: u64,
-    /// Of all keys, values and sessions.
+    /// Of all keys, values and sessions, and the index of the last command.
     pub checksum: Option<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal};
@@ -11,7 +11,7 @@ use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
 
 use crate::args::ServeOptions;
-use crate::front::{CONNECTIONS_MAX, Fate, Front};
+use crate::front::{CONNECTIONS_MAX, Front};
 use crate::machine::Machine;
 use crate::protocol::{self, COMMAND_BYTES_MAX, Command, FRAME_BYTES_MAX, GREETING, Request, Response, Status};
 use crate::stop::Failure;
@@ -42,12 +42,27 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let node = Node::spawn(config, storage, machine.clone(), Arc::new(transport))?;
     tracing::info!("server {id} listens to peers and clients at {listen}");
 
-    front.serve(Service { node: node.clone(), machine, addresses: addresses.collect() })?;
+    let deaf = serve_clients(front, &node, Service::new(node.clone(), machine, addresses.collect())?)?;
     shut_down_on_signal(&node)?;
     if options.exit_with_parent {
         shut_down_with_parent(&node);
     }
-    Ok(node.wait()?)
+    node.wait()?;
+    match deaf.get() {
+        Some(why) => Err(format!("clients could be served no longer: {why}").into()),
+        None => Ok(()),
+    }
+}
+
+/// A server that hears no clients is of no use to them and may yet lead: it ends. Why, is in what is returned.
+fn serve_clients(front: Front, node: &Node, service: Service) -> io::Result<Arc<OnceLock<String>>> {
+    let (node, deaf) = (node.clone(), Arc::new(OnceLock::new()));
+    let cause = Arc::clone(&deaf);
+    front.serve(service, move |why| {
+        let _ = cause.set(why);
+        let _ = node.shutdown();
+    })?;
+    Ok(deaf)
 }
 
 /// The data directory of a member. Only `--init` makes a new one: a member that lost its disk has forgotten what it
@@ -100,6 +115,9 @@ fn shut_down_with_parent(node: &Node) {
     });
 }
 
+/// What became of a command.
+pub type Fate = Result<Outcome, StartError>;
+
 /// How a request began.
 pub enum Begun {
     /// Its answer is there.
@@ -108,19 +126,46 @@ pub enum Begun {
     Waiting { bytes_max: usize },
 }
 
-/// All answers to commands are smaller, but for a value's.
+/// What comes later.
+pub enum Late {
+    /// What became of a command.
+    Fate(Fate),
+    /// The answer itself.
+    Answer(Vec<u8>),
+}
+
+/// All answers that come later are smaller, but for a value's.
 const SMALL_ANSWER_BYTES_MAX: usize = 512;
+
+/// Who waits for a checksum.
+type Reply = Box<dyn FnOnce(Late) + Send>;
 
 /// What is done for clients.
 pub struct Service {
     node: Node,
     machine: Machine,
     addresses: HashMap<NodeId, String>,
+    /// To the thread that makes checksums: looking at every value must hold up nobody else.
+    checksums: mpsc::Sender<Reply>,
 }
 
 impl Service {
-    /// Begins with a request. Its answer is there at once, or else `done` hears what became of the command.
-    pub fn begin(&self, request: &Request<'_>, done: impl FnOnce(Fate) + Send + 'static) -> Begun {
+    pub fn new(node: Node, machine: Machine, addresses: HashMap<NodeId, String>) -> io::Result<Service> {
+        let (checksums, replies) = mpsc::channel::<Reply>();
+        let (its_node, its_machine) = (node.clone(), machine.clone());
+        let run = move || {
+            for reply in replies {
+                let mut answer = Vec::new();
+                protocol::push_frame(&mut answer, &Response::Status(status(&its_node, &its_machine, true)));
+                reply(Late::Answer(answer));
+            }
+        };
+        thread::Builder::new().name("checksums".into()).spawn(run)?;
+        Ok(Service { node, machine, addresses, checksums })
+    }
+
+    /// Begins with a request. Its answer is there at once, or else `done` hears it later.
+    pub fn begin(&self, request: &Request<'_>, done: impl FnOnce(Late) + Send + 'static) -> Begun {
         let mut answer = Vec::new();
         match *request {
             Request::Command(bytes) => {
@@ -131,15 +176,20 @@ impl Service {
                 // How large the value will be is known only when it is read.
                 let large = matches!(command, Command::Get { .. });
                 let bytes_max = if large { FRAME_BYTES_MAX } else { SMALL_ANSWER_BYTES_MAX };
-                self.node.submit(Bytes::copy_from_slice(bytes), done);
+                self.node.submit(Bytes::copy_from_slice(bytes), |fate| done(Late::Fate(fate)));
                 return Begun::Waiting { bytes_max };
             }
             Request::Peek { key } => {
                 let store = self.machine.read();
                 protocol::push_frame(&mut answer, &Response::Peeked(store.get(key).map(|value| &value[..])));
             }
-            Request::Status { checksum } => {
-                protocol::push_frame(&mut answer, &Response::Status(self.status(checksum)));
+            Request::Status { checksum: true } => {
+                // Should that thread have ended, nobody answers, and the client hears so in time.
+                let _ = self.checksums.send(Box::new(done));
+                return Begun::Waiting { bytes_max: SMALL_ANSWER_BYTES_MAX };
+            }
+            Request::Status { checksum: false } => {
+                protocol::push_frame(&mut answer, &Response::Status(status(&self.node, &self.machine, false)));
             }
         }
         Begun::Answered(answer)
@@ -163,23 +213,24 @@ impl Service {
             }
         });
     }
+}
 
-    fn status(&self, checksum: bool) -> Status {
-        let status = self.node.status();
-        // With a checksum, of a frozen view: looking at every value must not hold up the commands.
-        let store = self.machine.read();
-        let (applied, keys, frozen) = (store.applied(), store.keys(), checksum.then(|| store.clone()));
-        drop(store);
-        Status {
-            id: status.id.0,
-            role: status.role.to_string(),
-            term: status.term.0,
-            leader: status.leader.map(|leader| leader.0),
-            commit: status.commit.0,
-            last: status.last.index.0,
-            applied: applied.0,
-            keys,
-            checksum: frozen.map(|store| store.checksum()),
-        }
+/// How the server sees itself.
+fn status(node: &Node, machine: &Machine, checksum: bool) -> Status {
+    let status = node.status();
+    // With a checksum, of a frozen view: looking at every value must not hold up the commands.
+    let store = machine.read();
+    let (keys, frozen) = (store.keys(), checksum.then(|| store.clone()));
+    drop(store);
+    Status {
+        id: status.id.0,
+        role: status.role.to_string(),
+        term: status.term.0,
+        leader: status.leader.map(|leader| leader.0),
+        commit: status.commit.0,
+        last: status.last.index.0,
+        applied: status.applied.0,
+        keys,
+        checksum: frozen.map(|store| store.checksum()),
     }
 }

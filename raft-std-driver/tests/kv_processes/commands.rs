@@ -47,6 +47,7 @@ fn put_get_delete_status() {
     let at = ["--server", &address];
     let run = |words: &[&str]| kv(&[words, &at].concat());
 
+    wait_until("its first entry is applied", || run(&["status"]).out.contains("commit 1, applied 1, 0 keys\n"));
     run(&["get", "color"]).assert_fails(1, "no such key");
     assert_eq!(run(&["put", "color", "deep blue"]).code, Some(0));
     assert_eq!(run(&["get", "color"]).out, "deep blue\n");
@@ -56,7 +57,9 @@ fn put_get_delete_status() {
     assert_eq!(put.code, Some(0), "the largest value: {put:?}");
     assert_eq!(run(&["get", "large"]).out.len(), VALUE_BYTES_MAX + 1);
     let status = run(&["status"]);
-    assert!(status.out.contains("server 1: leader in term 1") && status.out.contains("2 keys"), "{status:?}");
+    assert!(status.out.contains("server 1: leader in term 1") && status.out.contains("2 keys\n"), "{status:?}");
+    let status = run(&["status", "--checksum"]);
+    assert!(status.out.contains("2 keys, checksum "), "{status:?}");
 
     lone.server.signal("TERM");
     assert_eq!(lone.server.process.wait().unwrap().code(), Some(0), "a server that is told to end ends well");
@@ -115,34 +118,35 @@ fn what_a_server_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let lone = Lone::start(dir.path());
     let empty = dir.path().join("empty");
-    let free = free_address();
     let serve = |listen: &str, data: &str, more: &[&str]| {
         let peer = format!("1={listen}");
         kv(&[&["serve", "--id", "1", "--listen", listen, "--peer", &peer, "--data", data], more].concat())
     };
-    serve(&free, empty.to_str().unwrap(), &[]).assert_fails(1, "start once with --init");
+    serve(&free_address(), empty.to_str().unwrap(), &[]).assert_fails(1, "start once with --init");
     assert!(!empty.exists(), "a server that may not start makes no directory");
-    serve(&free, &lone.data, &[]).assert_fails(1, "in use by another process");
+    serve(&free_address(), &lone.data, &[]).assert_fails(1, "in use by another process");
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     serve(&taken.to_string(), empty.to_str().unwrap(), &["--init"]).assert_fails(1, "cannot listen on 127.0.0.1:");
     assert!(!empty.exists(), "a server that cannot listen makes no member");
     let Lone { data, server, .. } = lone;
     drop(server);
-    serve(&free, &data, &["--init"]).assert_fails(1, "already belongs to a server: start it without --init");
-    serve(&free, &data, &["--cluster", "7"]).assert_fails(1, "belongs to server 1 of cluster 1, not to server 1 of 7");
+    serve(&free_address(), &data, &["--init"]).assert_fails(1, "already belongs to a server: start it without --init");
+    serve(&free_address(), &data, &["--cluster", "7"])
+        .assert_fails(1, "belongs to server 1 of cluster 1, not to server 1 of 7");
 }
 
 #[test]
 fn what_a_client_hears() {
-    let nobody = free_address();
-    let put = kv(&["put", "key", "value", "--server", &nobody, "--timeout", "1"]);
+    // Picked anew each time, so that nobody else has come to listen there.
+    let put = kv(&["put", "key", "value", "--server", &free_address(), "--timeout", "1"]);
     put.assert_fails(1, "the cluster cannot be reached: gave up after 1 s");
-    assert!(put.took >= Duration::from_secs(1) && put.took < Duration::from_secs(8), "{put:?}");
-    let large = Kv::start(&["put", "key", "-", "--server", &nobody]).finish_with(&vec![b'x'; VALUE_BYTES_MAX + 1]);
+    assert!(put.took >= Duration::from_secs(1), "{put:?}");
+    let large =
+        Kv::start(&["put", "key", "-", "--server", &free_address()]).finish_with(&vec![b'x'; VALUE_BYTES_MAX + 1]);
     large.assert_fails(1, "the value is too large");
-    kv(&["get", &"k".repeat(KEY_BYTES_MAX + 1), "--server", &nobody]).assert_fails(1, "the key is too large");
-    kv(&["status", "--server", &nobody]).assert_fails(1, "no server can be reached");
+    kv(&["get", &"k".repeat(KEY_BYTES_MAX + 1), "--server", &free_address()]).assert_fails(1, "the key is too large");
+    kv(&["status", "--server", &free_address()]).assert_fails(1, "no server can be reached");
 }
 
 #[test]
@@ -156,8 +160,7 @@ fn two_of_three_dead_is_a_deadline_not_a_hang() {
     }
     let left = cluster.address_of(leader).unwrap();
     let put = kv(&["put", "key", "value", "--server", &left, "--timeout", "2"]);
-    put.assert_fails(1, "the cluster cannot be reached");
-    assert!(put.took < Duration::from_secs(12), "{put:?}");
+    put.assert_fails(1, "the cluster cannot be reached: gave up after 2 s");
 }
 
 fn header(length: usize) -> [u8; 4] {
