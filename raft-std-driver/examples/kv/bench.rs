@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub fn run(options: &BenchOptions, stop: &Stop) -> Result<(), Failure> {
     let mut cluster = Cluster::start(cluster::Options::new(options.dir.clone())?)?;
     let leader = cluster.wait_for_leader(stop)?;
     let (latencies, took) = measure(&mut cluster, leader, options, stop)?;
-    print(options, &latencies, took);
+    print(options, &latencies, took, cluster.dir());
     Ok(())
 }
 
@@ -167,20 +168,39 @@ impl Client {
     }
 }
 
-fn print(options: &BenchOptions, latencies: &Latencies, took: Duration) {
+fn print(options: &BenchOptions, latencies: &Latencies, took: Duration, dir: &Path) {
     let BenchOptions { clients, value_bytes, .. } = options;
     let (puts, seconds) = (latencies.count(), took.as_secs_f64());
     let rate = puts as f64 / seconds;
     let [p50, p99, max] = [50, 99, 100].map(|percent| latencies.percentile_ms(percent));
+    let file_system = file_system_of(dir).unwrap_or_else(|| "unknown".into());
+    if ["tmpfs", "ramfs"].contains(&file_system.as_str()) {
+        eprintln!("{} is on {file_system}, where a sync costs nothing: choose a disk with --dir", dir.display());
+    }
     if options.json {
         println!(
             "{{\"clients\": {clients}, \"value_bytes\": {value_bytes}, \"seconds\": {seconds:.3}, \"puts\": {puts}, \
-             \"puts_per_s\": {rate:.0}, \"p50_ms\": {p50:.3}, \"p99_ms\": {p99:.3}, \"max_ms\": {max:.3}}}"
+             \"puts_per_s\": {rate:.0}, \"p50_ms\": {p50:.3}, \"p99_ms\": {p99:.3}, \"max_ms\": {max:.3}, \
+             \"file_system\": \"{file_system}\"}}"
         );
     } else {
         let rate = grouped(rate);
         println!(
-            "{clients} clients, {value_bytes} bytes, {seconds:.1} s: {rate} puts/s, p50 {p50:.2} ms, p99 {p99:.2} ms"
+            "{clients} clients, {value_bytes} bytes, {seconds:.1} s: {rate} puts/s, p50 {p50:.2} ms, p99 {p99:.2} ms \
+             ({file_system} at {})",
+            dir.display()
         );
     }
+}
+
+/// The kind of file system behind `dir`, where the system tells (Linux): the longest mount point above it counts.
+fn file_system_of(dir: &Path) -> Option<String> {
+    let dir = dir.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/mounts").ok()?;
+    let above = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        dir.starts_with(point).then_some((point.len(), kind))
+    });
+    above.max_by_key(|(length, _)| *length).map(|(_, kind)| kind.to_owned())
 }
