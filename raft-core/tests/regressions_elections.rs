@@ -344,6 +344,8 @@ fn nonsense_changes_nothing() {
         assert_eq!(server.receive(2, *term, rpc.clone()), [], "{rpc:?}");
         assert_eq!(server.status().counters().malformed, i as u64 + 1, "{rpc:?}");
     }
+    let nameless = server.receive_from_life(2, Incarnation(0), 1, heartbeat(NOTHING, 0));
+    assert_eq!((nameless, server.status().counters().malformed), (vec![], nonsense.len() as u64 + 1));
     assert_eq!(server.receive(1, 1, heartbeat(NOTHING, 0)), []);
     assert_eq!(server.status().counters().from_self, 1);
     assert_eq!(server.role(), (RoleKind::Follower, 0));

@@ -25,6 +25,9 @@ fn restart_bounds() {
     let (two, none) = (id(1, 2), Entries::new());
     let unborn = Restored { incarnation: Incarnation(0), ..restored(1, two, none.clone(), 0) };
     assert_eq!(error(unborn), RestoreError::NoIncarnation);
+    let mut crowd = restored(1, two, none.clone(), 0);
+    crowd.snapshot.membership = Membership::new((0..=Membership::MEMBERS_MAX as u64).map(NodeId)).into();
+    assert_eq!(error(crowd), RestoreError::TooManyMembers { count: Membership::MEMBERS_MAX + 1 });
     let gap = RestoreError::Gap { snapshot: two, first: id(1, 4) };
     assert_eq!(error(restored(1, two, log(4, &[1]), 0)), gap);
     let falls = RestoreError::Gap { snapshot: id(2, 2), first: id(1, 3) };
