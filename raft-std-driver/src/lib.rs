@@ -91,12 +91,14 @@ pub mod lab;
 pub mod machine;
 mod machine_thread;
 mod node;
+pub mod observer;
 mod queue;
 mod receiving;
 mod shared;
 pub mod storage;
 pub mod transport;
 mod waiters;
+pub mod workers;
 
 pub use error::{NodeError, SnapshotError};
 pub use node::{Node, NodeConfig, NodeStatus};

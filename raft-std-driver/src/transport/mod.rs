@@ -6,6 +6,7 @@ pub mod wire;
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
 
@@ -67,6 +68,13 @@ pub trait Transport: Send + Sync + 'static {
     /// same one, which is ignored.
     fn send_snapshot(&self, to: NodeId, snapshot: OutgoingSnapshot);
 
-    /// Stop delivering, close connections, end threads. Nothing is delivered after it returns.
+    /// Stop delivering, and let go of connections and of what was handed in. Nothing is delivered after it returns.
     fn shutdown(&self);
+
+    /// After [`shutdown`](Transport::shutdown): whether everything has ended, so that the same address can be used again. For
+    /// transports whose `shutdown` must not wait for that, because they run on the caller's own thread; the others are done
+    /// when it returns.
+    fn poll_closed(&self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }

@@ -1,0 +1,3 @@
+//! [`raft_core`] on tokio: a replicated state machine with async handles, TCP and TLS.
+
+pub mod transport;

@@ -1,0 +1,3 @@
+//! How messages and snapshots travel between servers.
+
+pub use raft_std_driver::transport::{Inbound, OutgoingSnapshot, Transport};
