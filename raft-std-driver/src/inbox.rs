@@ -1,13 +1,14 @@
 //! What waits for the core thread.
 
-use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
+use futures_channel::oneshot::Sender;
 use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rpc};
 
-use crate::node::NodeStatus;
-use crate::queue::lock;
+use crate::queue::{Sleeper, lock};
+use crate::status::NodeStatus;
 use crate::waiters::Waiter;
 
 /// So many messages may wait, whatever they carry; more are dropped.
@@ -32,7 +33,7 @@ pub(crate) enum Note {
     /// The machine's snapshot through here is durable under its name.
     Built(EntryId),
     /// A handle wants to know how things stand.
-    Status(SyncSender<NodeStatus>),
+    Status(Sender<NodeStatus>),
 }
 
 /// All that waited at one moment, each kind in its order.
@@ -54,8 +55,6 @@ impl Mail {
 pub(crate) struct Inbox {
     bytes_max: u64,
     state: Mutex<State>,
-    filled: Condvar,
-    room: Condvar,
 }
 
 /// Who submits: a thread of the node must not wait for calls that it may be the one to make.
@@ -72,7 +71,9 @@ struct State {
     /// Commands that were refused and whose callers have not been called yet.
     refused: u64,
     message_bytes: u64,
-    core_sleeps: bool,
+    core: Sleeper,
+    /// Who waits for room.
+    outside: Vec<Waker>,
     closed: bool,
 }
 
@@ -88,7 +89,7 @@ impl State {
 
 impl Inbox {
     pub(crate) fn new(bytes_max: u64) -> Inbox {
-        Inbox { bytes_max, state: Mutex::default(), filled: Condvar::new(), room: Condvar::new() }
+        Inbox { bytes_max, state: Mutex::default() }
     }
 
     /// # Errors
@@ -125,30 +126,39 @@ impl Inbox {
         true
     }
 
-    /// Waits for room. The core makes it quickly: it takes all that waits, whatever the disk, the machine and the network
-    /// do, and refuses what is too much for it. Callers who hear slowly of what was refused make it as they hear.
-    ///
-    /// # Errors
-    /// Gives it back if the inbox is closed.
-    pub(crate) fn submit(&self, submission: Submission, caller: Caller) -> Result<(), Submission> {
-        let mut state = self.wait_for_room(caller);
+    /// Waits for room, once for all of them. The core makes it quickly: it takes all that waits, whatever the disk, the
+    /// machine and the network do, and refuses what is too much for it. Callers who hear slowly of what was refused make it
+    /// as they hear. What is left over, because the inbox is closed or the caller waits no longer, never was in here.
+    pub(crate) async fn submit(&self, submissions: impl IntoIterator<Item = Submission>, caller: Caller) {
+        let mut submissions = submissions.into_iter();
+        let mut state = self.room(caller).await;
         if state.closed {
-            return Err(submission);
+            return;
         }
-        state.command_bytes += submission.bytes();
-        state.mail.commands.push(submission);
+        for submission in submissions.by_ref() {
+            state.command_bytes += submission.bytes();
+            state.mail.commands.push(submission);
+        }
         self.wake(state);
-        Ok(())
     }
 
     /// A command is refused without having waited for the core; waits for room as if it had.
-    pub(crate) fn refused_at_the_door(&self, caller: Caller) {
-        self.wait_for_room(caller).refused += 1;
+    pub(crate) async fn refused_at_the_door(&self, caller: Caller) {
+        self.room(caller).await.refused += 1;
     }
 
-    fn wait_for_room(&self, caller: Caller) -> MutexGuard<'_, State> {
-        let full = |state: &mut State| !state.closed && state.bytes_before(caller) > self.bytes_max;
-        self.room.wait_while(lock(&self.state), full).unwrap_or_else(PoisonError::into_inner)
+    async fn room(&self, caller: Caller) -> MutexGuard<'_, State> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if state.closed || state.bytes_before(caller) <= self.bytes_max {
+                return Poll::Ready(state);
+            }
+            if !state.outside.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.outside.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// A command that the core took is refused; it keeps some room until its caller has been called.
@@ -159,54 +169,49 @@ impl Inbox {
     /// The caller of a refused command has been called.
     pub(crate) fn refusal_heard(&self) {
         let mut state = lock(&self.state);
-        let was_full = state.bytes_before(Caller::Outside) > self.bytes_max;
         state.refused -= 1;
-        let has_room = state.bytes_before(Caller::Outside) <= self.bytes_max;
+        let outside = self.roused(&mut state);
         drop(state);
-        if was_full && has_room {
-            self.room.notify_all();
-        }
+        outside.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Who has waited for room, if there is some now, to be woken once no lock is held.
+    fn roused(&self, state: &mut State) -> Vec<Waker> {
+        let room = state.bytes_before(Caller::Outside) <= self.bytes_max;
+        if room { std::mem::take(&mut state.outside) } else { Vec::new() }
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
-        let sleeps = std::mem::take(&mut state.core_sleeps);
+        let core = state.core.rouse();
         drop(state);
-        if sleeps {
-            self.filled.notify_one();
-        }
+        core.inspect(Waker::wake_by_ref);
     }
 
-    /// Wait until there is something or `until` has come, and move all of it into `mail`, which must be empty. `false`,
-    /// and nothing taken, once the inbox is closed.
-    pub(crate) fn take(&self, mail: &mut Mail, until: Option<Instant>) -> bool {
+    /// Wait until there is something, and move all of it into `mail`, which must be empty. `false`, and nothing taken, once
+    /// the inbox is closed.
+    pub(crate) fn poll_take(&self, context: &Context<'_>, mail: &mut Mail) -> Poll<bool> {
         let mut state = lock(&self.state);
-        while state.mail.is_empty() && !state.closed {
-            state.core_sleeps = true;
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => break,
-                Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-            };
-        }
-        state.core_sleeps = false;
         if state.closed {
-            return false;
+            return Poll::Ready(false);
+        }
+        if state.mail.is_empty() {
+            return state.core.sleep(context);
         }
         std::mem::swap(&mut state.mail, mail);
-        state.message_bytes = 0;
-        let was_full = std::mem::take(&mut state.command_bytes) > self.bytes_max;
+        (state.message_bytes, state.command_bytes) = (0, 0);
+        let outside = self.roused(&mut state);
         drop(state);
-        if was_full {
-            self.room.notify_all();
-        }
-        true
+        outside.iter().for_each(Waker::wake_by_ref);
+        Poll::Ready(true)
     }
 
     /// Take nothing more in, and send everyone home.
     pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.filled.notify_all();
-        self.room.notify_all();
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let (core, outside) = (state.core.rouse(), std::mem::take(&mut state.outside));
+        drop(state);
+        core.iter().chain(&outside).for_each(Waker::wake_by_ref);
     }
 
     /// What was left when the inbox was closed.
@@ -224,6 +229,7 @@ mod tests {
     use raft_core::{Entries, Entry, Incarnation, Index, Payload, Term};
 
     use super::*;
+    use crate::workers::{block_on, block_on_until};
 
     fn message(rpc: Rpc) -> Message {
         Message { term: Term(1), incarnation: Incarnation(1), rpc }
@@ -234,6 +240,17 @@ mod tests {
         let entries = Entries::from_vec(Index(1), vec![entry]).unwrap();
         let (prev, commit) = (EntryId::ZERO, Index(0));
         message(Rpc::AppendEntries { prev, entries, commit, round: 1, reply: true })
+    }
+
+    fn take(inbox: &Inbox, mail: &mut Mail) -> bool {
+        block_on(poll_fn(|context| inbox.poll_take(context, mail)))
+    }
+
+    /// Whether it got in.
+    fn submit(inbox: &Inbox, submission: Submission, caller: Caller) -> bool {
+        let mut one = Some(submission);
+        block_on(inbox.submit(std::iter::from_fn(|| one.take()), caller));
+        one.is_none()
     }
 
     fn submission(bytes: usize) -> Submission {
@@ -248,7 +265,7 @@ mod tests {
         assert!(!inbox.message(from, append(1)));
         assert!(inbox.message(from, vote.clone()));
         let mut mail = Mail::default();
-        assert!(inbox.take(&mut mail, None));
+        assert!(take(&inbox, &mut mail));
         assert_eq!(mail.messages.len(), 3);
         assert!(inbox.message(from, append(1)));
         let taken = (1..MESSAGES_MAX * 2).filter(|_| inbox.message(from, vote.clone())).count();
@@ -260,19 +277,19 @@ mod tests {
     #[test]
     fn callers_wait_until_the_core_has_taken_what_waits() {
         let inbox = Arc::new(Inbox::new(1000));
-        inbox.submit(submission(2000), Caller::Outside).ok().unwrap();
+        assert!(submit(&inbox, submission(2000), Caller::Outside));
         let (tell, told) = channel();
         let caller = {
             let inbox = Arc::clone(&inbox);
             std::thread::spawn(move || {
                 for bytes in [1, 2000, 1] {
-                    tell.send(inbox.submit(submission(bytes), Caller::Outside).is_ok()).unwrap();
+                    tell.send(submit(&inbox, submission(bytes), Caller::Outside)).unwrap();
                 }
             })
         };
         assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
         let mut mail = Mail::default();
-        assert!(inbox.take(&mut mail, None));
+        assert!(take(&inbox, &mut mail));
         assert_eq!(mail.commands.len(), 1);
         assert!(told.recv().unwrap() && told.recv().unwrap());
         inbox.close();
@@ -285,18 +302,18 @@ mod tests {
     fn refused_commands_keep_room_until_their_callers_were_called() {
         let inbox = Arc::new(Inbox::new(3 * ENTRY_OVERHEAD_BYTES));
         (0..3).for_each(|_| inbox.refused());
-        inbox.refused_at_the_door(Caller::Outside);
+        block_on(inbox.refused_at_the_door(Caller::Outside));
         let (tell, told) = channel();
         let caller = {
             let inbox = Arc::clone(&inbox);
             std::thread::spawn(move || {
-                tell.send(inbox.submit(submission(0), Caller::Outside).is_ok()).unwrap();
+                tell.send(submit(&inbox, submission(0), Caller::Outside)).unwrap();
             })
         };
         assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
         let mut mail = Mail::default();
-        assert!(inbox.submit(submission(0), Caller::OwnThread).is_ok(), "or nobody would ever call");
-        assert!(inbox.take(&mut mail, None));
+        assert!(submit(&inbox, submission(0), Caller::OwnThread), "or nobody would ever call");
+        assert!(take(&inbox, &mut mail));
         assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "the core makes no room here");
         inbox.refusal_heard();
         assert!(told.recv().unwrap());
@@ -304,13 +321,26 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_inbox_sleeps_until_the_next_tick_is_due() {
+    fn an_empty_inbox_can_be_waited_for_until_a_deadline() {
         let inbox = Inbox::new(1);
-        let (mut mail, now) = (Mail::default(), Instant::now());
+        let (mut mail, now) = (Mail::default(), std::time::Instant::now());
         let due = now + Duration::from_millis(30);
-        assert!(inbox.take(&mut mail, Some(due)));
-        assert!(mail.is_empty() && Instant::now() >= due);
+        let taken = block_on_until(poll_fn(|context| inbox.poll_take(context, &mut mail)), Some(due));
+        assert!(taken.is_none() && std::time::Instant::now() >= due);
         inbox.close();
-        assert!(!inbox.take(&mut mail, None));
+        assert!(!take(&inbox, &mut mail));
+    }
+
+    #[test]
+    fn who_waits_for_room_no_longer_leaves_nothing_behind() {
+        let inbox = Inbox::new(1000);
+        assert!(submit(&inbox, submission(2000), Caller::Outside));
+        let now = std::time::Instant::now();
+        let mut one = Some(submission(7));
+        assert!(block_on_until(inbox.submit(std::iter::from_fn(|| one.take()), Caller::Outside), Some(now)).is_none());
+        assert!(one.is_some());
+        let mut mail = Mail::default();
+        assert!(take(&inbox, &mut mail));
+        assert_eq!(mail.commands.len(), 1);
     }
 }

@@ -17,11 +17,12 @@
 //! struct Sum(u64);
 //!
 //! impl StateMachine for Sum {
-//!     fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) {
+//!     fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
 //!         for command in commands {
 //!             self.0 += str::from_utf8(command.bytes).map_or(0, |text| text.parse().unwrap_or(0));
 //!             answers.push(self.0.to_string().into());
 //!         }
+//!         Ok(())
 //!     }
 //!
 //!     fn snapshot(&mut self) -> SnapshotWriter {
@@ -83,24 +84,32 @@
 #[cfg(not(unix))]
 compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
 
-mod core_thread;
-mod disk_thread;
+mod config;
+mod control;
+mod disk_part;
+pub mod engine;
 mod error;
+mod heart;
 mod inbox;
 pub mod lab;
 pub mod machine;
-mod machine_thread;
+mod machine_part;
 mod node;
 pub mod observer;
 mod queue;
 mod receiving;
 mod shared;
+mod status;
 pub mod storage;
 pub mod transport;
 mod waiters;
 pub mod workers;
 
+pub use config::NodeConfig;
+pub use control::Control;
 pub use error::{NodeError, SnapshotError};
-pub use node::{Node, NodeConfig, NodeStatus};
+pub use node::Node;
 pub use raft_core;
+pub use shared::Alive;
+pub use status::NodeStatus;
 pub use waiters::{Outcome, StartError, Started};

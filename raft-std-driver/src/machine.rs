@@ -19,8 +19,13 @@ pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> +
 /// A deterministic state machine (§2): the same commands in the same order give the same state and the same answers on
 /// every server. It runs on its own thread and may take its time.
 pub trait StateMachine: Send + 'static {
-    /// Apply committed commands in order and push exactly one answer for each to `answers`.
-    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>);
+    /// Apply committed commands in order and push exactly one answer for each to `answers`. What a client did wrong is an
+    /// answer, the same on every server.
+    ///
+    /// # Errors
+    /// If this server cannot go on: its database fails, or it does not know such a command. The node stops with this
+    /// cause, having promised nothing that it did not keep.
+    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()>;
 
     /// Freeze the state as it is now (§7): cheap if the state is shared or persistent, a clone otherwise. The log goes on
     /// while the returned writer runs.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use raft_core::{EntryId, NodeId, RoleKind, Status, Term};
+use raft_core::{EntryId, NodeId, Raft, RoleKind, Status, Term};
 
 use crate::error::NodeError;
+use crate::shared::Shared;
 
 /// Something worth telling that happened in a node.
 #[derive(Clone, Debug)]
@@ -90,26 +91,13 @@ pub enum NodeEvent {
     },
 }
 
-/// What waits inside of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depths {
-    /// Writes and other errands that wait for the disk.
-    pub disk: usize,
-    /// Batches of entries and other errands that wait for the machine.
-    pub machine: usize,
-    /// Messages of peers that the core took in this round.
-    pub messages: usize,
-    /// Commands of clients that the core took in this round.
-    pub commands: usize,
-}
-
 /// Watches a node. Each call comes from where it happened, which goes on only afterwards: be quick, and never wait.
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn happened(&self, _event: &NodeEvent) {}
 
     /// The core has dealt with all that had come in, and stands like this.
-    fn round(&self, _status: &Status<'_>, _depths: Depths) {}
+    fn round(&self, _round: &Round<'_>) {}
 
     /// The disk has made so many writes durable with one sync, with so many bytes of entries in them.
     fn synced(&self, _writes: usize, _bytes: u64, _took: Duration) {}
@@ -120,3 +108,61 @@ pub trait Observer: Send + Sync + 'static {
 
 /// Watches nothing.
 impl Observer for () {}
+
+/// What the core has just been through.
+pub struct Round<'a> {
+    pub(crate) raft: &'a Raft,
+    pub(crate) shared: &'a Shared,
+}
+
+impl Round<'_> {
+    /// How the core stands.
+    #[must_use]
+    pub fn status(&self) -> Status<'_> {
+        self.raft.status()
+    }
+
+    /// How many writes and other errands wait for the disk.
+    #[must_use]
+    pub fn disk_depth(&self) -> usize {
+        self.shared.disk.len()
+    }
+
+    /// How many batches of entries and other errands wait for the machine.
+    #[must_use]
+    pub fn machine_depth(&self) -> usize {
+        self.shared.machine.len()
+    }
+}
+
+pub(crate) fn write_log(id: NodeId, event: &NodeEvent) {
+    let node = id.0;
+    match event {
+        NodeEvent::Role { term, role, leader } => {
+            let leader = leader.map(|leader| leader.0);
+            tracing::info!(node, term = term.0, %role, leader, "role");
+        }
+        NodeEvent::PeerWiped { peer } => tracing::warn!(node, peer = peer.0, "peer came back with another disk"),
+        NodeEvent::Unreachable { peer } => tracing::debug!(node, peer = peer.0, "unreachable"),
+        NodeEvent::SnapshotBegun { last } => tracing::info!(node, snapshot = %last, "takes a snapshot"),
+        NodeEvent::Compacted { last } => tracing::info!(node, snapshot = %last, "log compacted"),
+        NodeEvent::SnapshotArriving { from, last } => {
+            tracing::info!(node, peer = from.0, snapshot = %last, "receives a snapshot");
+        }
+        NodeEvent::SnapshotReceived { from, last } => {
+            tracing::info!(node, peer = from.0, snapshot = %last, "snapshot received");
+        }
+        NodeEvent::SnapshotUnwanted { last } => {
+            tracing::info!(node, snapshot = %last, "received snapshot not wanted");
+        }
+        NodeEvent::SnapshotSending { to, last, bytes } => {
+            tracing::info!(node, peer = to.0, snapshot = %last, bytes, "sends a snapshot");
+        }
+        NodeEvent::SnapshotSent { to, last, delivered } => {
+            tracing::info!(node, peer = to.0, snapshot = %last, delivered, "snapshot sent");
+        }
+        NodeEvent::Restored { last, bytes } => tracing::info!(node, snapshot = %last, bytes, "machine restored"),
+        NodeEvent::Stops { cause: Some(cause) } => tracing::error!(node, %cause, "stops"),
+        NodeEvent::Stops { cause: None } => tracing::info!(node, "stops"),
+    }
+}

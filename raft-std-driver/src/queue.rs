@@ -1,6 +1,8 @@
-//! A queue to one thread that takes everything waiting at once: what it finds is its batch.
+//! A queue to one part of a node that takes everything waiting at once: what it finds is its batch.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// What a lock of this crate guards is whole between any two statements, and none is held while foreign code runs: a
 /// poisoned one guards nothing broken.
@@ -8,22 +10,42 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who sleeps until there is something to take. Woken once for each sleep, so that filling what nobody waits for costs no
+/// system call.
+#[derive(Default)]
+pub(crate) struct Sleeper(Option<Waker>);
+
+impl Sleeper {
+    pub(crate) fn sleep<T>(&mut self, context: &Context<'_>) -> Poll<T> {
+        match &mut self.0 {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Who is to be woken, once no lock is held.
+    #[must_use]
+    pub(crate) fn rouse(&mut self) -> Option<Waker> {
+        self.0.take()
+    }
+}
+
 /// Unbounded itself. What goes in is bounded elsewhere: work by what the core hands out, refusals by the inbox's room.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
-    filled: Condvar,
 }
 
 struct State<T> {
     items: Vec<T>,
-    taker_sleeps: bool,
+    taker: Sleeper,
     closed: bool,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let state = State { items: Vec::new(), taker_sleeps: false, closed: false };
-        Queue { state: Mutex::new(state), filled: Condvar::new() }
+        let state = State { items: Vec::new(), taker: Sleeper::default(), closed: false };
+        Queue { state: Mutex::new(state) }
     }
 }
 
@@ -47,33 +69,41 @@ impl<T> Queue<T> {
             return Err(item);
         }
         state.items.push(item);
-        let wake = wake && std::mem::take(&mut state.taker_sleeps);
+        let taker = if wake { state.taker.rouse() } else { None };
         drop(state);
-        if wake {
-            self.filled.notify_one();
-        }
+        taker.inspect(Waker::wake_by_ref);
         Ok(())
     }
 
     /// Wait for items and move all of them, in order, into `taken`, which must be empty. `false`, and nothing taken, once
     /// the queue is closed.
-    pub(crate) fn take(&self, taken: &mut Vec<T>) -> bool {
+    pub(crate) async fn take(&self, taken: &mut Vec<T>) -> bool {
+        poll_fn(|context| self.poll_take(context, taken)).await
+    }
+
+    fn poll_take(&self, context: &Context<'_>, taken: &mut Vec<T>) -> Poll<bool> {
         let mut state = lock(&self.state);
-        while state.items.is_empty() && !state.closed {
-            state.taker_sleeps = true;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Poll::Ready(false);
         }
-        state.taker_sleeps = false;
-        if !state.closed {
-            std::mem::swap(&mut state.items, taken);
+        if state.items.is_empty() {
+            return state.taker.sleep(context);
         }
-        !state.closed
+        std::mem::swap(&mut state.items, taken);
+        Poll::Ready(true)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).items.len()
     }
 
     /// Take nothing more in, and send the taker home.
     pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.filled.notify_all();
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let taker = state.taker.rouse();
+        drop(state);
+        taker.inspect(Waker::wake_by_ref);
     }
 
     /// What was left when the queue was closed.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use raft_core::{EntryId, Event, Index, Message, NodeId, SnapshotMeta, Term};
 
 use crate::error::NodeError;
+use crate::observer::NodeEvent;
 use crate::queue::lock;
-use crate::shared::Shared;
+use crate::shared::{Alive, Shared};
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 use crate::transport::Inbound;
 
@@ -96,12 +97,12 @@ impl Inbound for Reception {
     }
 
     fn unreachable(&self, peer: NodeId) {
-        tracing::debug!(node = self.shared.id.0, peer = peer.0, "unreachable");
+        self.shared.tell(&NodeEvent::Unreachable { peer });
         self.shared.inbox.tell(Event::Unreachable { peer });
     }
 
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
-        tracing::info!(node = self.shared.id.0, peer = to.0, %snapshot, delivered, "snapshot sent");
+        self.shared.tell(&NodeEvent::SnapshotSent { to, last: snapshot, delivered });
         self.shared.inbox.tell(Event::SnapshotSent { to, snapshot, delivered });
     }
 
@@ -116,13 +117,13 @@ impl Inbound for Reception {
         }
         let Some(transfer) = self.custody.begin() else { return Err(refused("another one has just arrived")) };
         let place = Claim { custody: Arc::clone(&self.custody), transfer };
-        tracing::info!(node = self.shared.id.0, peer = from.0, snapshot = %meta.last, "receives a snapshot");
+        self.shared.tell(&NodeEvent::SnapshotArriving { from, last: meta.last });
         let data = self.snapshots.create(meta.last, SnapshotOrigin::Received)?;
-        Ok(Box::new(ReceivedData { data, place }))
+        Ok(Box::new(ReceivedData { data, place, _alive: self.shared.keep_alive() }))
     }
 
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
-        tracing::info!(node = self.shared.id.0, peer = from.0, snapshot = %meta.last, "snapshot received");
+        self.shared.tell(&NodeEvent::SnapshotReceived { from, last: meta.last });
         self.shared.inbox.tell(Event::SnapshotReceived { from, term, snapshot: meta });
     }
 
@@ -146,6 +147,8 @@ impl Drop for Claim {
 struct ReceivedData {
     data: Box<dyn SnapshotSink>,
     place: Claim,
+    /// It holds on to the storage: whoever waits for the node's end wants to open that again.
+    _alive: Alive,
 }
 
 fn overtaken() -> io::Error {
@@ -167,7 +170,7 @@ impl Write for ReceivedData {
 
 impl SnapshotSink for ReceivedData {
     fn finish(self: Box<Self>) -> Result<(), StorageError> {
-        let ReceivedData { data, place } = *self;
+        let ReceivedData { data, place, _alive } = *self;
         if !place.custody.advance(place.transfer, Place::Whole) {
             return Err(StorageError::Io { doing: "finish", path: PathBuf::from("snapshot"), source: overtaken() });
         }
@@ -182,11 +185,12 @@ mod tests {
     use super::*;
     use crate::storage::mem::MemDisk;
     use crate::storage::{Birth, Identity};
+    use crate::workers::Threads;
 
     fn reception() -> Reception {
         let birth = Birth { identity: Identity::default(), membership: Membership::new([NodeId(1)]) };
         Reception {
-            shared: Arc::new(Shared::new(NodeId(1), 1)),
+            shared: Arc::new(Shared::new(NodeId(1), 1, Arc::new(Threads), Arc::new(()))),
             snapshots: Arc::new(MemDisk::new(birth)),
             custody: Arc::default(),
         }

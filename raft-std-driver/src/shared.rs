@@ -1,21 +1,26 @@
-//! What all threads of a node share: the queues between them, and how they stop together.
+//! What all parts of a node share: the queues between them, and how they stop together.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::{io, thread};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 use raft_core::NodeId;
 
-use crate::disk_thread::DiskWork;
+use crate::disk_part::DiskWork;
 use crate::error::NodeError;
 use crate::inbox::{Caller, Inbox};
-use crate::machine_thread::MachineWork;
-use crate::node::NodeStatus;
+use crate::machine_part::MachineWork;
+use crate::observer::{NodeEvent, Observer, write_log};
 use crate::queue::{Queue, lock};
+use crate::status::NodeStatus;
 use crate::waiters::RefusedCall;
+use crate::workers::Workers;
 
 thread_local! {
     /// The node that this thread works for; 0 for none.
@@ -32,14 +37,28 @@ impl NodeMark {
         NodeMark(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Whether the calling thread is one of the node's own, which must not wait for the others.
+    /// Whether the calling thread does the node's own work now, and must not wait for the rest of it.
     pub(crate) fn is_here(self) -> bool {
         HERE.get() == self.0
     }
+
+    /// The calling thread works for this node until what is returned is dropped.
+    pub(crate) fn enter(self) -> Here {
+        Here(HERE.replace(self.0))
+    }
 }
 
-/// Between the handle and the threads. Who fails, or is asked to, stops all: it closes the queues, and each thread ends
-/// when it next looks.
+/// Remembers whom the thread worked for before.
+pub(crate) struct Here(u64);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        HERE.set(self.0);
+    }
+}
+
+/// Between the handle and the parts. Who fails, or is asked to, stops all: it closes the queues, and each part ends when it
+/// next looks.
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) mark: NodeMark,
@@ -47,21 +66,29 @@ pub(crate) struct Shared {
     pub(crate) disk: Queue<DiskWork>,
     pub(crate) machine: Queue<MachineWork>,
     pub(crate) refusals: Queue<RefusedCall>,
+    pub(crate) observer: Arc<dyn Observer>,
+    workers: Arc<dyn Workers>,
     life: Mutex<Life>,
-    /// A thread has ended, or the core has left word how it stood.
-    ended: Condvar,
 }
 
 #[derive(Default)]
 struct Life {
     stopping: bool,
     cause: Option<NodeError>,
-    threads: usize,
+    /// What still runs, or holds on to the storage.
+    alive: usize,
     last_status: Option<NodeStatus>,
+    /// Who waits for any of these to change.
+    waiting: Vec<Waker>,
 }
 
 impl Shared {
-    pub(crate) fn new(id: NodeId, inbox_bytes_max: u64) -> Shared {
+    pub(crate) fn new(
+        id: NodeId,
+        inbox_bytes_max: u64,
+        workers: Arc<dyn Workers>,
+        observer: Arc<dyn Observer>,
+    ) -> Shared {
         Shared {
             id,
             mark: NodeMark::fresh(),
@@ -69,27 +96,31 @@ impl Shared {
             disk: Queue::default(),
             machine: Queue::default(),
             refusals: Queue::default(),
+            observer,
+            workers,
             life: Mutex::default(),
-            ended: Condvar::new(),
         }
     }
 
-    /// Stop all threads. The first call says why; what fails afterwards may fail because of it.
+    /// Stop all parts. The first call says why; what fails afterwards may fail because of it.
     pub(crate) fn stop(&self, cause: Option<NodeError>) {
         let mut life = lock(&self.life);
         if std::mem::replace(&mut life.stopping, true) {
             return;
         }
-        match &cause {
-            Some(cause) => tracing::error!(node = self.id.0, %cause, "stops"),
-            None => tracing::info!(node = self.id.0, "stops"),
-        }
-        life.cause = cause;
-        drop(life);
+        life.cause.clone_from(&cause);
+        wake_all(life);
+        self.tell(&NodeEvent::Stops { cause });
         self.inbox.close();
         self.disk.close();
         self.machine.close();
         self.refusals.close();
+    }
+
+    /// Log it, and tell who watches.
+    pub(crate) fn tell(&self, event: &NodeEvent) {
+        write_log(self.id, event);
+        self.observer.happened(event);
     }
 
     /// How the calling thread stands to this node.
@@ -101,58 +132,125 @@ impl Shared {
         lock(&self.life).stopping
     }
 
-    /// Wait until the node was stopped and its last thread has ended; on one of those threads, only look.
-    pub(crate) fn wait(&self) -> Result<(), NodeError> {
-        let mut life = lock(&self.life);
-        while !self.mark.is_here() && (!life.stopping || life.threads > 0) {
-            life = self.ended.wait(life).unwrap_or_else(PoisonError::into_inner);
-        }
-        life.cause.clone().map_or(Ok(()), Err)
+    /// Wait until the node was stopped and nothing of it is alive; within one of its parts, only look.
+    pub(crate) async fn ended(&self) -> Result<(), NodeError> {
+        let ended = |life: &Life| {
+            let over = self.mark.is_here() || life.stopping && life.alive == 0;
+            over.then(|| life.cause.clone().map_or(Ok(()), Err))
+        };
+        self.life_until(ended).await
     }
 
     /// The core has ended, and stood like this.
     pub(crate) fn leave_word(&self, status: NodeStatus) {
-        lock(&self.life).last_status = Some(status);
-        self.ended.notify_all();
+        let mut life = lock(&self.life);
+        life.last_status = Some(status);
+        wake_all(life);
     }
 
     /// How the core stood when it ended; waits for the end of its last round.
-    pub(crate) fn last_status(&self) -> NodeStatus {
-        let mut life = lock(&self.life);
-        loop {
-            match &life.last_status {
-                Some(status) => return status.clone(),
-                None => life = self.ended.wait(life).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
+    pub(crate) async fn last_status(&self) -> NodeStatus {
+        self.life_until(|life| life.last_status.clone()).await
     }
 
-    /// Run a part of the node on a thread of its own. Its error or panic stops the node; only then is what the part owns
-    /// dropped, so that whoever is called back from there finds a node that no longer lets anyone wait.
+    async fn life_until<T>(&self, look: impl Fn(&Life) -> Option<T>) -> T {
+        poll_fn(|context| {
+            let mut life = lock(&self.life);
+            if let Some(found) = look(&life) {
+                return Poll::Ready(found);
+            }
+            if !life.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                life.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Run a part of the node. Its error or panic stops the node; only then is what the part owns dropped, so that whoever
+    /// is called back from there finds a node that no longer lets anyone wait.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: &'static str,
-        mut part: impl FnMut() -> Result<(), String> + Send + 'static,
+        part: impl Future<Output = Result<(), String>> + Send + 'static,
     ) -> io::Result<()> {
-        lock(&self.life).threads += 1;
-        let shared = Arc::clone(self);
-        let spawned = thread::Builder::new().name(format!("raft-{}-{name}", self.id)).spawn(move || {
-            HERE.set(shared.mark.0);
-            let ended = catch_unwind(AssertUnwindSafe(&mut part));
-            if let Err(message) = ended.unwrap_or_else(|panic| Err(panic_message(&*panic))) {
-                shared.stop(Some(NodeError::Thread { thread: name.to_owned(), message }));
-            }
-            if catch_unwind(AssertUnwindSafe(move || drop(part))).is_err() {
-                tracing::warn!(node = shared.id.0, thread = name, "panicked while it was being dropped");
-            }
-            shared.thread_ended();
-        });
-        spawned.map(drop).inspect_err(|_| self.thread_ended())
+        let watched = Watched { name, part: Some(Box::pin(part)), alive: self.keep_alive() };
+        self.workers.spawn(&format!("{}-{name}", self.id), Box::pin(watched))
     }
 
-    fn thread_ended(&self) {
-        lock(&self.life).threads -= 1;
-        self.ended.notify_all();
+    /// The node has not ended before what this returns is dropped.
+    pub(crate) fn keep_alive(self: &Arc<Self>) -> Alive {
+        lock(&self.life).alive += 1;
+        Alive(Arc::clone(self))
+    }
+}
+
+fn wake_all(mut life: MutexGuard<'_, Life>) {
+    let waiting = std::mem::take(&mut life.waiting);
+    drop(life);
+    waiting.iter().for_each(Waker::wake_by_ref);
+}
+
+/// Part of a node, or of what it has lent out.
+pub struct Alive(Arc<Shared>);
+
+impl Alive {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut life = lock(&self.0.life);
+        life.alive -= 1;
+        wake_all(life);
+    }
+}
+
+/// Run `work` for the node: its panic stops the node, like its error.
+pub(crate) fn watch<T>(shared: &Shared, name: &str, work: impl FnOnce() -> Poll<Result<T, String>>) -> Poll<Option<T>> {
+    let _here = shared.mark.enter();
+    let polled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Poll::Ready(Err(panic_message(&*panic))));
+    polled.map(|ended| match ended {
+        Ok(done) => Some(done),
+        Err(message) => {
+            shared.stop(Some(NodeError::Thread { thread: name.to_owned(), message }));
+            None
+        }
+    })
+}
+
+/// Drop what a part of the node owned; what is called back from there may panic.
+pub(crate) fn drop_watched<T>(shared: &Shared, name: &str, owned: T) {
+    let _here = shared.mark.enter();
+    if catch_unwind(AssertUnwindSafe(move || drop(owned))).is_err() {
+        tracing::warn!(node = shared.id.0, thread = name, "panicked while it was being dropped");
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+struct Watched {
+    name: &'static str,
+    part: Option<Running>,
+    alive: Alive,
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Watched { name, part, alive: Alive(shared) } = &mut *self;
+        let Some(running) = part else { return Poll::Ready(()) };
+        let polled = watch(shared, name, || running.as_mut().poll(context));
+        polled.map(|_| drop_watched(shared, name, part.take()))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        drop_watched(&self.alive.0, self.name, self.part.take());
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use raft_core::{Bytes, EntryId, Index, Refusal};
 
 use crate::shared::{NodeMark, Shared};
@@ -88,6 +89,8 @@ type Call = Box<dyn FnOnce(Result<Outcome, StartError>) + Send>;
 
 enum Ear {
     Channel(SyncSender<Word>),
+    /// Wants to hear of the outcome only, and is told wherever it becomes known.
+    Reply(oneshot::Sender<Result<Outcome, StartError>>),
     Call(Call),
 }
 
@@ -97,6 +100,9 @@ impl Ear {
             // A receiver that is gone has stopped waiting.
             Ear::Channel(words) => {
                 let _gone = words.try_send(Word::Done(result));
+            }
+            Ear::Reply(reply) => {
+                let _gone = reply.send(result);
             }
             Ear::Call(call) => call(result),
         }
@@ -136,24 +142,23 @@ impl RefusedCall {
     }
 }
 
-/// The thread that makes these calls. The machine's would keep clients waiting who only need to hear who leads.
-pub(crate) struct RefusalThread(pub(crate) Arc<Shared>);
-
-impl RefusalThread {
-    /// Until the node stops.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
-        let mut waiting = Vec::new();
-        while self.0.refusals.take(&mut waiting) {
-            for refused in waiting.drain(..) {
-                refused.call();
-                self.0.inbox.refusal_heard();
-            }
+/// The part of a node that makes these calls, until the node stops. The machine's would keep clients waiting who only need
+/// to hear who leads.
+pub(crate) async fn call_refused(shared: Arc<Shared>) -> Result<(), String> {
+    let refusals = Refusals(shared);
+    let mut waiting = Vec::new();
+    while refusals.0.refusals.take(&mut waiting).await {
+        for refused in waiting.drain(..) {
+            refused.call();
+            refusals.0.inbox.refusal_heard();
         }
-        Ok(())
     }
+    Ok(())
 }
 
-impl Drop for RefusalThread {
+struct Refusals(Arc<Shared>);
+
+impl Drop for Refusals {
     fn drop(&mut self) {
         drop(self.0.refusals.leftovers());
     }
@@ -162,6 +167,12 @@ impl Drop for RefusalThread {
 impl Waiter {
     pub(crate) fn calling(call: Call) -> Waiter {
         Waiter { ear: Some(Ear::Call(call)), entered: false }
+    }
+
+    /// One that hears only what became of the command.
+    pub(crate) fn replying() -> (Waiter, oneshot::Receiver<Result<Outcome, StartError>>) {
+        let (reply, outcome) = oneshot::channel();
+        (Waiter { ear: Some(Ear::Reply(reply)), entered: false }, outcome)
     }
 
     pub(crate) fn for_started() -> (Waiter, Entrance) {

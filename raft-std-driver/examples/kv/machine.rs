@@ -207,10 +207,11 @@ impl Machine {
 }
 
 impl StateMachine for Machine {
-    fn apply(&mut self, commands: &[machine::Command<'_>], answers: &mut Vec<Bytes>) {
+    fn apply(&mut self, commands: &[machine::Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
         let mut store = self.write();
         answers
             .extend(commands.iter().map(|command| protocol::encode(&store.apply(command.index, command.bytes)).into()));
+        Ok(())
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {

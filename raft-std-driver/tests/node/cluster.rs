@@ -71,7 +71,7 @@ pub(crate) fn write_lines(lines: Vec<String>) -> SnapshotWriter {
 }
 
 impl StateMachine for Machine {
-    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) {
+    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
         for command in commands {
             (self.on_apply)(command);
             let text = String::from_utf8(command.bytes.to_vec()).unwrap();
@@ -79,6 +79,7 @@ impl StateMachine for Machine {
             ledger.commands.push(text.clone());
             answers.push(format!("{}:{text}", ledger.commands.len()).into());
         }
+        Ok(())
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {

@@ -107,8 +107,12 @@ fn a_snapshot_that_cannot_be_written_stops_the_node() {
 struct Odd;
 
 impl StateMachine for Odd {
-    fn apply(&mut self, _: &[Command<'_>], answers: &mut Vec<Bytes>) {
+    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
+        if commands.iter().any(|command| command.bytes == "fail") {
+            return Err(io::Error::other("the database is gone"));
+        }
         answers.extend([Bytes::new(), Bytes::new()]);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {
@@ -121,7 +125,7 @@ impl StateMachine for Odd {
 }
 
 #[test]
-fn a_machine_that_answers_too_much_or_cannot_be_restored_stops_the_node() {
+fn a_machine_that_fails_or_answers_too_much_or_cannot_be_restored_stops_the_node() {
     let mut cluster = Cluster::new(1, |_| {});
     cluster.put("x");
     cluster.members[0].node().snapshot().unwrap();
@@ -134,11 +138,16 @@ fn a_machine_that_answers_too_much_or_cannot_be_restored_stops_the_node() {
     assert_eq!(thread, "machine");
     assert!(message.contains("unreadable"), "{message}");
 
-    let cluster = Cluster::asleep(1, |_| {});
-    let node = spawn(&cluster);
-    let started = eventually("it leads", || node.start(Bytes::from_static(b"x")).ok());
-    assert_eq!(started.wait(), Outcome::Unknown);
-    assert!(cause(&node).1.contains("2 answers to 1 command"));
+    for (command, why) in
+        [("x", "2 answers to 1 command"), ("fail", "cannot apply what follows 1@1: the database is gone")]
+    {
+        let cluster = Cluster::asleep(1, |_| {});
+        let node = spawn(&cluster);
+        let started = eventually("it leads", || node.start(Bytes::from_static(command.as_bytes())).ok());
+        assert_eq!(started.wait(), Outcome::Unknown);
+        let (thread, message) = cause(&node);
+        assert!(thread == "machine" && message.contains(why), "{message}");
+    }
 }
 
 #[test]

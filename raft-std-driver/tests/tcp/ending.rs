@@ -147,8 +147,9 @@ fn a_panic_in_a_thread_is_told_at_once() {
 struct Nothing;
 
 impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) {
+    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
         answers.extend(commands.iter().map(|_| Bytes::new()));
+        Ok(())
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {

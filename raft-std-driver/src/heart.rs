@@ -1,21 +1,24 @@
-//! The heart of a node: one thread that feeds the core what has come in, one event at a time, and carries out what it
-//! says. It waits for nothing but its inbox and the clock.
+//! The heart of a node: feeds the core what has come in, one event at a time, and carries out what it says. Waits for
+//! nothing: the loop around it waits for the inbox and the clock.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use raft_core::{
     Action, Commands, EntryId, Event, Fatal, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta, Term, WriteId,
 };
 
-use crate::disk_thread::DiskWork;
+use crate::disk_part::DiskWork;
 use crate::error::NodeError;
 use crate::inbox::{Mail, Note, Submission};
-use crate::machine_thread::MachineWork;
-use crate::node::NodeStatus;
+use crate::machine_part::MachineWork;
+use crate::observer::{NodeEvent, Round};
 use crate::queue::lock;
-use crate::shared::Shared;
+use crate::shared::{Alive, Shared};
+use crate::status::NodeStatus;
 use crate::storage::{Snapshots, StorageError};
 use crate::transport::{OutgoingSnapshot, Transport};
 
@@ -23,7 +26,7 @@ use crate::transport::{OutgoingSnapshot, Transport};
 /// one step appends is one write, and has to fit into a frame.
 const JOINED_BYTES_MAX: u64 = 4 << 20;
 
-pub(crate) struct CoreThread {
+pub(crate) struct Heart {
     shared: Arc<Shared>,
     raft: Raft,
     transport: Arc<dyn Transport>,
@@ -43,7 +46,7 @@ pub(crate) struct CoreThread {
     unreadable: Arc<Mutex<BTreeMap<NodeId, EntryId>>>,
 }
 
-impl CoreThread {
+impl Heart {
     pub(crate) fn new(
         shared: Arc<Shared>,
         raft: Raft,
@@ -51,14 +54,15 @@ impl CoreThread {
         snapshots: Arc<dyn Snapshots>,
         tick: Duration,
         backlog_bytes_max: u64,
-    ) -> CoreThread {
-        CoreThread {
+        now: Instant,
+    ) -> Heart {
+        Heart {
             shared,
             raft,
             transport,
             snapshots,
             tick,
-            ticked: Instant::now(),
+            ticked: now,
             joined_bytes_max: JOINED_BYTES_MAX.min(backlog_bytes_max),
             mail: Mail::default(),
             actions: Vec::new(),
@@ -70,24 +74,30 @@ impl CoreThread {
         }
     }
 
-    /// Until the node stops.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
-        // A machine that is behind the snapshot is restored in the first step.
+    /// A machine that is behind the snapshot is restored in the first step.
+    pub(crate) fn begin(&mut self) {
         self.step(Event::Tick { elapsed: 0 });
         self.carry_out();
-        loop {
-            let due = self.next_due();
-            if !self.shared.inbox.take(&mut self.mail, due) {
-                return Ok(());
-            }
-            self.pass_time(Instant::now());
-            self.hear_notes();
-            self.hear_peers();
-            self.start_commands();
-        }
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    /// Take what has come in, and deal with it and with the time that has passed. Pending if there is neither; `false` once
+    /// the node stops.
+    pub(crate) fn poll_round(&mut self, context: &Context<'_>, now: Instant) -> Poll<bool> {
+        match self.shared.inbox.poll_take(context, &mut self.mail) {
+            Poll::Ready(false) => return Poll::Ready(false),
+            Poll::Pending if self.due().is_none_or(|due| now < due) => return Poll::Pending,
+            Poll::Ready(true) | Poll::Pending => {}
+        }
+        self.pass_time(now);
+        self.hear_notes();
+        self.hear_peers();
+        self.start_commands();
+        self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared });
+        Poll::Ready(true)
+    }
+
+    /// When there is something to do even if nothing comes in.
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()))
     }
 
@@ -120,7 +130,7 @@ impl CoreThread {
                 }
                 // Whoever asked may have gone.
                 Note::Status(reply) => {
-                    let _gone = reply.try_send(NodeStatus::of(&self.raft));
+                    let _gone = reply.send(NodeStatus::of(&self.raft));
                 }
             }
         }
@@ -133,7 +143,7 @@ impl CoreThread {
     fn finish_compaction(&mut self) {
         if self.compacting.take_if(|write| self.durable >= *write).is_some() {
             let current = self.raft.status().snapshot().last;
-            tracing::info!(node = self.shared.id.0, snapshot = %current, "log compacted");
+            self.shared.tell(&NodeEvent::Compacted { last: current });
             self.give_machine(MachineWork::Compacted(current));
         }
     }
@@ -219,7 +229,7 @@ impl CoreThread {
                 Action::Restore(snapshot) => self.give_machine(MachineWork::Restore(snapshot.last)),
                 Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(to, term, snapshot),
                 Action::Discard(snapshot) => {
-                    tracing::info!(node = self.shared.id.0, snapshot = %snapshot.last, "received snapshot not wanted");
+                    self.shared.tell(&NodeEvent::SnapshotUnwanted { last: snapshot.last });
                     let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
                 }
                 // Heard where they were started.
@@ -239,14 +249,17 @@ impl CoreThread {
     fn send_snapshot(&self, to: NodeId, term: Term, meta: SnapshotMeta) {
         let (snapshots, transport) = (Arc::clone(&self.snapshots), Arc::clone(&self.transport));
         let (shared, last, unreadable) = (Arc::clone(&self.shared), meta.last, Arc::clone(&self.unreadable));
-        let spawned = self.shared.spawn("send", move || {
-            match open_snapshot(&*snapshots, term, &meta) {
+        let alive = self.shared.keep_alive();
+        let spawned = self.shared.spawn("send", async move {
+            match open_snapshot(&*snapshots, term, &meta, alive) {
                 Ok(Some(snapshot)) => {
-                    tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, bytes = snapshot.len, "sends a snapshot");
+                    shared.tell(&NodeEvent::SnapshotSending { to, last, bytes: snapshot.len });
                     transport.send_snapshot(to, snapshot);
                     return Ok(());
                 }
-                Ok(None) => tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, "snapshot to send is gone"),
+                Ok(None) => {
+                    tracing::info!(node = shared.id.0, peer = to.0, snapshot = %last, "snapshot to send is gone");
+                }
                 Err(error) => {
                     if lock(&unreadable).insert(to, last) != Some(last) {
                         tracing::error!(node = shared.id.0, peer = to.0, snapshot = %last, %error, "cannot send");
@@ -267,20 +280,17 @@ impl CoreThread {
     }
 
     fn tell(&self, news: News) {
-        let node = self.shared.id.0;
         match news {
-            News::Role { term, role, leader } => {
-                let leader = leader.map(|leader| leader.0);
-                tracing::info!(node, term = term.0, %role, leader, "role");
-            }
-            News::PeerWiped { peer } => tracing::warn!(node, peer = peer.0, "peer came back with another disk"),
+            News::Role { term, role, leader } => self.shared.tell(&NodeEvent::Role { term, role, leader }),
+            News::PeerWiped { peer } => self.shared.tell(&NodeEvent::PeerWiped { peer }),
             _ => {}
         }
     }
 }
 
-impl Drop for CoreThread {
+impl Drop for Heart {
     fn drop(&mut self) {
+        self.shared.stop(None);
         self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(&self.raft) });
         self.transport.shutdown();
         drop(self.shared.inbox.leftovers());
@@ -301,13 +311,31 @@ fn open_snapshot(
     snapshots: &dyn Snapshots,
     term: Term,
     meta: &SnapshotMeta,
+    alive: Alive,
 ) -> Result<Option<OutgoingSnapshot>, StorageError> {
     let opened = snapshots.open(meta.last)?;
-    Ok(opened.map(|(len, data)| OutgoingSnapshot { term, meta: meta.clone(), len, data }))
+    Ok(opened.map(|(len, data)| {
+        let data = Box::new(Lent { data, _alive: alive });
+        OutgoingSnapshot { term, meta: meta.clone(), len, data }
+    }))
+}
+
+/// Data that holds on to the storage: whoever waits for the node's end wants to open that again.
+struct Lent {
+    data: Box<dyn Read + Send>,
+    _alive: Alive,
+}
+
+impl Read for Lent {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.data.read(into)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use raft_core::{Bytes, Config, FRAME_ROOM_BYTES, Incarnation, Membership, Restored, Write};
 
     use super::*;
@@ -316,18 +344,19 @@ mod tests {
     use crate::storage::{Birth, ClusterId, Identity};
     use crate::transport::local::LocalNetwork;
     use crate::waiters::{RefusedCall, Waiter};
+    use crate::workers::{Threads, block_on};
 
-    fn writes(core: &CoreThread) -> Vec<Write> {
+    fn writes(core: &Heart) -> Vec<Write> {
         let mut work = Vec::new();
         let _stopped = core.shared.disk.push(DiskWork::Discard(EntryId::ZERO));
-        core.shared.disk.take(&mut work);
+        block_on(core.shared.disk.take(&mut work));
         work.into_iter()
             .filter_map(|work| if let DiskWork::Persist(write) = work { Some(write) } else { None })
             .collect()
     }
 
     /// The core thread of a leader without followers, on this thread, with nothing left to be done.
-    fn leader(tune: fn(&mut Config)) -> CoreThread {
+    fn leader(tune: fn(&mut Config)) -> Heart {
         let id = NodeId(1);
         let (membership, incarnation) = (Membership::new([id]), Incarnation(1));
         let mut config = Config::new(id);
@@ -337,9 +366,10 @@ mod tests {
         let disk =
             MemDisk::new(Birth { identity: Identity { cluster: ClusterId(1), node: id, incarnation }, membership });
         let transport: Arc<dyn Transport> = LocalNetwork::new().attach(id);
-        let shared = Arc::new(Shared::new(id, 1 << 20));
+        let shared = Arc::new(Shared::new(id, 1 << 20, Arc::new(Threads), Arc::new(())));
         let tick = Duration::from_millis(1);
-        let mut core = CoreThread::new(shared, raft, transport, Arc::new(disk), tick, backlog_bytes_max);
+        let now = Instant::now();
+        let mut core = Heart::new(shared, raft, transport, Arc::new(disk), tick, backlog_bytes_max, now);
         while core.raft.status().applied() < 1.into() {
             core.step(Event::Tick { elapsed: 1 });
             core.carry_out();
@@ -355,7 +385,7 @@ mod tests {
     type Heard = Arc<Mutex<Vec<(usize, Result<crate::Outcome, StartError>)>>>;
 
     /// Let clients want these at one moment, and carry it out; returns whom the core refused, in order.
-    fn start(core: &mut CoreThread, commands: impl Iterator<Item = usize>) -> Vec<(usize, StartError)> {
+    fn start(core: &mut Heart, commands: impl Iterator<Item = usize>) -> Vec<(usize, StartError)> {
         let heard = Heard::default();
         core.mail.commands.extend(commands.enumerate().map(|(i, bytes)| {
             let heard = Arc::clone(&heard);
@@ -413,7 +443,7 @@ mod tests {
         let core = leader(|_| {});
         core.send_snapshot(NodeId(2), Term(1), SnapshotMeta { last: EntryId::new(1, 7), ..SnapshotMeta::default() });
         let mut mail = Mail::default();
-        assert!(core.shared.inbox.take(&mut mail, None));
+        assert!(block_on(poll_fn(|context| core.shared.inbox.poll_take(context, &mut mail))));
         let lost = |note: &Note| matches!(note, Note::Event(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false }) if *snapshot == EntryId::new(1, 7));
         assert!(mail.notes.iter().any(lost));
     }

@@ -1,21 +1,23 @@
-//! The application's thread: applies what is committed, answers who waits for it, restores, and takes snapshots.
+//! The application's part: applies what is committed, answers who waits for it, restores, and takes snapshots.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
+use futures_channel::oneshot::Sender;
 use raft_core::{Bytes, Entries, EntryId, Event, Payload};
 
 use crate::error::SnapshotError;
 use crate::inbox::Note;
 use crate::machine::{Command, SnapshotWriter, StateMachine};
+use crate::observer::NodeEvent;
 use crate::receiving::Custody;
 use crate::shared::Shared;
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 use crate::waiters::{Waiter, Waiters};
 
 /// Who asked for a snapshot, and waits for it to be in force.
-pub(crate) type SnapshotReply = SyncSender<Result<EntryId, SnapshotError>>;
+pub(crate) type SnapshotReply = Sender<Result<EntryId, SnapshotError>>;
 
 pub(crate) enum MachineWork {
     /// Commands entered the log at consecutive indexes from `first` on.
@@ -30,9 +32,9 @@ pub(crate) enum MachineWork {
     Compacted(EntryId),
 }
 
-pub(crate) struct MachineThread<M> {
+pub(crate) struct MachinePart {
     shared: Arc<Shared>,
-    machine: M,
+    machine: Box<dyn StateMachine>,
     snapshots: Arc<dyn Snapshots>,
     custody: Arc<Custody>,
     waiters: Waiters,
@@ -61,16 +63,16 @@ pub(crate) struct Standing {
     pub(crate) log_bytes_max: u64,
 }
 
-impl<M: StateMachine> MachineThread<M> {
+impl MachinePart {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        machine: M,
+        machine: Box<dyn StateMachine>,
         snapshots: Arc<dyn Snapshots>,
         custody: Arc<Custody>,
         standing: Standing,
     ) -> Self {
         let Standing { applied, snapshot, log_bytes, log_bytes_max } = standing;
-        MachineThread {
+        MachinePart {
             shared,
             machine,
             snapshots,
@@ -88,9 +90,9 @@ impl<M: StateMachine> MachineThread<M> {
     }
 
     /// Until the node stops, or the machine fails.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
+    pub(crate) async fn run(mut self) -> Result<(), String> {
         let mut waiting = Vec::new();
-        while self.shared.machine.take(&mut waiting) {
+        while self.shared.machine.take(&mut waiting).await {
             for work in waiting.drain(..) {
                 match work {
                     MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
@@ -115,7 +117,10 @@ impl<M: StateMachine> MachineThread<M> {
             })
             .collect();
         if !commands.is_empty() {
-            self.machine.apply(&commands, &mut self.answers);
+            let began = Instant::now();
+            let applied = self.machine.apply(&commands, &mut self.answers);
+            applied.map_err(|error| format!("cannot apply what follows {}: {error}", self.applied))?;
+            self.shared.observer.applied(commands.len(), began.elapsed());
         }
         if self.answers.len() != commands.len() {
             return Err(format!("the machine gave {} answers to {} commands", self.answers.len(), commands.len()));
@@ -140,7 +145,7 @@ impl<M: StateMachine> MachineThread<M> {
         };
         self.overtaken = false;
         self.machine.restore(&mut data).map_err(|error| format!("cannot restore snapshot {last}: {error}"))?;
-        tracing::info!(node = self.shared.id.0, snapshot = %last, bytes, "machine restored");
+        self.shared.tell(&NodeEvent::Restored { last, bytes });
         (self.applied, self.snapshot, self.log_bytes) = (last, last, 0);
         self.shared.inbox.tell(Event::Applied(last.index));
         self.waiters.restored(last);
@@ -154,7 +159,7 @@ impl<M: StateMachine> MachineThread<M> {
         }
         if self.applied.index <= self.snapshot.index {
             for reply in self.asked.drain(..) {
-                let _gone = reply.try_send(Ok(self.snapshot));
+                let _gone = reply.send(Ok(self.snapshot));
             }
             return Ok(());
         }
@@ -165,11 +170,10 @@ impl<M: StateMachine> MachineThread<M> {
         self.building = Some(std::mem::take(&mut self.asked));
         self.log_bytes = 0;
         let last = self.applied;
-        tracing::info!(node = self.shared.id.0, snapshot = %last, "takes a snapshot");
-        let mut writer = Some(self.machine.snapshot());
+        self.shared.tell(&NodeEvent::SnapshotBegun { last });
+        let writer = self.machine.snapshot();
         let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
-        let spawned = self.shared.spawn("snapshot", move || {
-            let Some(writer) = writer.take() else { return Ok(()) };
+        let spawned = self.shared.spawn("snapshot", async move {
             write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
             let _stopped = shared.inbox.note(Note::Built(last));
             Ok(())
@@ -181,12 +185,12 @@ impl<M: StateMachine> MachineThread<M> {
         self.snapshot = self.snapshot.max(last);
         for reply in self.building.take().into_iter().flatten() {
             // Whoever asked may have gone.
-            let _gone = reply.try_send(Ok(last));
+            let _gone = reply.send(Ok(last));
         }
     }
 }
 
-impl<M> Drop for MachineThread<M> {
+impl Drop for MachinePart {
     fn drop(&mut self) {
         drop(self.shared.machine.leftovers());
     }

@@ -1,6 +1,7 @@
-//! Group commit: one thread makes durable, with one sync, all that waits for the disk.
+//! Group commit: one part of a node makes durable, with one sync, all that waits for the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use raft_core::{EntryId, Event, SnapshotWrite, Write};
 
@@ -14,18 +15,18 @@ pub(crate) enum DiskWork {
     Discard(EntryId),
 }
 
-pub(crate) struct DiskThread<S> {
+pub(crate) struct DiskPart {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) storage: S,
+    pub(crate) storage: Box<dyn Storage>,
     pub(crate) snapshots: Arc<dyn Snapshots>,
     pub(crate) custody: Arc<Custody>,
 }
 
-impl<S: Storage> DiskThread<S> {
+impl DiskPart {
     /// Until the node stops, or the storage fails: then what is durable is not known, and nothing more may be promised.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
+    pub(crate) async fn run(mut self) -> Result<(), String> {
         let (mut waiting, mut writes, mut unwanted) = (Vec::new(), Vec::new(), Vec::new());
-        while self.shared.disk.take(&mut waiting) {
+        while self.shared.disk.take(&mut waiting).await {
             for work in waiting.drain(..) {
                 match work {
                     DiskWork::Persist(write) => writes.push(write),
@@ -51,11 +52,14 @@ impl<S: Storage> DiskThread<S> {
         if let Some(snapshot) = installed {
             self.custody.installing(snapshot);
         }
+        let began = Instant::now();
         self.storage.persist(writes)?;
         if installed.is_some() {
             self.custody.settle();
         }
         self.shared.inbox.tell(Event::Persisted(last.id));
+        let bytes = writes.iter().map(|write| write.entries.bytes()).sum();
+        self.shared.observer.synced(writes.len(), bytes, began.elapsed());
         Ok(())
     }
 }

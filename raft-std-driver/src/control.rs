@@ -1,0 +1,158 @@
+//! What can be asked of a running node, by whatever waits: a thread, or a task.
+
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use raft_core::{Bytes, EntryId, Refusal};
+
+use crate::error::{NodeError, SnapshotError};
+use crate::inbox::{Note, Submission};
+use crate::machine_part::MachineWork;
+use crate::shared::{Alive, Shared};
+use crate::status::NodeStatus;
+use crate::waiters::{Entrance, Outcome, StartError, Waiter, call_refused};
+use crate::workers::block_on;
+
+/// A handle on a node made by [`Setup::start`](crate::engine::Setup::start). The last one dropped, the node stops.
+///
+/// Its futures need no runtime: [`block_on`] does. None of them may be waited for within the node's own parts, inside of
+/// the machine for one, unless it says so.
+pub struct Control {
+    pub(crate) shared: Arc<Shared>,
+    command_bytes_max: u64,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shared.stop(None);
+    }
+}
+
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>, command_bytes_max: u64) -> Control {
+        Control { shared, command_bytes_max }
+    }
+
+    /// Put a command into the log and wait for its outcome. Waits for room first, if too much waits already. Dropped before
+    /// it is done, it loses the outcome and nothing else: the command may or may not be in the log.
+    ///
+    /// # Errors
+    /// If the command did not enter the log: refused, with the reason, or the node has stopped.
+    pub async fn start(&self, command: Bytes) -> Result<Outcome, StartError> {
+        if let Some(why) = self.too_large(&command) {
+            return Err(why.into());
+        }
+        let (waiter, outcome) = Waiter::replying();
+        self.shared.inbox.submit([Submission { command, waiter }], self.shared.caller()).await;
+        // Who waits for a command always hears.
+        outcome.await.unwrap_or(Err(StartError::Stopped))
+    }
+
+    /// Put many commands into the log, next to each other as far as they fit, and wait for all of their outcomes, in the
+    /// order of the commands. Each may be refused alone.
+    pub async fn start_all(&self, commands: Vec<Bytes>) -> Vec<Result<Outcome, StartError>> {
+        let (mut submissions, mut outcomes) = (Vec::with_capacity(commands.len()), Vec::with_capacity(commands.len()));
+        for command in commands {
+            outcomes.push(match self.too_large(&command) {
+                Some(why) => Err(why),
+                None => {
+                    let (waiter, outcome) = Waiter::replying();
+                    submissions.push(Submission { command, waiter });
+                    Ok(outcome)
+                }
+            });
+        }
+        self.shared.inbox.submit(submissions, self.shared.caller()).await;
+        let mut results = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            results.push(match outcome {
+                Ok(outcome) => outcome.await.unwrap_or(Err(StartError::Stopped)),
+                Err(why) => Err(why.into()),
+            });
+        }
+        results
+    }
+
+    pub(crate) async fn begin(&self, command: Bytes) -> Result<Entrance, StartError> {
+        if let Some(why) = self.too_large(&command) {
+            return Err(why.into());
+        }
+        let (waiter, entrance) = Waiter::for_started();
+        self.shared.inbox.submit([Submission { command, waiter }], self.shared.caller()).await;
+        Ok(entrance)
+    }
+
+    pub(crate) async fn call(&self, command: Bytes, waiter: Waiter) {
+        let caller = self.shared.caller();
+        match self.too_large(&command) {
+            None => self.shared.inbox.submit([Submission { command, waiter }], caller).await,
+            Some(why) => {
+                self.shared.inbox.refused_at_the_door(caller).await;
+                drop(waiter.refuse(why).map(|call| self.shared.refusals.push(call)));
+            }
+        }
+    }
+
+    /// One oversize command must not be joined with others and have them refused as well.
+    fn too_large(&self, command: &Bytes) -> Option<Refusal> {
+        let (bytes, max) = (command.len() as u64, self.command_bytes_max);
+        (bytes > max).then_some(Refusal::TooLarge { bytes, max })
+    }
+
+    /// How things stand, as of one moment; after the node has stopped, how they stood then.
+    pub async fn status(&self) -> NodeStatus {
+        let (reply, answer) = oneshot::channel();
+        if self.shared.inbox.note(Note::Status(reply)).is_ok()
+            && let Ok(status) = answer.await
+        {
+            return status;
+        }
+        self.shared.last_status().await
+    }
+
+    /// Take a snapshot of all that is applied now, and return what it ends at when it is durable and the log behind it
+    /// compacted. Concurrent calls may share one. Dropped before it is done, the snapshot is taken all the same.
+    ///
+    /// # Errors
+    /// If the node stops before, or if called within one of the node's own parts (inside of the machine, or of a callback),
+    /// where waiting would keep it from happening.
+    pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
+        if self.shared.mark.is_here() {
+            return Err(SnapshotError::OwnThread);
+        }
+        let (reply, answer) = oneshot::channel();
+        drop(self.shared.machine.push(MachineWork::Snapshot(reply)));
+        answer.await.unwrap_or(Err(SnapshotError::Stopped))
+    }
+
+    /// Stop the node; it ends a little later.
+    pub fn stop(&self) {
+        self.shared.stop(None);
+    }
+
+    /// Wait until the node has stopped, by whomever, and everything of it has ended: every waiter has its outcome, and the
+    /// storage can be opened again. Within one of its parts it is done at once.
+    ///
+    /// # Errors
+    /// The cause, if the node failed.
+    pub async fn ended(&self) -> Result<(), NodeError> {
+        self.shared.ended().await
+    }
+
+    /// The node has not [`ended`](Control::ended) before what this returns is dropped: for what a driver runs beside the
+    /// engine.
+    #[must_use]
+    pub fn keep_alive(&self) -> Alive {
+        self.shared.keep_alive()
+    }
+
+    /// Have refused calls made on a thread of their own.
+    pub(crate) fn spawn_refusals(&self) -> Result<(), NodeError> {
+        let spawned = self.shared.spawn("refusals", call_refused(Arc::clone(&self.shared)));
+        spawned.map_err(|error| {
+            let cause = NodeError::NoThread(Arc::new(error));
+            self.shared.stop(Some(cause.clone()));
+            block_on(self.ended()).err().unwrap_or(cause)
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! A node without a loop: for drivers that have one of their own. [`Node`](crate::Node) is this with a thread around it.
+//!
+//! A [`Setup`] becomes an [`Engine`], which one loop polls, and a [`Control`] for everyone else. Disk and machine are
+//! [`Part`](crate::workers::Part)s, run by the setup's [`Workers`].
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use raft_core::{Config, EntryId, Index, Raft, Restored};
+
+use crate::config::NodeConfig;
+use crate::control::Control;
+use crate::disk_part::DiskPart;
+use crate::error::NodeError;
+use crate::heart::Heart;
+use crate::machine::StateMachine;
+use crate::machine_part::{MachinePart, Standing};
+use crate::observer::Observer;
+use crate::receiving::{Custody, Reception};
+use crate::shared::{Alive, Shared, drop_watched, watch};
+use crate::storage::Storage;
+use crate::transport::Transport;
+use crate::workers::Workers;
+
+/// What a node is made of.
+pub struct Setup {
+    /// Its settings.
+    pub config: NodeConfig,
+    /// Where its promises become durable.
+    pub storage: Box<dyn Storage>,
+    /// The application behind its log, which is restored from the last snapshot and the log.
+    pub machine: Box<dyn StateMachine>,
+    /// How it reaches its peers.
+    pub transport: Arc<dyn Transport>,
+    /// Where its blocking work runs.
+    pub workers: Arc<dyn Workers>,
+    /// Who watches it.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Setup {
+    /// Recover what the storage kept, start the transport and the parts that block. `now` is when the engine's clock
+    /// begins; it may be any clock that does not go backwards.
+    ///
+    /// # Errors
+    /// If the storage cannot be recovered or makes no server, or the transport cannot start, or there are no threads.
+    pub fn start(self, now: Instant) -> Result<(Engine, Control), NodeError> {
+        let Setup { config, mut storage, machine, transport, workers, observer } = self;
+        let NodeConfig { raft: config, tick, snapshot_log_bytes, inbox_bytes_max } = config;
+        let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
+        if tick.is_zero() {
+            return Err(NodeError::NoTick);
+        }
+        let (raft, standing) = recover(config, &mut *storage, &*machine, snapshot_log_bytes)?;
+
+        let shared = Arc::new(Shared::new(id, inbox_bytes_max, workers, observer));
+        let (snapshots, custody) = (storage.snapshots(), Arc::new(Custody::default()));
+        let reception = Reception { shared: shared.clone(), snapshots: snapshots.clone(), custody: custody.clone() };
+        transport.start(Arc::new(reception)).map_err(|error| NodeError::Transport(Arc::new(error)))?;
+
+        let heart = Heart::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max, now);
+        let engine = Engine { heart: Some(heart), begun: false, alive: shared.keep_alive() };
+        let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
+        let disk = DiskPart { shared: shared.clone(), storage, snapshots, custody };
+        let spawned = shared.spawn("disk", disk.run()).and_then(|()| shared.spawn("machine", machine.run()));
+        match spawned {
+            Ok(()) => Ok((engine, Control::new(shared, command_bytes_max))),
+            // The engine is dropped, which stops what runs and shuts the transport.
+            Err(error) => Err(NodeError::NoThread(Arc::new(error))),
+        }
+    }
+}
+
+fn recover(
+    config: Config,
+    storage: &mut dyn Storage,
+    machine: &dyn StateMachine,
+    log_bytes_max: u64,
+) -> Result<(Raft, Standing), NodeError> {
+    let (id, kept) = (config.id, storage.recover().map_err(|error| NodeError::Storage(Arc::new(error)))?);
+    if kept.identity.node != id {
+        return Err(NodeError::Stranger { configured: id, stored: kept.identity.node });
+    }
+    let applied = machine.applied();
+    let bytes_after = |index: Index| kept.entries.clone().starting_at(index.next()).bytes();
+    let log_bytes = bytes_after(kept.snapshot.last.index).saturating_sub(bytes_after(applied));
+    let snapshot = kept.snapshot.last;
+    tracing::info!(node = id.0, %snapshot, entries = %kept.entries, term = kept.hard_state.term.0, "recovered");
+    let restored = Restored {
+        incarnation: kept.identity.incarnation,
+        hard_state: kept.hard_state,
+        snapshot: kept.snapshot,
+        entries: kept.entries,
+        applied,
+    };
+    let raft = Raft::new(config, restored)?;
+    // A machine that is behind the snapshot is restored before anything else.
+    let applied = raft.snapshot_at(applied).map_or(EntryId::ZERO, |at| at.last);
+    Ok((raft, Standing { applied, snapshot, log_bytes, log_bytes_max }))
+}
+
+/// The core of a node and what feeds it, to be polled by one loop. Dropping it stops the node.
+pub struct Engine {
+    heart: Option<Heart>,
+    begun: bool,
+    alive: Alive,
+}
+
+impl Engine {
+    /// Deal with what has come in, and with the time that has passed until `now`, in one round.
+    ///
+    /// Ready with `true` after a round: poll again. Pending when there is nothing to do: poll again when the waker says so
+    /// or [`due`](Engine::due) has come. Ready with `false` when the node has stopped: by then the transport is shut down.
+    pub fn poll(&mut self, context: &Context<'_>, now: Instant) -> Poll<bool> {
+        let Engine { heart, begun, alive } = self;
+        let Some(running) = heart else { return Poll::Ready(false) };
+        let round = || {
+            if !std::mem::replace(begun, true) {
+                running.begin();
+            }
+            running.poll_round(context, now).map(Ok)
+        };
+        let shared = alive.shared();
+        let Poll::Ready(done) = watch(shared, "core", round) else { return Poll::Pending };
+        let goes_on = done == Some(true);
+        if !goes_on {
+            drop_watched(shared, "core", heart.take());
+        }
+        Poll::Ready(goes_on)
+    }
+
+    /// When to [`poll`](Engine::poll) even if nothing comes in; `None` = no need to.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.heart.as_ref().and_then(Heart::due)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop_watched(self.alive.shared(), "core", self.heart.take());
+    }
+}
