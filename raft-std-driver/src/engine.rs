@@ -60,6 +60,7 @@ impl Setup {
         transport.start(Arc::new(reception)).map_err(|error| NodeError::Transport(Arc::new(error)))?;
 
         let heart = Heart::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max, now);
+        heart.show();
         let engine = Engine { heart: Some(heart), begun: false, alive: shared.keep_alive() };
         let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
         let disk = DiskPart { shared: shared.clone(), storage, snapshots, custody };

@@ -92,8 +92,13 @@ impl Heart {
         self.hear_notes();
         self.hear_peers();
         self.start_commands();
-        self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared });
+        self.show();
         Poll::Ready(true)
+    }
+
+    /// Let who watches see how things stand.
+    pub(crate) fn show(&self) {
+        self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared });
     }
 
     /// When there is something to do even if nothing comes in.

@@ -1,5 +1,7 @@
 //! The application behind the log.
 
+pub mod typed;
+
 use std::io;
 
 use raft_core::{Bytes, Index};

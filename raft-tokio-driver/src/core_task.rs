@@ -1,0 +1,38 @@
+//! The task that polls a node's engine.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use raft_std_driver::Alive;
+use raft_std_driver::engine::Engine;
+use raft_std_driver::transport::Transport;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Until the node stops; it has ended when its transport has.
+pub(crate) async fn run(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive) {
+    let mut timer = Box::pin(sleep_until(Instant::now()));
+    while poll_fn(|context| poll_round(&mut engine, timer.as_mut(), context)).await {
+        // However much comes in, the runtime's other tasks get their turn.
+        tokio::task::consume_budget().await;
+    }
+    drop(engine);
+    poll_fn(|context| transport.poll_closed(context)).await;
+    drop(alive);
+}
+
+fn poll_round(engine: &mut Engine, mut timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<bool> {
+    loop {
+        if let Poll::Ready(goes_on) = engine.poll(context, Instant::now().into_std()) {
+            return Poll::Ready(goes_on);
+        }
+        let Some(due) = engine.due().map(Instant::from_std) else { return Poll::Pending };
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+    }
+}

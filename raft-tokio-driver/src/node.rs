@@ -1,0 +1,130 @@
+//! The handle of a running server.
+
+use std::fmt;
+use std::sync::Arc;
+
+use raft_std_driver::observer::NodeEvent;
+use raft_std_driver::raft_core::{Bytes, EntryId, NodeId};
+use raft_std_driver::{Control, NodeError, NodeStatus, SnapshotError};
+use tokio::sync::watch;
+
+use crate::builder::Builder;
+use crate::error::{StartError, answer};
+use crate::watching::{Events, Standing, Watching};
+
+/// A handle on a running server; clones are handles on the same one. The node runs until [`shutdown`](Node::shutdown), or
+/// until the last handle is dropped (then it stops by itself a little later), or until it fails.
+///
+/// Every future here may be dropped at any time: its answer is lost, and nothing else.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    id: NodeId,
+    control: Control,
+    watching: Arc<Watching>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.0.id.0).finish()
+    }
+}
+
+impl Node {
+    /// What a server is made of, to be said before it starts.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(id: NodeId, control: Control, watching: Arc<Watching>) -> Node {
+        Node(Arc::new(Inner { id, control, watching }))
+    }
+
+    /// This server.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// Put a command into the log, if this server leads, and wait until it is committed and applied here: resolves to the
+    /// machine's answer, however long that takes. Give it a deadline of your own by `tokio::time::timeout`: a command that
+    /// was given up on may still take effect.
+    ///
+    /// Commands that one task starts without waiting for each other (joined, say) enter the log in the order in which they
+    /// are first polled. While more than [`inbox_bytes_max`](raft_std_driver::NodeConfig::inbox_bytes_max) waits for the
+    /// core, this waits, and the command has not entered anything yet.
+    ///
+    /// # Errors
+    /// What became of it, and what to do then.
+    pub async fn start(&self, command: impl Into<Bytes>) -> Result<Bytes, StartError> {
+        answer(self.0.control.start(command.into()).await)
+    }
+
+    /// Put many commands into the log, next to each other as far as they fit into one write, and wait for all of their
+    /// answers, which come in the order of the commands. Each of them may be refused by itself.
+    pub async fn start_all(&self, commands: impl IntoIterator<Item = Bytes>) -> Vec<Result<Bytes, StartError>> {
+        let outcomes = self.0.control.start_all(commands.into_iter().collect()).await;
+        outcomes.into_iter().map(answer).collect()
+    }
+
+    /// How things stand, as of one moment; after the node has stopped, how they stood then.
+    pub async fn status(&self) -> NodeStatus {
+        self.0.control.status().await
+    }
+
+    /// How things stand, whenever that changes: to wait until this server leads, say, or has applied an index.
+    ///
+    /// ```
+    /// # use raft_tokio_driver::{Node, RoleKind};
+    /// # async fn example(node: Node) -> Result<(), Box<dyn std::error::Error>> {
+    /// node.watch().wait_for(|now| now.role == RoleKind::Leader || !now.running).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Standing> {
+        self.0.watching.standing()
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.0.watching.events()
+    }
+
+    /// Take a snapshot of all that is applied now, and return what it ends at when it is durable and the log behind it
+    /// compacted. Concurrent calls may share one. A call that is dropped does not stop it.
+    ///
+    /// # Errors
+    /// If the node stops before.
+    pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
+        self.0.control.snapshot().await
+    }
+
+    /// Stop, and wait until everything has ended: tasks and threads, connections, the listener; every command has its
+    /// outcome, and address and data directory can be used again. May be called any number of times; a call that is dropped
+    /// has stopped the node all the same.
+    ///
+    /// # Errors
+    /// The cause, if the node had failed.
+    pub async fn shutdown(&self) -> Result<(), NodeError> {
+        self.0.control.stop();
+        self.stopped().await
+    }
+
+    /// Wait until the node has stopped, by whomever.
+    ///
+    /// # Errors
+    /// The cause, if it failed.
+    pub async fn stopped(&self) -> Result<(), NodeError> {
+        self.0.control.ended().await
+    }
+}
+
+const _: fn() = || {
+    fn is_shared<T: Send + Sync + Clone + 'static>() {}
+    is_shared::<Node>();
+    is_shared::<NodeEvent>();
+};
