@@ -180,14 +180,10 @@ impl Builder {
         // A simulation lets nothing run beside its own thread.
         let aside = self.workers.is_none();
         let workers = self.workers.unwrap_or_else(|| Arc::new(Threads));
-        let (cluster, members) = (self.cluster, self.members.iter().map(|(id, _)| *id).collect());
-        let storage =
-            run(aside, move || open_storage(place, Identity { cluster, node: id, ..Identity::default() }, members))
-                .await?;
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => return Err(BuildError::Missing { what: "a transport", call: "transport" }),
-        };
+        let members: Vec<NodeId> = self.members.iter().map(|(id, _)| *id).collect();
+        let identity = Identity { cluster: self.cluster, node: id, ..Identity::default() };
+        let storage = run(aside, move || open_storage(place, identity, &members)).await?;
+        let transport = self.transport.ok_or(BuildError::Missing { what: "a transport", call: "transport" })?;
 
         let watching = Arc::new(Watching::new());
         let observer = Arc::clone(&watching);
@@ -222,7 +218,7 @@ async fn run<T: Send + 'static>(
     })
 }
 
-fn open_storage(place: Place, identity: Identity, members: Vec<NodeId>) -> Result<Box<dyn Storage>, BuildError> {
+fn open_storage(place: Place, identity: Identity, members: &[NodeId]) -> Result<Box<dyn Storage>, BuildError> {
     let (path, first_start) = match place {
         Place::Other(storage) => return Ok(storage),
         Place::Directory { path, first_start } => (path, first_start),
