@@ -1,7 +1,9 @@
 //! How messages and snapshots travel between servers.
 
 pub mod local;
+pub mod parts;
 pub mod tcp;
+mod traffic;
 pub mod wire;
 
 use std::io;
@@ -10,6 +12,7 @@ use std::task::{Context, Poll};
 
 use raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
 
+pub use self::traffic::{PeerTraffic, Traffic};
 use crate::storage::{SnapshotSink, StorageError};
 
 /// A snapshot to be sent.
@@ -76,5 +79,10 @@ pub trait Transport: Send + Sync + 'static {
     /// when it returns.
     fn poll_closed(&self, _context: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
+    }
+
+    /// What has been exchanged with each peer so far, for those who watch; nothing if the transport does not count.
+    fn traffic(&self) -> Vec<(NodeId, Traffic)> {
+        Vec::new()
     }
 }

@@ -6,28 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use raft_core::{Bytes, Incarnation, Membership, NodeId, Term};
-use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, Identity};
+use raft_core::{NodeId, Term};
 use raft_std_driver::transport::tcp::TcpConfig;
 use raft_std_driver::transport::wire::{Channel, Verdict};
 use raft_std_driver::transport::{OutgoingSnapshot, Transport};
-use raft_std_driver::{Node, NodeConfig, NodeError};
 use socket2::{Domain, Socket, Type};
 
+use super::driver::Tested;
 use super::support::*;
-
-/// Wait until no thread of this process has a name that starts with `prefix`: the system lists a thread that was joined a
-/// moment longer.
-#[cfg(target_os = "linux")]
-fn wait_for_no_thread(prefix: &str) {
-    poll("the end of all threads", || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let mut names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-        !names.any(|name| name.starts_with(prefix))
-    });
-}
 
 /// A listener whose queue is full, so that connecting to it hangs.
 fn dead_end() -> (Socket, Vec<TcpStream>, SocketAddr) {
@@ -106,8 +92,7 @@ fn shutdown_is_prompt_and_leaves_no_thread() {
         stop.store(true, Ordering::SeqCst);
         assert!(took < Duration::from_secs(5), "{took:?}");
     });
-    #[cfg(target_os = "linux")]
-    wait_for_no_thread("raft901-");
+    Tested::wait_for_end(901);
     assert!(TcpStream::connect(server.address()).is_err(), "nobody listens any more");
     server.transport.shutdown();
     server.send(902, vote(1));
@@ -124,8 +109,7 @@ fn dropping_a_transport_frees_its_port_and_threads() {
     let server = Server::bind(&config(911)).start();
     let address = server.address().to_string();
     drop(server);
-    #[cfg(target_os = "linux")]
-    wait_for_no_thread("raft911-");
+    Tested::wait_for_end(911);
     let again = Server::bind_at(&address, &config(911), Disk::Sound);
     assert_eq!(again.address().to_string(), address);
     drop(again); // never started
@@ -141,42 +125,4 @@ fn a_panic_in_a_thread_is_told_at_once() {
     let causes = server.heard().look(|heard| heard.failed.clone());
     let [cause] = &causes[..] else { panic!("told more than once: {causes:?}") };
     assert!(cause.starts_with("raft921-in panicked: ") && cause.contains("cannot digest this"), "{cause}");
-}
-
-/// The replicated state: nothing.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
-        answers.extend(commands.iter().map(|_| Bytes::new()));
-        Ok(())
-    }
-
-    fn snapshot(&mut self) -> SnapshotWriter {
-        Box::new(|_| Ok(()))
-    }
-
-    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The thread that panics is one that the node's end has to wait for.
-#[test]
-fn a_panic_in_a_thread_stops_the_node() {
-    let id = NodeId(931);
-    let Server { transport, .. } = Server::bind(&config(id.0));
-    transport.serve_strangers(|_, _| panic!("cannot serve this"));
-    let address = transport.local_addr();
-    let identity = Identity { cluster: CLUSTER, node: id, incarnation: Incarnation(1) };
-    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
-    let node = Node::spawn(NodeConfig::new(id), disk.open().unwrap(), Nothing, Arc::new(transport)).unwrap();
-    Raw::connect(address).write(b"a stranger");
-    match node.wait() {
-        Err(NodeError::Thread { thread, message }) => {
-            assert_eq!(thread, "transport");
-            assert_eq!(message, "raft931-in panicked: cannot serve this");
-        }
-        other => panic!("{other:?}"),
-    }
 }

@@ -162,28 +162,6 @@ fn a_newer_connection_replaces_the_older() {
 }
 
 /// Peers and clients may call at one port: who begins in another way than a peer is handed over, with all it says.
-#[test]
-fn strangers_can_be_served_at_the_same_port() {
-    let server = Server::bind(&config(361)).knows(362, "127.0.0.1:1".parse().unwrap());
-    server.transport.serve_strangers(|mut stream, first| {
-        let mut rest = [0; 5];
-        stream.read_exact(&mut rest).unwrap();
-        stream.write_all(&[&first[..], &rest].concat()).unwrap();
-    });
-    let server = server.start();
-    let mut peer = Raw::connect(server.address());
-    assert_eq!(peer.greet(&hello(362, 361, Channel::Messages).encode()), Ok(()));
-    let mut stranger = Raw::connect(server.address());
-    stranger.write(b"hello, echo!!");
-    assert_eq!(&stranger.read::<13>(), b"hello, echo!!");
-    stranger.wait_for_end();
-    let mut damaged = Raw::connect(server.address());
-    damaged.write(&[&MAGIC[..], &[0xff; 32]].concat());
-    damaged.wait_for_end();
-    peer.write(&message_frame(&vote(5)));
-    server.heard().wait("the vote", |heard| heard.messages == [(NodeId(362), vote(5))]);
-}
-
 /// A server that answers nonsense is not taken for a peer.
 #[test]
 fn nonsense_in_answer_to_a_handshake_is_no_connection() {

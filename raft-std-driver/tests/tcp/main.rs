@@ -1,7 +1,9 @@
-//! The TCP transport over real sockets on loopback.
+//! The TCP transport over real sockets on loopback. All but `strangers` is tested of the tokio driver's transport too.
 
+mod driver;
 mod ending;
 mod handshake;
 mod messages;
 mod snapshots;
+mod strangers;
 mod support;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use raft_core::{Config, NodeId, Rpc};
 use raft_std_driver::transport::Transport;
-use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::transport::tcp::TcpConfig;
 
+use super::driver::Tested;
 use super::support::*;
 
 #[test]
@@ -116,9 +117,9 @@ fn defaults_hold_more_than_the_cores_window() {
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let error = TcpTransport::bind(&address, config(1), []).map(drop).unwrap_err().to_string();
+    let error = Tested::listen_at(&address, config(1)).map(drop).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {address}: Address already in use")), "{error}");
-    assert!(TcpTransport::bind("nonsense", config(1), []).is_err());
+    assert!(Tested::listen_at("nonsense", config(1)).is_err());
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn peers_come_move_and_go() {
         other.heard().look(|heard| !heard.messages.is_empty())
     });
 
-    one.transport.remove_peer(NodeId(2));
+    one.forgets(2);
     other.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
     poll("the refusal", || logged(&["server 2", "server 2 is not a peer of the accepting server"]));
 }
@@ -149,4 +150,33 @@ fn peers_come_move_and_go() {
 fn a_transport_starts_once() {
     let one = Server::bind(&config(1)).start();
     assert!(one.transport.start(std::sync::Arc::new(Ear(std::sync::Arc::clone(&one.ear)))).is_err());
+}
+
+#[test]
+fn what_is_exchanged_is_counted() {
+    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
+    for index in 0..10 {
+        one.send(2, vote(index));
+    }
+    one.send(2, append(1, 1000));
+    other.heard().wait("all of it", |heard| heard.messages.len() == 11);
+    let bytes = (0..10).map(|index| message_frame(&vote(index))).chain([message_frame(&append(1, 1000))]);
+    let bytes = bytes.map(|frame| frame.len() as u64).sum();
+    let of = |server: &Server, peer| {
+        let (id, traffic) = server.transport.traffic()[0];
+        assert_eq!(id, NodeId(peer));
+        traffic
+    };
+    let heard = of(&other, 1);
+    assert_eq!((heard.messages_received, heard.bytes_received, heard.messages_sent), (11, bytes, 0));
+    // Counted when the write has returned, which may be after it has arrived.
+    poll("the count", || of(&one, 2).messages_sent == 11);
+    let sent = of(&one, 2);
+    assert_eq!((sent.bytes_sent, sent.messages_received, sent.appends_dropped), (bytes, 0, 0));
+    drop(other);
+    one.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
+    poll("appends that are dropped", || {
+        one.send(2, append(2, 10));
+        of(&one, 2).appends_dropped > 0
+    });
 }

@@ -1,4 +1,5 @@
-//! Endpoints that remember what they hear, raw peers that misbehave, and a log to look into.
+//! Endpoints that remember what they hear, raw peers that misbehave, and a log to look into. The tests of the tokio
+//! driver's transport use all of it too: what is tested is whatever `driver` says.
 
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Read, Write};
@@ -11,9 +12,11 @@ use raft_core::{
     codec,
 };
 use raft_std_driver::storage::{ClusterId, SnapshotSink, StorageError};
-use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::transport::tcp::{BindError, TcpConfig, TcpTransport};
 use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, FrameHeader, HELLO_BYTES, Hello, Refusal};
 use raft_std_driver::transport::{Inbound, Transport};
+
+use super::driver::Tested;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(77);
 
@@ -157,40 +160,89 @@ impl Inbound for Ear {
     }
 }
 
-/// A transport and what it heard.
-pub(crate) struct Server {
+/// A transport that can be tested from threads.
+pub(crate) trait Testable: Transport + Sized {
+    fn listen_at(address: &str, config: TcpConfig) -> Result<Self, BindError>;
+
+    fn local_addr(&self) -> SocketAddr;
+
+    fn set_peer(&self, id: NodeId, address: String) -> io::Result<()>;
+
+    fn remove_peer(&self, id: NodeId);
+
+    /// Wait until nothing of server `id` runs any more, after its shutdown.
+    fn wait_for_end(id: u64);
+}
+
+impl Testable for TcpTransport {
+    fn listen_at(address: &str, config: TcpConfig) -> Result<Self, BindError> {
+        TcpTransport::bind(address, config, [])
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr()
+    }
+
+    fn set_peer(&self, id: NodeId, address: String) -> io::Result<()> {
+        self.set_peer(id, address)
+    }
+
+    fn remove_peer(&self, id: NodeId) {
+        self.remove_peer(id);
+    }
+
+    /// The system lists a thread that was joined a moment longer.
+    fn wait_for_end(id: u64) {
+        let prefix = format!("raft{id}-");
+        poll("the end of all threads", || {
+            // Where the system does not tell, nothing is shown.
+            let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return true };
+            let mut names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+            !names.any(|name| name.starts_with(&prefix))
+        });
+    }
+}
+
+/// The transport that is tested, and what it heard.
+pub(crate) type Server = ServerOn<Tested>;
+
+pub(crate) struct ServerOn<T> {
     pub(crate) id: NodeId,
-    pub(crate) transport: TcpTransport,
+    pub(crate) transport: T,
     pub(crate) ear: Arc<Endpoint>,
 }
 
-impl Server {
-    pub(crate) fn bind_at(address: &str, config: &TcpConfig, disk: Disk) -> Server {
+impl<T: Testable> ServerOn<T> {
+    pub(crate) fn bind_at(address: &str, config: &TcpConfig, disk: Disk) -> Self {
         watch_log();
         let recorder = Recorder { disk, ..Recorder::default() };
         let id = config.id;
         // A port that was just freed may serve another test's connection for a moment.
         let deadline = Instant::now() + PATIENCE;
         let transport = loop {
-            match TcpTransport::bind(address, config.clone(), []) {
+            match T::listen_at(address, config.clone()) {
                 Ok(transport) => break transport,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        Server { id, transport, ear: Arc::new(Endpoint(recorder)) }
+        ServerOn { id, transport, ear: Arc::new(Endpoint(recorder)) }
     }
 
-    pub(crate) fn bind(config: &TcpConfig) -> Server {
-        Server::bind_at("127.0.0.1:0", config, Disk::Sound)
+    pub(crate) fn bind(config: &TcpConfig) -> Self {
+        Self::bind_at("127.0.0.1:0", config, Disk::Sound)
     }
 
-    pub(crate) fn knows(self, id: u64, address: SocketAddr) -> Server {
+    pub(crate) fn knows(self, id: u64, address: SocketAddr) -> Self {
         self.transport.set_peer(NodeId(id), address.to_string()).unwrap();
         self
     }
 
-    pub(crate) fn start(self) -> Server {
+    pub(crate) fn forgets(&self, id: u64) {
+        self.transport.remove_peer(NodeId(id));
+    }
+
+    pub(crate) fn start(self) -> Self {
         self.transport.start(Arc::new(Ear(Arc::clone(&self.ear)))).unwrap();
         self
     }

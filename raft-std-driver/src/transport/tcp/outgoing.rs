@@ -1,46 +1,37 @@
 //! The way out: connect, say who we are, and write what waits.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use raft_core::codec;
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
-use super::life::Occupied;
-use super::mailbox::Mailbox;
-use super::trouble::Trouble;
 use super::{Hub, Peer, TcpConfig};
 use crate::transport::Inbound;
+use crate::transport::parts::{self, Attempts, Mailbox, Occupied, Trouble};
 use crate::transport::wire::{self, ANSWER_BYTES, Channel, Hello};
-
-/// A buffer that grew beyond this gives its memory back.
-const BUFFER_KEPT_BYTES: usize = 4 << 20;
+use crate::workers::{block_on, block_on_until};
 
 /// A connection that the other side has accepted.
-pub(super) struct Connection<'a> {
+pub(super) struct Connection {
     pub(super) stream: Arc<TcpStream>,
-    _place: Occupied<'a>,
+    _place: Occupied<TcpStream>,
 }
 
 /// Keep a connection to `peer` and write what waits for it, until the peer is closed.
 pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
-    let me = hub.config.id;
-    let mut backoff = Backoff::new(&hub.config);
-    let mut told = String::new();
+    let mut attempts = Attempts::new(&hub.config, peer.id);
     while !peer.mailbox.is_closed() {
         let began = Instant::now();
         let connection = connect(hub, peer, Channel::Messages);
         let connected = connection.is_ok();
         let ended = connection.and_then(|connection| {
-            tracing::info!("server {me}: connected to server {}", peer.id);
-            told.clear();
-            deliver(hub, &connection.stream, &peer.mailbox)
+            attempts.connected();
+            deliver(hub, &connection.stream, peer)
         });
-        let lost = peer.mailbox.lose();
+        let lost = peer.lose_mail();
         if peer.mailbox.is_closed() {
             break;
         }
@@ -48,24 +39,15 @@ pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
         if connected || lost {
             inbound.unreachable(peer.id);
         }
-        let reason = ended.err().map_or_else(|| "the connection is closed".to_owned(), |trouble| trouble.to_string());
-        if reason == told {
-            tracing::debug!("server {me}: still no way to server {}: {reason}", peer.id);
-        } else {
-            tracing::warn!("server {me}: no way to server {}: {reason}", peer.id);
-            told = reason;
-        }
-        if connected && began.elapsed() > hub.config.backoff_max {
-            backoff = Backoff::new(&hub.config);
-        }
-        peer.mailbox.pause(backoff.next());
+        let pause = attempts.ended(ended, connected.then(|| began.elapsed()));
+        block_on_until(peer.mailbox.reason(), Instant::now().checked_add(pause));
     }
 }
 
 /// Connect to `peer` and shake hands. The connection ends when the peer is closed, or earlier.
-pub(super) fn connect<'a>(hub: &Hub, peer: &'a Peer, channel: Channel) -> Result<Connection<'a>, Trouble> {
+pub(super) fn connect(hub: &Hub, peer: &Peer, channel: Channel) -> Result<Connection, Trouble> {
     let mut trouble = Trouble::NoAddress;
-    for address in peer.addresses()? {
+    for address in peer.address().to_socket_addrs()? {
         match connect_to(hub, peer, channel, address) {
             Ok(connection) => return Ok(connection),
             Err(error) => trouble = error,
@@ -74,11 +56,11 @@ pub(super) fn connect<'a>(hub: &Hub, peer: &'a Peer, channel: Channel) -> Result
     Err(trouble)
 }
 
-fn connect_to<'a>(hub: &Hub, peer: &'a Peer, channel: Channel, address: SocketAddr) -> Result<Connection<'a>, Trouble> {
+fn connect_to(hub: &Hub, peer: &Peer, channel: Channel, address: SocketAddr) -> Result<Connection, Trouble> {
     let config = &hub.config;
     // Known to the slot before it connects, so that closing the peer ends the attempt too.
     let stream = Arc::new(TcpStream::from(Socket::new(Domain::for_address(address), Type::STREAM, None)?));
-    let place = peer.outgoing(channel).enter(&stream, Duration::ZERO).ok_or(Trouble::Closed)?;
+    let place = peer.outgoing(channel).enter_now(&stream).ok_or(Trouble::Closed)?;
     SockRef::from(&*stream).connect_timeout(&address.into(), config.connect_timeout)?;
     prepare(&stream, config)?;
     let hello = Hello { channel, cluster: config.cluster, from: config.id, to: peer.id };
@@ -89,18 +71,10 @@ fn connect_to<'a>(hub: &Hub, peer: &'a Peer, channel: Channel, address: SocketAd
     Ok(Connection { stream, _place: place })
 }
 
-/// Settings of every connection: no delay, and no waiting for a host that is gone.
+/// Settings of every connection.
 pub(super) fn prepare(stream: &TcpStream, config: &TcpConfig) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(config.stall_timeout))?;
-    let socket = SockRef::from(stream);
-    // A host that is gone sends no reset. Keep-alive, which counts in whole seconds, notices it on an idle connection.
-    let idle = config.stall_timeout.max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
-    // And on a busy one, without this the system would go on resending for a quarter of an hour, ever more seldom.
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(config.stall_timeout))?;
-    Ok(())
+    parts::prepare(stream, config.stall_timeout)
 }
 
 /// Fill `bytes` before `time` has passed, however slowly they drip in. Afterwards reads wait without limit.
@@ -124,11 +98,11 @@ pub(super) fn read_within(mut stream: &TcpStream, bytes: &mut [u8], time: Durati
 }
 
 /// Write what is posted until the connection breaks or the mailbox is closed.
-fn deliver(hub: &Hub, stream: &TcpStream, mailbox: &Mailbox) -> Result<(), Trouble> {
+fn deliver(hub: &Hub, stream: &TcpStream, peer: &Peer) -> Result<(), Trouble> {
     thread::scope(|scope| {
         let watcher = thread::Builder::new().name(hub.thread_name("watch"));
-        watcher.spawn_scoped(scope, || watch(stream, mailbox))?;
-        let written = write_mail(hub, stream, mailbox);
+        watcher.spawn_scoped(scope, || watch(stream, &peer.mailbox))?;
+        let written = write_mail(hub, stream, peer);
         // This ends the watcher.
         let _ = stream.shutdown(Shutdown::Both);
         written
@@ -142,70 +116,13 @@ fn watch(mut stream: &TcpStream, mailbox: &Mailbox) {
     mailbox.break_off();
 }
 
-fn write_mail(hub: &Hub, mut stream: &TcpStream, mailbox: &Mailbox) -> Result<(), Trouble> {
+fn write_mail(hub: &Hub, mut stream: &TcpStream, peer: &Peer) -> Result<(), Trouble> {
     let (mut batch, mut bytes) = (Vec::new(), Vec::new());
-    while mailbox.take(&mut batch) {
-        for message in batch.drain(..) {
-            let written = wire::put_frame(&mut bytes, |out| Ok::<_, Trouble>(codec::encode_message(&message, out)?));
-            if let Err(error) = written {
-                tracing::error!("server {}: {message} is dropped: {error}", hub.config.id);
-            }
-        }
+    while block_on(peer.mailbox.take(&mut batch)) {
+        let count = parts::put_messages(hub.config.id, &mut batch, &mut bytes);
         stream.write_all(&bytes)?;
-        bytes.clear();
-        bytes.shrink_to(BUFFER_KEPT_BYTES);
+        peer.traffic.sent(count, bytes.len());
+        parts::reuse(&mut bytes);
     }
     Ok(())
-}
-
-/// Pauses that double, each shortened at random by up to a half, so that servers do not stay in step.
-struct Backoff {
-    next: Duration,
-    max: Duration,
-    random: RandomState,
-    drawn: u64,
-}
-
-impl Backoff {
-    fn new(config: &TcpConfig) -> Backoff {
-        let next = config.backoff_min.min(config.backoff_max);
-        Backoff { next, max: config.backoff_max, random: RandomState::new(), drawn: 0 }
-    }
-
-    fn next(&mut self) -> Duration {
-        let mut hasher = self.random.build_hasher();
-        hasher.write_u64(self.drawn);
-        self.drawn += 1;
-        let pause = self.next;
-        self.next = self.next.saturating_mul(2).min(self.max);
-        let percent = u32::try_from(hasher.finish() % 51).unwrap_or(0);
-        pause.saturating_sub(pause / 100 * percent)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use raft_core::{Config, NodeId};
-
-    use super::*;
-    use crate::storage::ClusterId;
-
-    #[test]
-    fn pauses_double_up_to_a_limit_and_differ() {
-        let config = TcpConfig {
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_millis(1000),
-            ..TcpConfig::new(ClusterId(1), &Config::new(NodeId(1)))
-        };
-        let pauses = || {
-            let mut backoff = Backoff::new(&config);
-            (0..20).map(|_| backoff.next()).collect::<Vec<_>>()
-        };
-        let drawn = pauses();
-        let full = [100, 200, 400, 800].into_iter().chain([1000; 16]).map(Duration::from_millis);
-        for (pause, full) in drawn.iter().zip(full) {
-            assert!(*pause <= full && *pause >= full / 2, "{pause:?} of {full:?}");
-        }
-        assert_ne!(drawn, pauses());
-    }
 }

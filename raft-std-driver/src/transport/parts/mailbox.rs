@@ -1,9 +1,10 @@
 //! What waits to be written to one peer: bounded, and never in the way of who posts it.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 
 use raft_core::{Message, Rpc};
 
@@ -14,22 +15,23 @@ const MESSAGE_BYTES: u64 = 64;
 
 /// How much a mailbox holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub struct Limits {
     /// AppendEntries.
-    pub(super) appends_max: usize,
+    pub appends_max: usize,
     /// Bytes of AppendEntries; one is taken whatever its size.
-    pub(super) bytes_max: u64,
+    pub bytes_max: u64,
     /// Votes and replies.
-    pub(super) urgent_max: usize,
+    pub urgent_max: usize,
     /// About how many bytes are handed out at once.
-    pub(super) batch_bytes: u64,
+    pub batch_bytes: u64,
 }
 
-/// Votes and replies wait apart from AppendEntries, which can neither crowd them out nor delay them.
-pub(super) struct Mailbox {
+/// What waits for one peer. Votes and replies wait apart from AppendEntries, which can neither crowd them out nor delay them.
+///
+/// Many may post, one writes: a thread or a task.
+pub struct Mailbox {
     limits: Limits,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -37,8 +39,10 @@ struct State {
     urgent: VecDeque<Message>,
     appends: VecDeque<Message>,
     append_bytes: u64,
-    /// Whether the writer waits, so that posting to a busy one costs no system call.
-    waiting: bool,
+    /// The writer, while it waits for mail: posting to a busy one wakes nobody.
+    reader: Option<Waker>,
+    /// The writer, while it waits to connect again.
+    pauser: Option<Waker>,
     /// The connection is gone.
     broken: bool,
     /// There is reason to connect at once.
@@ -49,20 +53,25 @@ struct State {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Posted {
+pub enum Posted {
     /// It waits to be written.
     Queued,
     /// There was no room: it is gone, and all AppendEntries that waited before it, for without them it is no use.
-    Overflowed,
+    Overflowed {
+        /// How many AppendEntries are gone.
+        lost: usize,
+    },
 }
 
 impl Mailbox {
-    pub(super) fn new(limits: Limits) -> Mailbox {
-        Mailbox { limits, state: Mutex::default(), changed: Condvar::new() }
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Mailbox {
+        Mailbox { limits, state: Mutex::default() }
     }
 
-    /// Leave a message for the writer.
-    pub(super) fn post(&self, message: Message) -> Posted {
+    /// Leave a message for the writer. When the mailbox is closed, nothing becomes of it.
+    pub fn post(&self, message: Message) -> Posted {
         let bytes = match &message.rpc {
             Rpc::AppendEntries { entries, .. } => Some(MESSAGE_BYTES + entries.bytes()),
             _ => None,
@@ -81,94 +90,105 @@ impl Mailbox {
             }
             Some(bytes) => {
                 let full = state.appends.len() >= self.limits.appends_max
-                    || state.append_bytes + bytes > self.limits.bytes_max;
+                    || state.append_bytes.saturating_add(bytes) > self.limits.bytes_max;
                 if full && !state.appends.is_empty() {
                     let lost = state.take_appends();
                     drop(state);
-                    drop(lost);
-                    return Posted::Overflowed;
+                    return Posted::Overflowed { lost: lost.len() + 1 };
                 }
-                state.append_bytes += bytes;
+                state.append_bytes = state.append_bytes.saturating_add(bytes);
                 state.appends.push_back(message);
             }
         }
-        if state.waiting {
-            self.changed.notify_one();
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
         }
         Posted::Queued
     }
 
-    /// Wait for mail and move about `batch_bytes` of it to `batch`, votes and replies first. `false` when the connection
-    /// is over.
-    pub(super) fn take(&self, batch: &mut Vec<Message>) -> bool {
+    /// Move about `batch_bytes` of mail to `batch`, votes and replies first. `false` when the connection is over. Until
+    /// there is mail, who polled last is woken when it comes.
+    pub fn poll_take(&self, context: &mut Context<'_>, batch: &mut Vec<Message>) -> Poll<bool> {
         let mut state = lock(&self.state);
-        while !state.broken && !state.closed && state.urgent.is_empty() && state.appends.is_empty() {
-            state.waiting = true;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting = false;
-        }
         if state.broken || state.closed {
-            return false;
+            return Poll::Ready(false);
         }
+        if state.urgent.is_empty() && state.appends.is_empty() {
+            state.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        state.reader = None;
         batch.extend(state.urgent.drain(..));
-        let mut taken = 0;
+        let mut taken: u64 = 0;
         while taken < self.limits.batch_bytes {
             let Some(message) = state.appends.pop_front() else { break };
             if let Rpc::AppendEntries { entries, .. } = &message.rpc {
-                taken += MESSAGE_BYTES + entries.bytes();
+                taken = taken.saturating_add(MESSAGE_BYTES + entries.bytes());
             }
             batch.push(message);
         }
         state.append_bytes = if state.appends.is_empty() { 0 } else { state.append_bytes.saturating_sub(taken) };
-        true
+        Poll::Ready(true)
     }
 
-    /// Drop all mail of a connection that is over or never came to be, and say whether AppendEntries were among it.
-    pub(super) fn lose(&self) -> bool {
+    /// Wait for mail: see [`poll_take`](Mailbox::poll_take). Nothing is lost if the future is dropped.
+    pub fn take<'a>(&'a self, batch: &'a mut Vec<Message>) -> impl Future<Output = bool> + 'a {
+        poll_fn(move |context| self.poll_take(context, batch))
+    }
+
+    /// Drop all mail of a connection that is over or never came to be, and say how many AppendEntries were among it.
+    pub fn lose(&self) -> usize {
         let mut state = lock(&self.state);
         state.broken = false;
         let lost = (mem::take(&mut state.urgent), state.take_appends());
         drop(state);
-        !lost.1.is_empty()
+        lost.1.len()
     }
 
-    /// Wait before the next attempt to connect, less long if there is reason to.
-    pub(super) fn pause(&self, time: Duration) {
-        let deadline = Instant::now() + time;
-        let mut state = lock(&self.state);
-        while !state.kicked && !state.closed {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+    /// Wait until there is reason to connect at once, or the mailbox is closed. Whoever pauses between two attempts waits
+    /// for this or for his clock, whichever comes first.
+    pub fn reason(&self) -> impl Future<Output = ()> {
+        poll_fn(|context| {
+            let mut state = lock(&self.state);
+            if mem::take(&mut state.kicked) || state.closed {
+                return Poll::Ready(());
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.kicked = false;
+            state.pauser = Some(context.waker().clone());
+            Poll::Pending
+        })
     }
 
     /// The connection is gone.
-    pub(super) fn break_off(&self) {
+    pub fn break_off(&self) {
         self.change(|state| state.broken = true);
     }
 
     /// The peer was heard: it is worth to connect now.
-    pub(super) fn kick(&self) {
+    pub fn kick(&self) {
         self.change(|state| state.kicked = true);
     }
 
     /// No more mail.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         self.change(|state| state.closed = true);
         self.lose();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether it is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         lock(&self.state).closed
     }
 
-    fn change(&self, change: impl FnOnce(&mut MutexGuard<'_, State>)) {
-        change(&mut lock(&self.state));
-        self.changed.notify_all();
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            change(&mut state);
+            [state.reader.take(), state.pauser.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -181,9 +201,14 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use raft_core::{Entries, Entry, EntryId, Incarnation, Index, Payload, Term};
 
     use super::*;
+    use crate::workers::block_on;
 
     const LIMITS: Limits = Limits { appends_max: 3, bytes_max: 1000, urgent_max: 2, batch_bytes: 150 };
 
@@ -203,7 +228,7 @@ mod tests {
 
     fn taken(mailbox: &Mailbox) -> Vec<Message> {
         let mut batch = Vec::new();
-        assert!(mailbox.take(&mut batch));
+        assert!(block_on(mailbox.take(&mut batch)));
         batch
     }
 
@@ -223,7 +248,7 @@ mod tests {
         for message in [append(1, 0), append(2, 0), vote(9), append(3, 0)] {
             assert_eq!(mailbox.post(message), Posted::Queued);
         }
-        assert_eq!(mailbox.post(append(4, 0)), Posted::Overflowed);
+        assert_eq!(mailbox.post(append(4, 0)), Posted::Overflowed { lost: 4 });
         assert_eq!(mailbox.post(append(5, 0)), Posted::Queued, "once per loss");
         assert_eq!(taken(&mailbox), [vote(9), append(5, 0)]);
     }
@@ -232,9 +257,9 @@ mod tests {
     fn too_many_bytes_overflow_but_one_append_may_be_larger() {
         let mailbox = Mailbox::new(LIMITS);
         assert_eq!(mailbox.post(append(1, 5000)), Posted::Queued);
-        assert_eq!(mailbox.post(append(2, 0)), Posted::Overflowed);
+        assert_eq!(mailbox.post(append(2, 0)), Posted::Overflowed { lost: 2 });
         assert_eq!(mailbox.post(append(3, 900)), Posted::Queued);
-        assert_eq!(mailbox.post(append(4, 10)), Posted::Overflowed, "980 and 90");
+        assert_eq!(mailbox.post(append(4, 10)), Posted::Overflowed { lost: 2 }, "980 and 90");
         assert_eq!(mailbox.post(append(5, 900)), Posted::Queued, "bytes are counted from 0 again");
         assert_eq!(taken(&mailbox), [append(5, 900)]);
         assert_eq!(mailbox.post(append(6, 900)), Posted::Queued, "what was taken counts no more");
@@ -255,22 +280,55 @@ mod tests {
         assert_eq!(mailbox.post(append(1, 0)), Posted::Queued);
         assert_eq!(mailbox.post(vote(1)), Posted::Queued);
         mailbox.break_off();
-        assert!(!mailbox.take(&mut Vec::new()));
-        assert!(mailbox.lose());
-        assert!(!mailbox.lose());
+        assert!(!block_on(mailbox.take(&mut Vec::new())));
+        assert_eq!(mailbox.lose(), 1);
+        assert_eq!(mailbox.lose(), 0);
         assert_eq!(mailbox.post(vote(2)), Posted::Queued);
         assert_eq!(taken(&mailbox), [vote(2)], "the next connection starts empty and whole");
     }
 
-    /// Would wait for an hour otherwise.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     #[test]
-    fn a_pause_ends_when_there_is_reason() {
-        let mailbox = Mailbox::new(LIMITS);
-        let hour = Duration::from_secs(3600);
+    fn only_who_waits_for_it_is_woken() {
+        let (mailbox, reader, pauser) = (Mailbox::new(LIMITS), Arc::new(Count::default()), Arc::new(Count::default()));
+        let woken = || (reader.0.load(Ordering::SeqCst), pauser.0.load(Ordering::SeqCst));
+        let read = || {
+            let (waker, mut batch) = (Waker::from(Arc::clone(&reader)), Vec::new());
+            mailbox.poll_take(&mut Context::from_waker(&waker), &mut batch).map(|more| (more, batch.len()))
+        };
+        let pause = || {
+            let waker = Waker::from(Arc::clone(&pauser));
+            std::pin::pin!(mailbox.reason()).poll(&mut Context::from_waker(&waker))
+        };
+        assert_eq!((read(), pause()), (Poll::Pending, Poll::Pending));
+        assert_eq!(mailbox.post(vote(1)), Posted::Queued);
+        assert_eq!(mailbox.post(vote(2)), Posted::Queued);
+        assert_eq!(woken(), (1, 0), "once, and not for a reason to connect");
+        assert_eq!(read(), Poll::Ready((true, 2)));
+        assert_eq!(mailbox.post(vote(3)), Posted::Queued);
+        assert_eq!(woken(), (1, 0), "a busy writer needs no wake");
         mailbox.kick();
-        mailbox.pause(hour);
+        assert_eq!((woken(), pause(), pause()), ((1, 1), Poll::Ready(()), Poll::Pending), "one reason, one attempt");
+        assert_eq!((read(), read()), (Poll::Ready((true, 1)), Poll::Pending));
+        mailbox.break_off();
+        assert_eq!((woken(), read()), ((2, 2), Poll::Ready((false, 0))));
+    }
+
+    #[test]
+    fn a_closed_mailbox_lets_nobody_wait() {
+        let mailbox = Mailbox::new(LIMITS);
+        mailbox.kick();
+        block_on(mailbox.reason());
         mailbox.close();
-        mailbox.pause(hour);
-        assert!(mailbox.is_closed() && !mailbox.take(&mut Vec::new()));
+        block_on(mailbox.reason());
+        assert!(mailbox.is_closed() && !block_on(mailbox.take(&mut Vec::new())));
     }
 }

@@ -1,0 +1,93 @@
+//! The settings of a transport over TCP.
+
+use std::io;
+use std::time::Duration;
+
+use raft_core::{Config, NodeId};
+
+use super::Limits;
+use crate::storage::ClusterId;
+
+/// The settings of a transport over TCP, whichever driver's. No duration may be zero.
+#[derive(Clone, Debug)]
+pub struct TcpConfig {
+    /// Who is not of this cluster is refused.
+    pub cluster: ClusterId,
+    /// This server.
+    pub id: NodeId,
+    /// The most AppendEntries that wait for one peer. Must be more than the core's `inflight_appends_max`, or every full
+    /// window overflows.
+    pub queue_appends_max: usize,
+    /// The most bytes of AppendEntries that wait for one peer; one message may be larger. Must be more than the core's
+    /// `inflight_bytes_max`.
+    pub queue_bytes_max: u64,
+    /// The most votes and replies that wait for one peer; beyond that the oldest are dropped.
+    pub queue_urgent_max: usize,
+    /// About how many bytes are gathered for one write.
+    pub batch_bytes: u64,
+    /// How many bytes of a snapshot travel in one frame; at most
+    /// [`CHUNK_BYTES_MAX`](crate::transport::wire::CHUNK_BYTES_MAX).
+    pub chunk_bytes: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long may pass until both sides know who the other one is.
+    pub handshake_timeout: Duration,
+    /// A connection whose other end takes or brings nothing for so long, while it should, is given up.
+    pub stall_timeout: Duration,
+    /// How long a receiver may take to make a complete snapshot durable.
+    pub confirm_timeout: Duration,
+    /// The pause after a first failure to connect; it doubles with each further one.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// The most accepted connections that have not yet said who they are; of more, the oldest are closed.
+    pub handshakes_max: usize,
+    /// Where the randomness of pauses starts, mixed with both servers' ids: for simulations that must be the same each
+    /// time. `None` takes what the system offers.
+    pub seed: Option<u64>,
+}
+
+impl TcpConfig {
+    /// Good defaults for the server that `core` configures: queues hold twice the core's window.
+    #[must_use]
+    pub fn new(cluster: ClusterId, core: &Config) -> TcpConfig {
+        TcpConfig {
+            cluster,
+            id: core.id,
+            queue_appends_max: core.inflight_appends_max.saturating_mul(2).max(64),
+            queue_bytes_max: core.inflight_bytes_max.saturating_mul(2).saturating_add(core.append_bytes_max),
+            queue_urgent_max: core.inflight_appends_max.saturating_mul(2).max(64),
+            batch_bytes: 256 << 10,
+            chunk_bytes: 256 << 10,
+            connect_timeout: Duration::from_secs(1),
+            handshake_timeout: Duration::from_secs(2),
+            stall_timeout: Duration::from_secs(5),
+            confirm_timeout: Duration::from_secs(60),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_secs(1),
+            handshakes_max: 32,
+            seed: None,
+        }
+    }
+
+    /// How much waits for each peer.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            appends_max: self.queue_appends_max,
+            bytes_max: self.queue_bytes_max,
+            urgent_max: self.queue_urgent_max.max(1),
+            batch_bytes: self.batch_bytes.max(1),
+        }
+    }
+}
+
+/// The transport could not take its address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// Where it should have listened.
+    pub address: String,
+    /// What the operating system said.
+    pub source: io::Error,
+}

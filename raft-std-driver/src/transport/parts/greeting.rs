@@ -1,0 +1,58 @@
+//! Who is let in.
+
+use std::fmt::Display;
+
+use raft_core::NodeId;
+
+use super::{TcpConfig, Trouble};
+use crate::transport::wire::{self, ANSWER_BYTES, HELLO_BYTES, Hello, HelloError, Refusal};
+
+/// Somebody who is not let in.
+#[derive(Debug)]
+pub struct Unwelcome {
+    /// What he is answered before the connection is closed; whoever does not speak the protocol gets no answer.
+    pub answer: Option<[u8; ANSWER_BYTES]>,
+    /// Why.
+    pub trouble: Trouble,
+}
+
+impl Unwelcome {
+    /// Read what was said on an accepted connection.
+    ///
+    /// # Errors
+    /// If it is no hello of this version.
+    pub fn unless_hello(bytes: &[u8; HELLO_BYTES]) -> Result<Hello, Unwelcome> {
+        Hello::decode(bytes).map_err(|error| {
+            let other = matches!(error, HelloError::Version { .. });
+            let answer = other.then(|| wire::encode_answer(Err(Refusal::Version { theirs: wire::PROTOCOL })));
+            Unwelcome { answer, trouble: error.into() }
+        })
+    }
+
+    /// Whether the server that `config` is for expects who says `hello`, where `peer` is what it knows of the sender.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn unless_expected<P>(hello: Hello, config: &TcpConfig, peer: Option<P>) -> Result<P, Unwelcome> {
+        hello.judge(config.cluster, config.id, peer).map_err(|why| Unwelcome {
+            answer: Some(wire::encode_answer(Err(why))),
+            trouble: Trouble::Unwanted { hello, why },
+        })
+    }
+}
+
+impl From<Trouble> for Unwelcome {
+    fn from(trouble: Trouble) -> Unwelcome {
+        Unwelcome { answer: None, trouble }
+    }
+}
+
+/// Say in server `me`'s log that a connection that was accepted from `address` has ended; `peer` is whose it was, if that
+/// was known.
+pub fn log_end(me: NodeId, peer: Option<NodeId>, address: impl Display, trouble: Option<&Trouble>) {
+    let who = peer.map_or_else(|| "someone".to_owned(), |peer| format!("server {peer}"));
+    match trouble {
+        None => tracing::debug!("server {me}: {who} at {address} is gone"),
+        Some(trouble) => tracing::warn!("server {me}: {who} at {address} is disconnected: {trouble}"),
+    }
+}
