@@ -1,0 +1,274 @@
+//! What must end when the transport does: tasks, parts, connections, and what they deliver.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use raft_std_driver::raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
+use raft_std_driver::storage::{SnapshotSink, StorageError};
+use raft_std_driver::transport::Inbound;
+use raft_std_driver::transport::parts::{Cut, Trouble, shut_down};
+use raft_std_driver::workers::{Part, Workers};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// What these locks guard is whole between any two statements, and none is held while foreign code runs.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One connection, as others see it: they can cut it.
+#[derive(Default)]
+pub(super) struct Line(Notify);
+
+impl Cut for Line {
+    fn cut(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Line {
+    /// Serve the connection until it ends or is cut.
+    pub(super) async fn unless_cut<T>(&self, served: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        tokio::select! {
+            biased;
+            () = self.0.notified() => Err(Trouble::GivesWay),
+            ended = served => ended,
+        }
+    }
+}
+
+/// What stands between the transport and the node. Once it is closed, nothing gets through.
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<Crossing>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Crossing {
+    inbound: Option<Arc<dyn Inbound>>,
+    inside: usize,
+}
+
+impl Gate {
+    pub(super) fn open(&self, inbound: Arc<dyn Inbound>) {
+        lock(&self.state).inbound = Some(inbound);
+    }
+
+    /// Deliver something, unless the gate is closed; `None` then.
+    pub(super) fn deliver<T>(&self, what: impl FnOnce(&dyn Inbound) -> T) -> Option<T> {
+        let (_inside, inbound) = {
+            let mut state = lock(&self.state);
+            let inbound = state.inbound.clone()?;
+            state.inside += 1;
+            (Inside(self), inbound)
+        };
+        let delivered = what(&*inbound);
+        // Before it leaves: who closes the gate may be the only one left.
+        drop(inbound);
+        Some(delivered)
+    }
+
+    /// Let nothing through any more, and wait for what is just being delivered, which is quick.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        let inbound = state.inbound.take();
+        while state.inside > 0 {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        drop(inbound);
+    }
+}
+
+struct Inside<'a>(&'a Gate);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.inside -= 1;
+        if state.inside == 0 && state.inbound.is_none() {
+            self.0.left.notify_all();
+        }
+    }
+}
+
+/// For what is shared with other drivers.
+impl Inbound for Gate {
+    fn message(&self, from: NodeId, message: Message) {
+        self.deliver(|inbound| inbound.message(from, message));
+    }
+
+    fn unreachable(&self, peer: NodeId) {
+        self.deliver(|inbound| inbound.unreachable(peer));
+    }
+
+    fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
+        self.deliver(|inbound| inbound.snapshot_sent(to, snapshot, delivered));
+    }
+
+    /// This may take long, and need not end before the gate is closed: what comes of it is thrown away then.
+    fn snapshot_begin(&self, from: NodeId, meta: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        let inbound = lock(&self.state).inbound.clone();
+        match inbound {
+            Some(inbound) => inbound.snapshot_begin(from, meta),
+            None => Err(StorageError::Failed(shut_down().to_string())),
+        }
+    }
+
+    fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
+        self.deliver(|inbound| inbound.snapshot_received(from, term, meta));
+    }
+
+    fn failed(&self, cause: String) {
+        self.deliver(|inbound| inbound.failed(cause));
+    }
+}
+
+/// What runs for a transport: tasks, and parts elsewhere that may block.
+#[derive(Default)]
+pub(super) struct Tasks {
+    state: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    closed: bool,
+    next: u64,
+    /// Tasks by their handles; parts have none, they end by themselves.
+    running: BTreeMap<u64, Option<AbortHandle>>,
+    waiting: Vec<Waker>,
+}
+
+impl Tasks {
+    /// Run `work` as a task; `gate` hears if it panics.
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        handle: &Handle,
+        name: String,
+        gate: &Arc<Gate>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (entry, watched) = self.watched(name, gate, work)?;
+        // Not under the lock: what a runtime at its end is given is dropped at once, and then leaves.
+        let abort = handle.spawn(watched).abort_handle();
+        let mut state = lock(&self.state);
+        if state.closed {
+            abort.abort();
+        } else if let Some(place) = state.running.get_mut(&entry) {
+            *place = Some(abort);
+        }
+        Ok(())
+    }
+
+    /// Run `work`, which may block, elsewhere.
+    pub(super) fn spawn_part(
+        self: &Arc<Self>,
+        workers: &dyn Workers,
+        (role, name): (&str, String),
+        gate: &Arc<Gate>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (_, watched) = self.watched(name, gate, work)?;
+        workers.spawn(role, watched)
+    }
+
+    fn watched(
+        self: &Arc<Self>,
+        name: String,
+        gate: &Arc<Gate>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<(u64, Part)> {
+        let entry = {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return Err(shut_down());
+            }
+            let entry = state.next;
+            state.next += 1;
+            state.running.insert(entry, None);
+            entry
+        };
+        let entered = Entered { tasks: Arc::clone(self), entry };
+        let watched = Watched { work: Some(Box::pin(work)), name, gate: Arc::clone(gate), _entered: entered };
+        Ok((entry, Box::pin(watched)))
+    }
+
+    /// Start nothing more, and end all tasks soon.
+    pub(super) fn close(&self) {
+        let handles: Vec<_> = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            state.running.values().flatten().cloned().collect()
+        };
+        handles.iter().for_each(AbortHandle::abort);
+    }
+
+    /// Ready when nothing runs any more, and nothing will.
+    pub(super) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.state);
+        if state.closed && state.running.is_empty() {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.waiting.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// One that runs; leaves when dropped.
+struct Entered {
+    tasks: Arc<Tasks>,
+    entry: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let wakers = {
+            let mut state = lock(&self.tasks.state);
+            state.running.remove(&self.entry);
+            if state.running.is_empty() { std::mem::take(&mut state.waiting) } else { Vec::new() }
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Work whose panic is told.
+struct Watched {
+    work: Option<Part>,
+    name: String,
+    gate: Arc<Gate>,
+    /// Dropped last: who has left holds nothing any more.
+    _entered: Entered,
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(work) = self.work.as_mut() else { return Poll::Ready(()) };
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => self.work = None,
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                let cause = format!("{} panicked: {}", self.name, text.unwrap_or("no message"));
+                tracing::error!("{cause}");
+                self.gate.deliver(|inbound| inbound.failed(cause));
+                // What it holds may panic as well, and has nothing new to say.
+                let work = self.work.take();
+                let _told = catch_unwind(AssertUnwindSafe(move || drop(work)));
+            }
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The TCP transport over real sockets on loopback: by the tests of the std driver's, which it must pass as well, and with
+//! it.
+
+mod driver;
+#[path = "../../../raft-std-driver/tests/tcp/ending.rs"]
+mod ending;
+#[path = "../../../raft-std-driver/tests/tcp/handshake.rs"]
+mod handshake;
+#[path = "../../../raft-std-driver/tests/tcp/messages.rs"]
+mod messages;
+#[path = "../../../raft-std-driver/tests/tcp/snapshots.rs"]
+mod snapshots;
+#[path = "../../../raft-std-driver/tests/tcp/support.rs"]
+mod support;
