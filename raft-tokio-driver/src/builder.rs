@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use crate::core_task;
 use crate::error::BuildError;
 use crate::node::Node;
+use crate::transport::link::{Guard, Sockets};
+use crate::transport::tcp::{TcpConfig, TcpTransport};
 use crate::typed::TypedNode;
 use crate::watching::Watching;
 
@@ -33,6 +35,9 @@ pub struct Builder {
     machine: Option<Box<dyn StateMachine>>,
     transport: Option<Arc<dyn Transport>>,
     tune_node: Vec<Tune<NodeConfig>>,
+    tune_tcp: Vec<Tune<TcpConfig>>,
+    guard: Option<Arc<dyn Guard>>,
+    sockets: Option<Arc<dyn Sockets>>,
     workers: Option<Arc<dyn Workers>>,
 }
 
@@ -68,6 +73,9 @@ impl Builder {
             machine: None,
             transport: None,
             tune_node: Vec::new(),
+            tune_tcp: Vec::new(),
+            guard: None,
+            sockets: None,
             workers: None,
         }
     }
@@ -157,6 +165,28 @@ impl Builder {
         self
     }
 
+    /// Change the settings of the TCP transport.
+    #[must_use]
+    pub fn tune_tcp(mut self, change: impl FnOnce(&mut TcpConfig) + Send + 'static) -> Builder {
+        self.tune_tcp.push(Box::new(change));
+        self
+    }
+
+    /// Make links over TCP safe by this: [`Tls`](crate::tls::Tls), or something of your own. Without it everybody who can
+    /// reach the port can read and forge what servers say to each other.
+    #[must_use]
+    pub fn guard(mut self, guard: Arc<dyn Guard>) -> Builder {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// Run TCP over these, instead of the system's: simulated ones, say.
+    #[must_use]
+    pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Builder {
+        self.sockets = Some(sockets);
+        self
+    }
+
     /// Run what may block here, instead of on threads: for simulations that must be the same each time. Nothing is then
     /// done on any other thread.
     #[must_use]
@@ -183,7 +213,20 @@ impl Builder {
         let members: Vec<NodeId> = self.members.iter().map(|(id, _)| *id).collect();
         let identity = Identity { cluster: self.cluster, node: id, ..Identity::default() };
         let storage = run(aside, move || open_storage(place, identity, &members)).await?;
-        let transport = self.transport.ok_or(BuildError::Missing { what: "a transport", call: "transport" })?;
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None => {
+                let mut settings = TcpConfig::new(identity.cluster, &config.raft);
+                self.tune_tcp.into_iter().for_each(|tune| tune(&mut settings));
+                (settings.cluster, settings.id) = (identity.cluster, id);
+                let address = self.listen.or_else(|| address_of(id, &self.members));
+                let address = address.ok_or(BuildError::Missing { what: "where to listen", call: "members" })?;
+                let mut tcp = TcpTransport::builder(settings).peers(self.members).workers(Arc::clone(&workers));
+                tcp = if let Some(guard) = self.guard { tcp.guard(guard) } else { tcp };
+                tcp = if let Some(sockets) = self.sockets { tcp.sockets(sockets) } else { tcp };
+                Arc::new(tcp.bind(&address).await?)
+            }
+        };
 
         let watching = Arc::new(Watching::new());
         let observer = Arc::clone(&watching);
@@ -245,4 +288,8 @@ fn open_storage(place: Place, identity: Identity, members: &[NodeId]) -> Result<
         return Err(BuildError::Cluster { configured, stored });
     }
     Ok(Box::new(storage))
+}
+
+fn address_of(id: NodeId, members: &[(NodeId, String)]) -> Option<String> {
+    members.iter().find(|(member, _)| *member == id).map(|(_, address)| address.clone())
 }
