@@ -17,7 +17,7 @@ use raft_core::{Entries, Write};
 
 use super::checkpoint::Checkpoint;
 use super::disk::{Disk, DiskFile};
-use super::frame::{self, Key, Link, SegmentHeader};
+use super::frame::{self, FRAME_HEADER_BYTES, Key, Link, SegmentHeader};
 use super::replay::{End, Replay, Segment, replace_from};
 use super::segment::{Blanks, segment_name};
 use super::{Birth, Identity, StorageError};
@@ -53,10 +53,13 @@ impl Wal {
     /// Go on where `replay` ended. What was read becomes durable, in case it had not been when the last run ended.
     pub(super) fn resume(disk: Arc<dyn Disk>, replay: Replay, segment_bytes: u64) -> Result<Wal, StorageError> {
         let Replay { identity, kept, segments, end, strays, .. } = replay;
-        let End { link, at, tail: (tail_at, tail) } = end;
+        let End { link, at, tail: (tail_at, mut tail) } = end;
         let file = disk.open(&segment_name(link.segment))?;
         // A sync that failed may have left the last frame in memory only, and marked as written. The same bytes again
-        // are sure to reach the disk, and harm nothing.
+        // are sure to reach the disk, and harm nothing. Behind it may be parts of a frame that was torn. The next one has
+        // parts in common with it: torn in turn, it could complete what this start takes for lost.
+        let room = usize::try_from(file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+        tail.resize(tail.len().saturating_add(room.min(FRAME_HEADER_BYTES)), 0);
         file.write(&tail, tail_at)?;
         file.sync()?;
         for stray in strays {
