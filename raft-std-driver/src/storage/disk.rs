@@ -1,5 +1,5 @@
 //! The few file operations that storage is made of: one directory, names in it, files that are read and written at
-//! offsets. Behind a trait so that tests can cut the power after any of them.
+//! offsets. Behind a trait so that a simulation can cut the power after any of them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -15,7 +15,11 @@ const LOCK_NAME: &str = "lock";
 pub(super) trait Disk: Send + Sync + 'static {
     /// The path of a name, or of the directory if it is empty: for error messages.
     fn path(&self, name: &str) -> PathBuf;
-    /// All names, in no order.
+    /// Whether files may be prepared on threads of their own. Where the order of all steps matters they are not.
+    fn has_threads(&self) -> bool {
+        true
+    }
+    /// All names, sorted: what is done with them is always done in the same order.
     fn names(&self) -> Result<Vec<String>, StorageError>;
     /// A new, empty file in place of whatever had this name.
     fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError>;
@@ -87,7 +91,9 @@ impl Disk for Directory {
     fn names(&self) -> Result<Vec<String>, StorageError> {
         let list = || -> io::Result<Vec<String>> {
             let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
-            names.filter_map(Result::transpose).collect()
+            let mut names = names.filter_map(Result::transpose).collect::<io::Result<Vec<String>>>()?;
+            names.sort_unstable();
+            Ok(names)
         };
         list().map_err(io_error("list", &self.path))
     }

@@ -29,8 +29,7 @@ impl Default for FileOptions {
 /// A server's promises in a directory of its own. `docs/storage-format.md` says what the files hold, which damage is
 /// found, and what is assumed of the disk.
 ///
-/// The directory is locked while this value, one of its [`snapshots`](Storage::snapshots) or a snapshot being read or
-/// written is alive.
+/// The directory is locked while this value, its [`snapshots`](Storage::snapshots) or a snapshot being written is alive.
 pub struct FileStorage {
     wal: Wal,
     snapshots: Arc<SnapshotFiles>,

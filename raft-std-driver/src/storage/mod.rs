@@ -12,6 +12,8 @@ mod file;
 mod frame;
 mod replay;
 mod segment;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod snapshots;
 #[cfg(test)]
 mod tests;

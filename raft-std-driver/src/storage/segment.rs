@@ -90,7 +90,7 @@ impl Blanks {
 
     /// Begins to fill a file in the background, unless there is one.
     pub(super) fn prepare(&mut self) -> Result<(), StorageError> {
-        if !self.ready.is_empty() || self.ahead.is_some() || self.bytes < AHEAD_BYTES_MIN {
+        if self.bytes < AHEAD_BYTES_MIN || !self.disk.has_threads() || !self.ready.is_empty() || self.ahead.is_some() {
             return Ok(());
         }
         let (disk, name, bytes) = (self.disk.clone(), self.new_name(), self.bytes);

@@ -1,7 +1,7 @@
 //! The power goes after each single step of what storage does, and whatever was not synced is kept, lost or torn.
 
-use super::power::{Fate, PowerDisk};
 use super::*;
+use crate::storage::sim::Fate;
 
 /// Too small for what is written, so that each segment is full soon.
 const SEGMENT_BYTES: u64 = 400;
@@ -44,7 +44,7 @@ fn life(session: &mut Session) -> Result<(), StorageError> {
 
 /// How many steps a whole life takes.
 fn steps_of_a_life() -> u64 {
-    let disk = PowerDisk::default();
+    let disk = SimDisk::new();
     life(&mut Session::new(&disk, SEGMENT_BYTES)).unwrap();
     disk.steps()
 }
@@ -66,7 +66,7 @@ fn crash_matrix() {
     assert!(steps > 150, "{steps} steps");
     for stop in 0..steps {
         for fate in FATES {
-            let mut session = Session::new(&PowerDisk::default(), SEGMENT_BYTES);
+            let mut session = Session::new(&SimDisk::new(), SEGMENT_BYTES);
             session.disk.stop_after(stop);
             life(&mut session).unwrap_err();
             session.storage = None;
@@ -89,7 +89,7 @@ fn power_may_go_while_a_start_is_under_way() {
             [(Fate::Torn(1), Fate::Lost), (Fate::Kept, Fate::Torn(2)), (Fate::Torn(3), Fate::Torn(4))]
         {
             for stop_again in 0.. {
-                let mut session = Session::new(&PowerDisk::default(), SEGMENT_BYTES);
+                let mut session = Session::new(&SimDisk::new(), SEGMENT_BYTES);
                 session.disk.stop_after(stop);
                 life(&mut session).unwrap_err();
                 session.storage = None;
@@ -110,11 +110,11 @@ fn power_may_go_while_a_start_is_under_way() {
 #[test]
 fn a_process_may_die_at_any_step_and_the_power_go_later() {
     for stop in 0..steps_of_a_life() {
-        let mut session = Session::new(&PowerDisk::default(), SEGMENT_BYTES);
+        let mut session = Session::new(&SimDisk::new(), SEGMENT_BYTES);
         session.disk.stop_after(stop);
         life(&mut session).unwrap_err();
         session.storage = None;
-        session.disk.mend();
+        session.disk.end_process();
         restart(&mut session).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
         session.storage = None;
         session.disk.power_cycle(Fate::Lost);
@@ -127,10 +127,10 @@ fn a_process_may_die_at_any_step_and_the_power_go_later() {
 fn what_was_read_back_is_durable() {
     let mut session = Session::begun(4096);
     session.persist(&[append(1, 1, &[b"first"])]).unwrap();
-    session.disk.fail_syncs();
+    session.disk.fail_syncs(true);
     session.persist(&[append(2, 1, &[b"second"])]).unwrap_err();
     // The process ends, the machine goes on: the next one reads what only the machine's memory holds.
-    session.disk.mend();
+    session.disk.fail_syncs(false);
     session.open().unwrap();
     assert_eq!(session.model.last().index, Index(2));
     session.storage = None;
@@ -143,10 +143,10 @@ fn what_was_read_back_is_durable() {
 fn after_a_failed_sync_everything_is_refused() {
     let mut session = Session::begun(4096);
     session.persist(&[append(1, 1, &[b"first"])]).unwrap();
-    session.disk.fail_syncs();
+    session.disk.fail_syncs(true);
     let error = session.persist(&[append(2, 1, &[b"second"])]).unwrap_err();
     assert!(matches!(error, StorageError::Io { doing: "sync", .. }), "{error}");
-    session.disk.mend();
+    session.disk.fail_syncs(false);
     let before = session.disk.contents();
     for writes in [vec![append(2, 1, &[b"again"])], vec![vote(5, 1)], vec![]] {
         let error = session.storage().persist(&writes).unwrap_err();
@@ -160,6 +160,6 @@ fn after_a_failed_write_everything_is_refused() {
     let mut session = Session::begun(4096);
     session.disk.stop_after(0);
     assert!(matches!(session.persist(&[vote(1, 1)]).unwrap_err(), StorageError::Io { doing: "write", .. }));
-    session.disk.mend();
+    session.disk.end_process();
     assert!(matches!(session.persist(&[vote(1, 1)]).unwrap_err(), StorageError::Failed(_)));
 }

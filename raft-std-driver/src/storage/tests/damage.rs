@@ -1,11 +1,16 @@
 //! Bytes that change on the disk: what is found, what is taken for the end of the log, and that nothing gets worse.
 
-use super::power::PowerDisk;
 use super::*;
 use crate::storage::frame::{self, FRAME_HEADER_BYTES, Key, SegmentHeader};
 
-fn open(disk: &PowerDisk, segment_bytes: u64) -> Result<Recovered, StorageError> {
-    FileStorage::open_on(disk.storage(), options(segment_bytes))?.recover()
+fn open(disk: &SimDisk, segment_bytes: u64) -> Result<Recovered, StorageError> {
+    disk.open(options(segment_bytes))?.recover()
+}
+
+/// The same once its process has ended.
+fn reopen(session: &mut Session) -> Result<Recovered, StorageError> {
+    session.storage = None;
+    open(&session.disk, session.options.segment_bytes)
 }
 
 /// Where the frames of a segment are.
@@ -20,7 +25,7 @@ fn frames(segment: &[u8]) -> Vec<std::ops::Range<usize>> {
     ranges
 }
 
-fn bytes_of(disk: &PowerDisk, name: &str) -> Vec<u8> {
+fn bytes_of(disk: &SimDisk, name: &str) -> Vec<u8> {
     disk.contents().into_iter().find(|(other, _)| other == name).unwrap().1
 }
 
@@ -47,7 +52,7 @@ fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
                 continue; // Only padding was torn off: all of it is there.
             }
             let mut torn = Session { disk: session.disk.copy(), storage: None, ..Session::new(&session.disk, 1024) };
-            torn.disk.edit(FIRST, |file| *file = bytes);
+            torn.disk.edit(FIRST, |file| *file = bytes).unwrap();
             (torn.model, torn.asked) = (before.0.clone(), before.0.clone());
             torn.open().unwrap();
             // A shorter frame goes over it, then the rest of the torn one is found behind.
@@ -55,6 +60,28 @@ fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
             torn.open().unwrap();
         }
     }
+}
+
+#[test]
+fn what_one_start_takes_for_torn_is_not_completed_by_the_next_frame() {
+    let mut session = Session::begun(1024);
+    session.persist(&[append(1, 1, &[b"kept"])]).unwrap();
+    let before = session.model.clone();
+    session.persist(&[append(2, 1, &[b"torn"])]).unwrap();
+    let start = frames(&bytes_of(&session.disk, FIRST)).pop().unwrap().start;
+    // Where it says which frame of which segment it is.
+    let common = start + 16..start + FRAME_HEADER_BYTES;
+    let lost = bytes_of(&session.disk, FIRST)[common.clone()].to_vec();
+    session.disk.edit(FIRST, |file| file[common.clone()].fill(0)).unwrap();
+    (session.model, session.asked) = (before.clone(), before);
+    session.open().unwrap();
+    let (disk, model) = (session.disk.copy(), session.model.clone());
+    session.persist(&[append(2, 1, &[b"next"])]).unwrap();
+    assert_eq!(bytes_of(&session.disk, FIRST)[common.clone()], lost, "the next frame says the same");
+    // The power goes again, and of the next frame just this has reached the disk.
+    (session.disk, session.model, session.asked) = (disk, model.clone(), model);
+    session.disk.edit(FIRST, |file| file[common].copy_from_slice(&lost)).unwrap();
+    session.open().unwrap();
 }
 
 /// A log of several segments, with the models before and after its last frame.
@@ -82,7 +109,7 @@ fn a_flipped_bit_is_refused_and_nothing_changes() {
         let used = frames.last().unwrap().end;
         for (at, bit) in (0..used).flat_map(|at| [0, 3, 7].map(|bit| (at, bit))) {
             let disk = session.disk.copy();
-            disk.edit(name, |file| file[at] ^= 1 << bit);
+            disk.edit(name, |file| file[at] ^= 1 << bit).unwrap();
             let damaged = disk.contents();
             let result = open(&disk, 360);
             if is_last && frames.last().unwrap().contains(&at) {
@@ -115,11 +142,14 @@ fn two_damaged_frames_at_the_end_are_found_by_the_header_of_the_last() {
     }
     let frames = frames(&bytes_of(&session.disk, FIRST));
     let [.., damaged, last] = &frames[..] else { panic!("{frames:?}") };
-    session.disk.edit(FIRST, |file| {
-        file[damaged.start + 3] ^= 1;
-        file[last.start + FRAME_HEADER_BYTES] ^= 1;
-    });
-    let error = open(&session.disk, 4096).unwrap_err();
+    session
+        .disk
+        .edit(FIRST, |file| {
+            file[damaged.start + 3] ^= 1;
+            file[last.start + FRAME_HEADER_BYTES] ^= 1;
+        })
+        .unwrap();
+    let error = reopen(&mut session).unwrap_err();
     assert!(matches!(error, StorageError::Damaged { offset, .. } if offset == damaged.start as u64), "{error}");
 }
 
@@ -129,7 +159,7 @@ fn a_missing_segment_is_found_unless_it_was_not_needed() {
     let segments = session.segments();
     for (missing, name) in segments.iter().enumerate().rev().skip(1) {
         let disk = session.disk.copy();
-        disk.storage().remove(name).unwrap();
+        disk.by_hand().remove(name).unwrap();
         let damaged = disk.contents();
         let error = open(&disk, 360).unwrap_err();
         let StorageError::Damaged { path, what, .. } = &error else { panic!("{error}") };
@@ -141,20 +171,20 @@ fn a_missing_segment_is_found_unless_it_was_not_needed() {
 
 #[test]
 fn a_segment_under_another_name_or_of_another_storage_is_refused() {
-    let (session, _) = several_segments();
+    let (mut session, _) = several_segments();
     let other = session.disk.copy();
-    other.storage().rename(SECOND, "wal-00000000000000000009").unwrap();
-    other.storage().rename(FIRST, SECOND).unwrap();
+    other.by_hand().rename(SECOND, "wal-00000000000000000009").unwrap();
+    other.by_hand().rename(FIRST, SECOND).unwrap();
     assert!(matches!(open(&other, 360).unwrap_err(), StorageError::Damaged { offset: 16, .. }));
 
-    let stranger = PowerDisk::default();
+    let stranger = SimDisk::new();
     let birth = Birth { identity: Identity { incarnation: Incarnation(99), ..IDENTITY }, ..birth() };
-    let mut storage = FileStorage::init_on(stranger.storage(), birth, options(360)).unwrap();
+    let mut storage = stranger.init(birth, options(360)).unwrap();
     for index in 1..8 {
         storage.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
     }
-    session.disk.edit(SECOND, |file| *file = bytes_of(&stranger, SECOND));
-    assert!(matches!(open(&session.disk, 360).unwrap_err(), StorageError::Damaged { .. }));
+    session.disk.edit(SECOND, |file| *file = bytes_of(&stranger, SECOND)).unwrap();
+    assert!(matches!(reopen(&mut session).unwrap_err(), StorageError::Damaged { .. }));
 }
 
 #[test]
@@ -191,8 +221,8 @@ fn a_frame_inside_a_command_is_no_frame() {
     let before = session.model.clone();
     session.persist(&[append(2, 1, &[&hidden])]).unwrap();
     let last = frames(&bytes_of(&session.disk, FIRST)).pop().unwrap();
-    session.disk.edit(FIRST, |file| file[last.start] ^= 1);
-    assert!(before.agrees_with(&open(&session.disk, 4096).unwrap()));
+    session.disk.edit(FIRST, |file| file[last.start] ^= 1).unwrap();
+    assert!(before.agrees_with(&reopen(&mut session).unwrap()));
 }
 
 #[test]
@@ -200,20 +230,21 @@ fn any_bytes_are_refused_or_read() {
     fn property(noise: Vec<(u16, u8)>, cut: Option<u16>, reseal: bool) {
         let (session, _) = several_segments();
         let disk = session.disk.copy();
-        let names = disk.list();
+        let names = disk.by_hand().names().unwrap();
         for (at, byte) in noise {
             let name = &names[usize::from(at) % names.len()];
             disk.edit(name, |file| {
                 let at = usize::from(at) % file.len();
                 file[at] = byte;
-            });
+            })
+            .unwrap();
         }
         for name in session.segments().iter().filter(|_| reseal) {
             // With checksums that fit, damage reaches the parsers behind them.
-            disk.edit(name, |file| reseal_all(file));
+            disk.edit(name, |file| reseal_all(file)).unwrap();
         }
         if let Some(cut) = cut {
-            disk.edit(&names[usize::from(cut) % names.len()], |file| file.truncate(usize::from(cut) % 400));
+            disk.edit(&names[usize::from(cut) % names.len()], |file| file.truncate(usize::from(cut) % 400)).unwrap();
         }
         let before = disk.contents();
         if open(&disk, 360).is_err() {

@@ -1,6 +1,5 @@
 //! The bytes of format version 1, which later builds must be able to read.
 
-use super::power::PowerDisk;
 use super::*;
 
 /// A header of 80 bytes, a frame of two writes, a frame of one.
@@ -22,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn contents(disk: &PowerDisk, prefix: &str) -> Vec<u8> {
+fn contents(disk: &SimDisk, prefix: &str) -> Vec<u8> {
     disk.contents().into_iter().find(|(name, _)| name.starts_with(prefix)).unwrap().1
 }
 

@@ -4,7 +4,7 @@ mod crash;
 mod damage;
 mod golden;
 mod model;
-mod power;
+mod sim;
 mod snapshot_files;
 
 use std::io::Read;
@@ -15,7 +15,8 @@ use raft_core::{
     SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
 };
 
-use self::power::PowerDisk;
+use super::disk::Disk;
+use super::sim::SimDisk;
 use super::{
     Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError,
 };
@@ -164,7 +165,7 @@ impl Model {
 
 /// A storage on such a disk, with its model.
 struct Session {
-    disk: PowerDisk,
+    disk: SimDisk,
     options: FileOptions,
     storage: Option<FileStorage>,
     /// What was acknowledged.
@@ -174,19 +175,19 @@ struct Session {
 }
 
 impl Session {
-    fn new(disk: &PowerDisk, segment_bytes: u64) -> Session {
+    fn new(disk: &SimDisk, segment_bytes: u64) -> Session {
         let options = options(segment_bytes);
         Session { disk: disk.clone(), options, storage: None, model: Model::new(), asked: Model::new() }
     }
 
     fn begun(segment_bytes: u64) -> Session {
-        let mut session = Session::new(&PowerDisk::default(), segment_bytes);
+        let mut session = Session::new(&SimDisk::new(), segment_bytes);
         session.init().unwrap();
         session
     }
 
     fn init(&mut self) -> Result<(), StorageError> {
-        let mut storage = FileStorage::init_on(self.disk.storage(), birth(), self.options)?;
+        let mut storage = self.disk.init(birth(), self.options)?;
         assert!(self.model.agrees_with(&storage.recover()?));
         self.storage = Some(storage);
         Ok(())
@@ -220,7 +221,7 @@ impl Session {
     /// Start again: everything acknowledged must be there, and of what was asked for all or nothing.
     fn open(&mut self) -> Result<(), StorageError> {
         self.storage = None;
-        let mut storage = FileStorage::open_on(self.disk.storage(), self.options)?;
+        let mut storage = self.disk.open(self.options)?;
         let recovered = storage.recover()?;
         if self.asked.agrees_with(&recovered) {
             self.model = self.asked.clone();
@@ -233,13 +234,14 @@ impl Session {
         let last = self.model.snapshot.last;
         let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));
         assert!(read_snapshot(&*storage.snapshots(), last) == data, "snapshot {last}");
-        let files = self.disk.list().iter().filter(|name| name.starts_with("snapshot")).count();
-        assert_eq!(files, usize::from(data.is_some()), "{:?}", self.disk.list());
+        let names = self.disk.by_hand().names().unwrap();
+        let files = names.iter().filter(|name| name.starts_with("snapshot")).count();
+        assert_eq!(files, usize::from(data.is_some()), "{names:?}");
         self.storage = Some(storage);
         Ok(())
     }
 
     fn segments(&self) -> Vec<String> {
-        self.disk.list().into_iter().filter(|name| name.starts_with("wal-")).collect()
+        self.disk.by_hand().names().unwrap().into_iter().filter(|name| name.starts_with("wal-")).collect()
     }
 }

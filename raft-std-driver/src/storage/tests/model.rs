@@ -2,8 +2,8 @@
 
 use quickcheck::QuickCheck;
 
-use super::power::{Fate, PowerDisk};
 use super::*;
+use crate::storage::sim::Fate;
 
 /// One random thing to do: what, and two numbers to choose by.
 pub(super) type Op = (u8, u8, u8);
@@ -92,7 +92,7 @@ fn equals_a_plain_list_through_power_cuts() {
     fn property(segment_bytes: u16, ops: Vec<Op>, cuts: Vec<(u8, u64)>) {
         let mut session = Session::begun(u64::from(segment_bytes % 3000));
         let mut cuts = cuts.into_iter();
-        let mut next_cut = |disk: &PowerDisk| match cuts.next() {
+        let mut next_cut = |disk: &SimDisk| match cuts.next() {
             Some((steps, seed)) => {
                 disk.stop_after(u64::from(steps % 64));
                 seed

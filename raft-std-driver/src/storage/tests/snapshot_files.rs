@@ -17,7 +17,7 @@ fn begun() -> Session {
 }
 
 fn files(session: &Session) -> Vec<String> {
-    let all = session.disk.list().into_iter();
+    let all = session.disk.by_hand().names().unwrap().into_iter();
     all.filter_map(|name| name.strip_prefix("snapshot-").map(|name| name.trim_start_matches('0').to_owned())).collect()
 }
 
@@ -44,6 +44,7 @@ fn one_that_no_write_names_goes_at_the_next_start() {
     make_snapshot(&*snapshots, id(40), RECEIVED).unwrap();
     assert_eq!(files(&session).len(), 2);
     assert!(snapshots.open(id(4)).unwrap().is_none(), "not current before a write names it");
+    drop(snapshots);
     session.open().unwrap();
     assert!(files(&session).is_empty());
 }
@@ -103,6 +104,7 @@ fn origins_do_not_meet_and_only_unwanted_received_ones_are_discarded() {
     // The same one arrives once more, and is not wanted: it is the current one.
     make_snapshot(&*snapshots, id(30), RECEIVED).unwrap();
     snapshots.discard(id(30)).unwrap();
+    drop(snapshots);
     session.open().unwrap();
 }
 
@@ -111,14 +113,14 @@ fn damage_is_found_at_the_start_and_while_reading() {
     let mut session = begun();
     session.persist(&[compacted(id(5), 4)]).unwrap();
     let snapshots = session.storage().snapshots();
-    let name = session.disk.list().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+    let name = session.disk.by_hand().names().unwrap().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
     let bytes = session.disk.contents().into_iter().find(|(other, _)| *other == name).unwrap().1;
     let places = (0..64).chain([40 + 65_535, 40 + 65_536, 40 + 65_539, 40 + 65_540, bytes.len() - 1]);
     for at in places {
         let disk = session.disk.copy();
-        disk.edit(&name, |file| file[at] ^= 0x10);
+        disk.edit(&name, |file| file[at] ^= 0x10).unwrap();
         let damaged = disk.contents();
-        let error = FileStorage::open_on(disk.storage(), session.options).err().unwrap();
+        let error = disk.open(session.options).err().unwrap();
         match error {
             StorageError::Damaged { path, offset, .. } => {
                 assert_eq!(path.to_str(), Some(&*name));
@@ -134,19 +136,20 @@ fn damage_is_found_at_the_start_and_while_reading() {
     }
     for length in [0, 39, 40, 65_576, bytes.len() - 1] {
         let disk = session.disk.copy();
-        disk.edit(&name, |file| file.truncate(length));
-        let error = FileStorage::open_on(disk.storage(), session.options).err().unwrap();
+        disk.edit(&name, |file| file.truncate(length)).unwrap();
+        let error = disk.open(session.options).err().unwrap();
         assert!(matches!(error, StorageError::Damaged { .. }), "cut to {length}: {error}");
     }
     // Damage that comes later: the first block is good, not one byte of the second is handed out.
-    session.disk.edit(&name, |file| file[40 + 65_540] ^= 1);
+    session.disk.edit(&name, |file| file[40 + 65_540] ^= 1).unwrap();
     let (_, mut reader) = snapshots.open(id(5)).unwrap().unwrap();
     let mut data = vec![];
     let error = reader.read_to_end(&mut data).unwrap_err();
     assert_eq!((error.kind(), data.len()), (std::io::ErrorKind::InvalidData, 65_536));
     assert!(error.to_string().contains("offset 65580"), "{error}");
 
-    session.disk.storage().remove(&name).unwrap();
+    session.disk.by_hand().remove(&name).unwrap();
+    drop(snapshots);
     assert!(matches!(session.open().unwrap_err(), StorageError::Io { doing: "open", .. }));
 }
 
@@ -155,7 +158,7 @@ fn snapshots_without_a_log_are_no_empty_directory() {
     let mut session = begun();
     session.persist(&[compacted(id(5), 4)]).unwrap();
     for segment in session.segments() {
-        session.disk.storage().remove(&segment).unwrap();
+        session.disk.by_hand().remove(&segment).unwrap();
     }
     assert!(matches!(session.open().unwrap_err(), StorageError::Damaged { .. }));
     assert!(matches!(session.init().unwrap_err(), StorageError::NotEmpty { .. }));
