@@ -80,6 +80,10 @@
 //!
 //! Events go to [`tracing`]: roles at `info`, snapshots at `info`, lost messages at `debug`, every event of the core at
 //! `trace`, all with the field `node`. Without a subscriber nothing is written.
+//!
+//! # Features
+//!
+//! `sim`: `storage::sim`, the real storage on a disk in memory whose power can be cut, for simulations.
 
 #[cfg(not(unix))]
 compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
