@@ -1,0 +1,109 @@
+//! The log file of a driver of one's own: what the core asks for, whole or not at all, after any crash.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use raft_core::codec::{decode_write, encode_write};
+use raft_core::{Bytes, Entries, Entry, HardState, Incarnation, Index, Membership, NodeId, Restored, Write, WriteId};
+
+/// CRC-32 of where a frame belongs and of what it holds.
+fn checksum(at: u64, body: &[u8]) -> u32 {
+    let update =
+        |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)));
+    !at.to_le_bytes().iter().chain(body).fold(!0, update)
+}
+
+/// A frame, for the disk and for the wire: length, checksum, body. It is one only where it belongs.
+pub fn seal(at: u64, body: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    Ok([&length.to_le_bytes(), &checksum(at, body).to_le_bytes(), body].concat())
+}
+
+/// The body of the frame that `bytes` start with, and what follows it; `None` if it is not whole.
+pub fn unseal(at: u64, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (sum, rest) = rest.split_first_chunk()?;
+    let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    (u32::from_le_bytes(*sum) == checksum(at, body)).then_some((body, rest))
+}
+
+/// Makes the log file of a new server in `dir`: once in its life, by its operator, for all the first `members`.
+pub fn create(dir: &Path, id: NodeId, members: &[NodeId]) -> io::Result<()> {
+    let incarnation = RandomState::new().hash_one(id) | 1; // the dice of std; never 0
+    let numbers = [incarnation].into_iter().chain(members.iter().map(|member| member.0));
+    let head: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+    let mut file = OpenOptions::new().write(true).create_new(true).open(dir.join("raft.log"))?;
+    file.write_all(&seal(id.0, &head)?)?;
+    file.sync_all()?;
+    File::open(dir)?.sync_all() // a new name is durable when its directory is
+}
+
+/// The log file: its head, then a frame for each write. The first frame that follows a sync belongs to its own place in
+/// the file, and so do those that share the next sync with it: a group.
+pub(crate) struct Disk {
+    file: File,
+    group: u64,
+    end: u64,
+    newest: Option<WriteId>, // in the group, which is not yet synced
+}
+
+impl Disk {
+    pub(crate) fn open(dir: &Path, id: NodeId) -> io::Result<(Disk, Restored)> {
+        let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let mut file = OpenOptions::new().read(true).write(true).open(dir.join("raft.log"))?;
+        file.try_lock()?; // no two servers under one name
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let (head, mut rest) = unseal(id.0, &bytes).ok_or_else(|| damaged("damaged, or another server's log"))?;
+        let numbers: Vec<u64> = head.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let (incarnation, members) = numbers.split_first().ok_or_else(|| damaged("no incarnation in the log"))?;
+        let (mut hard_state, mut log, mut group) = (HardState::default(), Vec::new(), 0);
+        let mut end = (bytes.len() - rest.len()) as u64;
+        while let Some((start, (write, after))) = [end, group].iter().find_map(|at| Some((*at, unseal(*at, rest)?))) {
+            replay(&decode_write(Bytes::copy_from_slice(write)).map_err(io::Error::other)?, &mut hard_state, &mut log);
+            (group, rest, end) = (start, after, (bytes.len() - after.len()) as u64);
+        }
+        // The last group may be torn: nobody was told that it is durable. If another one follows, this is damage.
+        if (1..rest.len()).any(|skip| unseal(end + skip as u64, &rest[skip..]).is_some()) {
+            return Err(damaged("a broken frame stands before a whole one"));
+        }
+        // What was read may have been in the system's memory only: write the last group again before believing it.
+        file.set_len(end)?;
+        file.seek(SeekFrom::Start(group))?;
+        file.write_all(&bytes[usize::try_from(group).map_err(io::Error::other)?..bytes.len() - rest.len()])?;
+        file.sync_all()?;
+        let membership = Membership::new(members.iter().copied().map(NodeId));
+        let entries = Entries::from_vec(Index(1), log).map_err(io::Error::other)?;
+        let restored = Restored::new_cluster(Incarnation(*incarnation), membership);
+        Ok((Disk { file, group: end, end, newest: None }, Restored { hard_state, entries, ..restored }))
+    }
+
+    pub(crate) fn append(&mut self, write: &Write) -> io::Result<()> {
+        let mut body = Vec::new();
+        encode_write(write, &mut body).map_err(io::Error::other)?;
+        let frame = seal(self.group, &body)?;
+        self.end += frame.len() as u64;
+        self.newest = Some(write.id);
+        self.file.write_all(&frame)
+    }
+
+    /// One sync for the group. Says what is durable by it: the newest write and all before it.
+    pub(crate) fn sync(&mut self) -> io::Result<Option<WriteId>> {
+        if self.newest.is_some() {
+            self.file.sync_data()?;
+            self.group = self.end;
+        }
+        Ok(self.newest.take())
+    }
+}
+
+/// Brings a write to bear on what came before it: new entries replace everything from their first index on.
+fn replay(write: &Write, hard_state: &mut HardState, log: &mut Vec<Entry>) {
+    *hard_state = write.hard_state.unwrap_or(*hard_state);
+    if let Some(first) = write.entries.first() {
+        log.truncate(usize::try_from(first.index.prev().0).unwrap_or(usize::MAX));
+        log.extend(write.entries.iter().map(|(id, payload)| Entry { term: id.term, payload: payload.clone() }));
+    }
+}
