@@ -104,6 +104,29 @@ fn appends_overflow_together_and_votes_pass() {
     assert!(arrived + 5 <= sent, "the four that waited and the one too many are gone: {arrived} of {sent}");
 }
 
+/// Nothing overflows here: only a write that takes too long tells.
+#[test]
+fn a_peer_that_reads_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hasty = TcpConfig {
+        stall_timeout: Duration::from_millis(200),
+        queue_appends_max: usize::MAX,
+        queue_bytes_max: u64::MAX,
+        ..config(381)
+    };
+    let one = Server::bind(&hasty).knows(382, listener.local_addr().unwrap()).start();
+    let (_deaf, _) = Raw::accept(&listener);
+    for round in 0..1000 {
+        one.send(382, append(round, 100_000));
+    }
+    one.heard().wait("the loss", |heard| heard.unreachable == [NodeId(382)]);
+    let lost = one.transport.traffic()[0].1.appends_dropped;
+    assert!(lost > 500, "what waited is gone: {lost}");
+    let (mut raw, _) = Raw::accept(&listener);
+    one.send(382, vote(1));
+    assert_eq!(raw.read_message(), vote(1));
+}
+
 #[test]
 fn defaults_hold_more_than_the_cores_window() {
     let core = Config::new(NodeId(1));

@@ -63,6 +63,9 @@ pub trait Listener: Send + Sync + 'static {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>>;
 }
 
+/// An accepted connection that is safe, and what the other side has shown of itself.
+pub type Secured = (BoxStream, Box<dyn Proof>);
+
 /// Makes connections safe before anything else is said on them. The caller limits the time that this may take, by dropping
 /// the future.
 pub trait Guard: Debug + Send + Sync + 'static {
@@ -76,7 +79,7 @@ pub trait Guard: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// If that cannot be: the connection is closed.
-    fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<(BoxStream, Box<dyn Proof>), GuardError>>;
+    fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>>;
 }
 
 /// What the other side of a safe connection has shown of itself: its certificate, say.

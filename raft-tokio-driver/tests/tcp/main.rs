@@ -4,10 +4,13 @@
 mod driver;
 #[path = "../../../raft-std-driver/tests/tcp/ending.rs"]
 mod ending;
+mod guards;
 #[path = "../../../raft-std-driver/tests/tcp/handshake.rs"]
 mod handshake;
 #[path = "../../../raft-std-driver/tests/tcp/messages.rs"]
 mod messages;
+mod mixed;
+mod own;
 #[path = "../../../raft-std-driver/tests/tcp/snapshots.rs"]
 mod snapshots;
 #[path = "../../../raft-std-driver/tests/tcp/support.rs"]

@@ -272,3 +272,126 @@ impl Future for Watched {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn, ready};
+    use std::sync::mpsc;
+
+    use raft_std_driver::workers::{Threads, block_on};
+
+    use super::*;
+
+    /// Remembers who was unreachable, and why the transport failed. Waits at server 9, and returns through the gate at 8.
+    struct Ear {
+        heard: Mutex<Vec<String>>,
+        gate: Arc<Gate>,
+        nine: (mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>),
+    }
+
+    impl Ear {
+        fn heard(&self) -> Vec<String> {
+            lock(&self.heard).clone()
+        }
+    }
+
+    impl Inbound for Ear {
+        fn message(&self, _: NodeId, _: Message) {}
+
+        fn unreachable(&self, peer: NodeId) {
+            if peer == NodeId(8) {
+                self.gate.unreachable(NodeId(7));
+            }
+            if peer == NodeId(9) {
+                self.nine.0.send(()).unwrap();
+                lock(&self.nine.1).recv().unwrap();
+            }
+            lock(&self.heard).push(peer.to_string());
+        }
+
+        fn snapshot_sent(&self, _: NodeId, _: EntryId, _: bool) {}
+
+        fn snapshot_begin(&self, _: NodeId, _: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError> {
+            Err(StorageError::Failed("no disk".into()))
+        }
+
+        fn snapshot_received(&self, _: NodeId, _: Term, _: SnapshotMeta) {}
+
+        fn failed(&self, cause: String) {
+            lock(&self.heard).push(cause);
+        }
+    }
+
+    fn opened() -> (Arc<Gate>, Arc<Ear>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((arrived, arrival), (go, gone)) = (mpsc::channel(), mpsc::channel());
+        let gate = Arc::new(Gate::default());
+        let ear = Ear { heard: Mutex::default(), gate: Arc::clone(&gate), nine: (arrived, Mutex::new(gone)) };
+        let ear = Arc::new(ear);
+        gate.open(Arc::clone(&ear) as Arc<dyn Inbound>);
+        (gate, ear, arrival, go)
+    }
+
+    #[test]
+    fn a_gate_closes_behind_whoever_is_inside() {
+        let (gate, ear, arrival, go) = opened();
+        gate.unreachable(NodeId(8));
+        assert_eq!(ear.heard(), ["7", "8"], "who is called may call back");
+        std::thread::scope(|scope| {
+            scope.spawn(|| gate.unreachable(NodeId(9)));
+            arrival.recv().unwrap();
+            let closed = scope.spawn(|| {
+                gate.close();
+                ear.heard()
+            });
+            while gate.deliver(|_| ()).is_some() {
+                std::thread::yield_now();
+            }
+            go.send(()).unwrap();
+            assert_eq!(closed.join().unwrap(), ["7", "8", "9"], "it waits for who is inside");
+        });
+        gate.unreachable(NodeId(1));
+        assert_eq!(ear.heard().len(), 3);
+        gate.close();
+        assert_eq!(Arc::strong_count(&ear), 1, "and holds nobody");
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_others_go_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (tasks, (gate, ear, ..)) = (Arc::new(Tasks::default()), opened());
+        let (done, over) = tokio::sync::oneshot::channel();
+        tasks.spawn(runtime.handle(), "bad".into(), &gate, async { panic!("number {}", 5) }).unwrap();
+        let good = async { done.send(5).unwrap() };
+        tasks.spawn(runtime.handle(), "good".into(), &gate, good).unwrap();
+        assert_eq!(runtime.block_on(over), Ok(5));
+        let part = async { panic!("in a part") };
+        tasks.spawn_part(&Threads, ("send", "worse".into()), &gate, part).unwrap();
+        tasks.close();
+        block_on(poll_fn(|context| tasks.poll_closed(context)));
+        assert_eq!(ear.heard(), ["bad panicked: number 5", "worse panicked: in a part"]);
+    }
+
+    #[test]
+    fn all_must_end_before_it_is_closed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (tasks, (gate, ..)) = (Arc::new(Tasks::default()), opened());
+        let is_closed = || tasks.poll_closed(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!is_closed(), "nothing runs, but something may");
+        let (go, gone) = mpsc::channel::<()>();
+        let blocked = async move { assert!(gone.recv().is_err()) };
+        tasks.spawn_part(&Threads, ("send", "blocked".into()), &gate, blocked).unwrap();
+        tasks.spawn(runtime.handle(), "endless".into(), &gate, pending()).unwrap();
+        tasks.close();
+        assert!(tasks.spawn(runtime.handle(), "late".into(), &gate, ready(())).is_err());
+        runtime.block_on(tokio::task::yield_now());
+        assert!(!is_closed(), "the part goes on");
+        drop(go);
+        block_on(poll_fn(|context| tasks.poll_closed(context)));
+        // A runtime at its end drops what it is given.
+        let (tasks, handle) = (Arc::new(Tasks::default()), runtime.handle().clone());
+        drop(runtime);
+        tasks.spawn(&handle, "homeless".into(), &gate, pending()).unwrap();
+        tasks.close();
+        block_on(poll_fn(|context| tasks.poll_closed(context)));
+    }
+}

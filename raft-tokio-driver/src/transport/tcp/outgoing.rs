@@ -134,6 +134,6 @@ async fn deliver(hub: &Hub, peer: &Peer, stream: BoxStream) -> Result<(), Troubl
 /// The peer says nothing on this connection: what can be read is its end. Without this, the first message after a peer's
 /// restart would be lost unnoticed.
 async fn ended(reader: &mut (impl AsyncRead + Unpin)) -> Result<(), Trouble> {
-    reader.read(&mut [0]).await?;
+    let _nothing_or_nonsense = reader.read(&mut [0]).await?;
     Ok(())
 }

@@ -53,11 +53,8 @@ async fn send(
         write(stream, &offer, stall).await?;
         expect(Verdict::Go, stream, stall).await?;
         let mut chunks = read_ahead(hub, Chunks::new(data, length, hub.config.chunk_bytes), Arc::clone(transfer))?;
-        loop {
-            match chunks.recv().await.ok_or(Trouble::Abandoned)?? {
-                Some(frame) => write(stream, &frame, stall).await?,
-                None => break,
-            }
+        while let Some(frame) = chunks.recv().await.ok_or(Trouble::Abandoned)?? {
+            write(stream, &frame, stall).await?;
         }
         expect(Verdict::Stored, stream, hub.config.confirm_timeout).await
     };
