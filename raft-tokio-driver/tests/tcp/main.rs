@@ -11,6 +11,7 @@ mod handshake;
 mod messages;
 mod mixed;
 mod own;
+mod simulated;
 #[path = "../../../raft-std-driver/tests/tcp/snapshots.rs"]
 mod snapshots;
 #[path = "../../../raft-std-driver/tests/tcp/support.rs"]

@@ -141,9 +141,18 @@ pub(super) struct Tasks {
 struct Running {
     closed: bool,
     next: u64,
-    /// Tasks by their handles; parts have none, they end by themselves.
-    running: BTreeMap<u64, Option<AbortHandle>>,
+    running: BTreeMap<u64, Entry>,
     waiting: Vec<Waker>,
+}
+
+/// What a task does, until it is done or given up. Polled by whoever holds the lock.
+type Work = Arc<Mutex<Option<Part>>>;
+
+/// One that runs. Parts have neither: they end by themselves, when nobody is left at the other end of their channels.
+#[derive(Default)]
+struct Entry {
+    work: Option<Work>,
+    abort: Option<AbortHandle>,
 }
 
 impl Tasks {
@@ -155,14 +164,15 @@ impl Tasks {
         gate: &Arc<Gate>,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let (entry, watched) = self.watched(name, gate, work)?;
+        let watched = self.watched(name, gate, work, true)?;
+        let number = watched.entered.number;
         // Not under the lock: what a runtime at its end is given is dropped at once, and then leaves.
         let abort = handle.spawn(watched).abort_handle();
         let mut state = lock(&self.state);
         if state.closed {
             abort.abort();
-        } else if let Some(place) = state.running.get_mut(&entry) {
-            *place = Some(abort);
+        } else if let Some(entry) = state.running.get_mut(&number) {
+            entry.abort = Some(abort);
         }
         Ok(())
     }
@@ -175,8 +185,7 @@ impl Tasks {
         gate: &Arc<Gate>,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let (_, watched) = self.watched(name, gate, work)?;
-        workers.spawn(role, watched)
+        workers.spawn(role, Box::pin(self.watched(name, gate, work, false)?))
     }
 
     fn watched(
@@ -184,30 +193,35 @@ impl Tasks {
         name: String,
         gate: &Arc<Gate>,
         work: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<(u64, Part)> {
-        let entry = {
-            let mut state = lock(&self.state);
-            if state.closed {
-                return Err(shut_down());
-            }
-            let entry = state.next;
-            state.next += 1;
-            state.running.insert(entry, None);
-            entry
-        };
-        let entered = Entered { tasks: Arc::clone(self), entry };
-        let watched = Watched { work: Some(Box::pin(work)), name, gate: Arc::clone(gate), _entered: entered };
-        Ok((entry, Box::pin(watched)))
+        is_task: bool,
+    ) -> io::Result<Watched> {
+        let work: Work = Arc::new(Mutex::new(Some(Box::pin(work))));
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(shut_down());
+        }
+        let number = state.next;
+        state.next += 1;
+        state.running.insert(number, Entry { work: is_task.then(|| Arc::clone(&work)), abort: None });
+        let entered = Entered { tasks: Arc::clone(self), number };
+        Ok(Watched { work, is_task, name, gate: Arc::clone(gate), entered })
     }
 
-    /// Start nothing more, and end all tasks soon.
+    /// Start nothing more, and end all tasks: at once, and in the order in which they were begun, so that the same
+    /// connections end in the same order each time; a task that is just at work ends when it pauses.
     pub(super) fn close(&self) {
-        let handles: Vec<_> = {
+        let entries: Vec<_> = {
             let mut state = lock(&self.state);
             state.closed = true;
-            state.running.values().flatten().cloned().collect()
+            state.running.values_mut().map(|entry| (entry.work.take(), entry.abort.take())).collect()
         };
-        handles.iter().for_each(AbortHandle::abort);
+        for (work, abort) in entries {
+            let idle = work.as_ref().and_then(|work| work.try_lock().ok()?.take());
+            drop(idle);
+            if let Some(abort) = abort {
+                abort.abort();
+            }
+        }
     }
 
     /// Ready when nothing runs any more, and nothing will.
@@ -226,15 +240,16 @@ impl Tasks {
 /// One that runs; leaves when dropped.
 struct Entered {
     tasks: Arc<Tasks>,
-    entry: u64,
+    number: u64,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let wakers = {
+        let (_entry, wakers) = {
             let mut state = lock(&self.tasks.state);
-            state.running.remove(&self.entry);
-            if state.running.is_empty() { std::mem::take(&mut state.waiting) } else { Vec::new() }
+            let entry = state.running.remove(&self.number);
+            let over = state.running.is_empty();
+            (entry, if over { std::mem::take(&mut state.waiting) } else { Vec::new() })
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -242,34 +257,45 @@ impl Drop for Entered {
 
 /// Work whose panic is told.
 struct Watched {
-    work: Option<Part>,
+    work: Work,
+    is_task: bool,
     name: String,
     gate: Arc<Gate>,
     /// Dropped last: who has left holds nothing any more.
-    _entered: Entered,
+    entered: Entered,
 }
 
 impl Future for Watched {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(work) = self.work.as_mut() else { return Poll::Ready(()) };
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        match polled {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut place = lock(&self.work);
+        let Some(work) = place.as_mut() else { return Poll::Ready(()) };
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => self.work = None,
+            Ok(Poll::Ready(())) => drop(place.take()),
             Err(panic) => {
                 let text = panic.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
                 let cause = format!("{} panicked: {}", self.name, text.unwrap_or("no message"));
                 tracing::error!("{cause}");
-                self.gate.deliver(|inbound| inbound.failed(cause));
+                self.gate.failed(cause);
                 // What it holds may panic as well, and has nothing new to say.
-                let work = self.work.take();
+                let work = place.take();
                 let _told = catch_unwind(AssertUnwindSafe(move || drop(work)));
             }
         }
         Poll::Ready(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Dropped undone, it was aborted; or its runtime ends, in an order of its own: then all end now, in theirs.
+        if self.is_task && lock(&self.work).is_some() {
+            self.entered.tasks.close();
+        }
+        drop(lock(&self.work).take());
     }
 }
 
@@ -369,6 +395,41 @@ mod tests {
         tasks.close();
         block_on(poll_fn(|context| tasks.poll_closed(context)));
         assert_eq!(ear.heard(), ["bad panicked: number 5", "worse panicked: in a part"]);
+    }
+
+    /// Says which it is when it is dropped.
+    struct Last(usize, Arc<Mutex<Vec<usize>>>);
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            lock(&self.1).push(self.0);
+        }
+    }
+
+    /// So that a simulation's streams end in the same order each time: a runtime drops its tasks in an order that depends
+    /// on all other runtimes of the process.
+    #[test]
+    fn tasks_end_in_the_order_in_which_they_began() {
+        for by_hand in [true, false] {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (tasks, (gate, ..), ended) = (Arc::new(Tasks::default()), opened(), Arc::default());
+            for number in 0..10 {
+                let last = Last(number, Arc::clone(&ended));
+                let work = async move {
+                    pending::<()>().await;
+                    drop(last);
+                };
+                tasks.spawn(runtime.handle(), "endless".into(), &gate, work).unwrap();
+            }
+            runtime.block_on(tokio::task::yield_now());
+            if by_hand {
+                tasks.close();
+            } else {
+                drop(runtime);
+            }
+            assert_eq!(*lock(&ended), Vec::from_iter(0..10), "at once");
+            assert!(tasks.spawn_part(&Threads, ("send", "late".into()), &gate, ready(())).is_err());
+        }
     }
 
     #[test]
