@@ -23,6 +23,7 @@
 //! Everybody who can reach an open port can read and forge what servers say to each other, unless a
 //! [`Guard`](Builder::guard) makes the links safe.
 
+mod gate;
 mod incoming;
 mod life;
 mod outgoing;
@@ -32,7 +33,7 @@ mod sockets;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use raft_std_driver::raft_core::{Message, NodeId};
@@ -41,18 +42,25 @@ use raft_std_driver::transport::parts::{Lobby, Peers, shut_down};
 use raft_std_driver::workers::{Threads, Workers};
 use tokio::runtime::Handle;
 
-use self::life::{Gate, Line, Tasks};
+use self::gate::Gate;
+use self::life::{Line, Tasks};
 pub use self::sockets::TcpSockets;
 use super::link::{Guard, Listener, Sockets};
 use super::{Inbound, OutgoingSnapshot, Traffic, Transport};
 
 type Peer = raft_std_driver::transport::parts::Peer<Line>;
 
+/// What these locks guard is whole between any two statements: a poisoned one guards nothing broken.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A [`Transport`] over TCP.
 ///
 /// [`start`](Transport::start) must be called from within a tokio runtime with IO and time enabled; its tasks run there.
 /// [`shutdown`](Transport::shutdown) does not wait for them: [`poll_closed`](Transport::poll_closed) tells when they have
-/// ended and the address is free. Snapshots under way are told as not delivered before it returns. Dropping the transport shuts it down.
+/// ended and the address is free. Snapshots under way are told as not delivered before it returns. Dropping the transport
+/// shuts it down, and so does the end of its runtime.
 pub struct TcpTransport {
     hub: Arc<Hub>,
     address: SocketAddr,
@@ -179,7 +187,7 @@ impl TcpTransport {
     }
 
     fn take_listener(&self) -> Option<Box<dyn Listener>> {
-        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.listener).take()
     }
 }
 
