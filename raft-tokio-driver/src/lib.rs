@@ -94,6 +94,8 @@ mod builder;
 mod core_task;
 mod error;
 mod node;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 mod typed;
 mod watching;

@@ -1,0 +1,120 @@
+//! One connection: TLS agreed, both ends known, before anything else is said.
+//!
+//! With TLS 1.3 the connecting side is done before the accepting side has seen its certificate, and would hear of a refusal
+//! only with what it reads next, if its own writes have not failed by then. So the accepting side says one byte of welcome
+//! when it is content, and the connecting side waits for it: a refusal is heard here, or nowhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_core::NodeId;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::config::Naming;
+use super::credentials::{Credentials, PROTOCOL};
+use super::error::TlsError;
+use crate::transport::link::{BoxStream, GuardError, Proof};
+
+/// The accepting side's first byte, after it has accepted the certificate.
+const WELCOME: u8 = 1;
+
+/// As long, and for as many bytes, a refused peer is listened to.
+const PARTING: Duration = Duration::from_millis(200);
+const PARTING_BYTES_MAX: usize = 64 << 10;
+
+/// Make a connection to `peer` safe.
+pub(super) async fn connect(
+    credentials: Arc<Credentials>,
+    peer: NodeId,
+    stream: BoxStream,
+) -> Result<BoxStream, TlsError> {
+    let name = credentials.naming.name(peer)?;
+    let connector = TlsConnector::from(Arc::clone(&credentials.client));
+    let mut stream = match connector.connect(name, stream).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            part(stream).await;
+            return Err(TlsError::of_handshake(error));
+        }
+    };
+    let (_, connection) = stream.get_ref();
+    let checked = match (connection.alpn_protocol(), connection.peer_certificates().and_then(<[_]>::first)) {
+        (Some(PROTOCOL), Some(leaf)) => credentials.naming.check_certificate(peer, leaf).map_err(TlsError::Peer),
+        (Some(PROTOCOL), None) => Err(TlsError::NoCertificate),
+        _ => Err(TlsError::OtherProtocol),
+    };
+    if let Err(error) = checked {
+        part(stream).await;
+        return Err(error);
+    }
+    match stream.read_u8().await {
+        Ok(WELCOME) => Ok(Box::new(stream)),
+        Ok(_) => Err(TlsError::OtherProtocol),
+        Err(error) => Err(TlsError::of_welcome(error)),
+    }
+}
+
+/// Make a connection safe that somebody has made to us.
+pub(super) async fn accept(
+    credentials: Arc<Credentials>,
+    stream: BoxStream,
+) -> Result<(BoxStream, Certificate), TlsError> {
+    let acceptor = TlsAcceptor::from(Arc::clone(&credentials.server));
+    let mut stream = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, stream)) => {
+            part(stream).await;
+            return Err(TlsError::of_handshake(error));
+        }
+    };
+    let (_, connection) = stream.get_ref();
+    let leaf = match (connection.alpn_protocol(), connection.peer_certificates().and_then(<[_]>::first)) {
+        (Some(PROTOCOL), Some(leaf)) => Ok(leaf.clone().into_owned()),
+        (Some(PROTOCOL), None) => Err(TlsError::NoCertificate),
+        _ => Err(TlsError::OtherProtocol),
+    };
+    match leaf {
+        Ok(leaf) => {
+            stream.write_u8(WELCOME).await.map_err(TlsError::of_handshake)?;
+            stream.flush().await.map_err(TlsError::of_handshake)?;
+            Ok((Box::new(stream), Certificate { leaf, naming: credentials.naming.clone() }))
+        }
+        Err(error) => {
+            part(stream).await;
+            Err(error)
+        }
+    }
+}
+
+/// Close, so that the peer hears why. A socket that is closed with something unread is reset, and a reset may overtake the
+/// alert: so hear the peer out, within limits.
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let hear_out = async {
+        let mut buffer = [0; 1024];
+        let mut heard = 0;
+        stream.shutdown().await?;
+        while heard < PARTING_BYTES_MAX {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                count => heard += count,
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // It is over either way.
+    let _ = tokio::time::timeout(PARTING, hear_out).await;
+}
+
+/// What a connecting peer has shown.
+pub(super) struct Certificate {
+    leaf: CertificateDer<'static>,
+    naming: Naming,
+}
+
+impl Proof for Certificate {
+    fn check(&self, claimed: NodeId) -> Result<(), GuardError> {
+        self.naming.check_certificate(claimed, &self.leaf).map_err(|fault| TlsError::Peer(fault).into())
+    }
+}
