@@ -53,9 +53,9 @@ impl TlsConfig {
     ) -> TlsConfig {
         let given = |what, bytes: Vec<u8>| Pem::Given { what, bytes: Arc::new(bytes) };
         TlsConfig {
-            certificate: given("the given certificate", certificate.into()),
-            key: given("the given key", key.into()),
-            authorities: given("the given authorities", authorities.into()),
+            certificate: given("the given certificate PEM", certificate.into()),
+            key: given("the given key PEM", key.into()),
+            authorities: given("the given authorities PEM", authorities.into()),
             naming: Naming::default(),
         }
     }
