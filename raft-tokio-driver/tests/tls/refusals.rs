@@ -5,11 +5,12 @@ use std::sync::Arc;
 use raft_core::NodeId;
 use raft_tokio_driver::tls::{CertificateFault, Refusal, TlsError};
 use rcgen::ExtendedKeyUsagePurpose;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::version;
 
 use crate::certs::{Authority, DAY, expired, not_yet_valid};
 use crate::peers::{
-    Ahead, accept_from, client, client_of, connect_to, fault, incoming, meet, outgoing, server, server_of, tcp,
+    Ahead, accept_from, client, client_of, connect_to, fault, in_time, incoming, meet, outgoing, server, server_of, tcp,
 };
 
 #[tokio::test]
@@ -184,4 +185,23 @@ async fn a_peer_that_does_not_say_welcome() {
     };
     let error = fault(tokio::join!(accept, outgoing(&tls, 1, connected)).1);
     assert!(matches!(error, TlsError::NotAccepted), "{error}");
+}
+
+/// A peer of another make does not wait for a welcome: what it has said already must not make it deaf to why.
+#[tokio::test]
+async fn a_refused_peer_hears_why_although_it_has_spoken() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let tls = ours.tls(2);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client(&ours, Some(&theirs.node(1)))));
+    for _ in 0..20 {
+        let (connected, accepted) = tcp().await;
+        let connect = async {
+            let mut stream = connector.connect("node-2".try_into().unwrap(), connected).await.unwrap();
+            let _ = stream.write_all(&[7; 10_000]).await;
+            let _ = stream.flush().await;
+            stream.read_u8().await.unwrap_err()
+        };
+        let (heard, _) = in_time(async { tokio::join!(connect, incoming(&tls, accepted)) }).await;
+        assert!(heard.to_string().contains("UnknownCA"), "{heard}");
+    }
 }
