@@ -165,6 +165,8 @@ pub enum CertificateFault {
     },
     /// Its extended key usage leaves out what it is used for.
     Purpose,
+    /// It is an authority's, which is no node's.
+    Authority,
     /// It is no certificate that we understand.
     Unreadable,
     /// Its authority has taken it back.
@@ -205,7 +207,8 @@ impl fmt::Display for CertificateFault {
             CertificateFault::Purpose => f.write_str(
                 "is not for this use: its extended key usage must have both serverAuth and clientAuth, or be left out",
             ),
-            CertificateFault::Unreadable => f.write_str("cannot be understood"),
+            CertificateFault::Authority => f.write_str("is an authority's, not a node's (basicConstraints=CA:TRUE)"),
+            CertificateFault::Unreadable => f.write_str("cannot be understood: it must be X.509, version 3"),
             CertificateFault::Revoked => f.write_str("has been revoked"),
             CertificateFault::Other(why) => write!(f, "cannot be used: {why}"),
         }
@@ -233,6 +236,8 @@ impl From<&CertificateError> for CertificateFault {
             } => CertificateFault::Purpose,
             CertificateError::BadEncoding => CertificateFault::Unreadable,
             CertificateError::Revoked => CertificateFault::Revoked,
+            // rustls has no name for it.
+            CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => CertificateFault::Authority,
             error => CertificateFault::Other(error.to_string()),
         }
     }

@@ -73,7 +73,7 @@ fn files_that_hold_something_else_are_named_with_what_is_missing() {
     let section = |name: &str| format!("-----BEGIN {name}-----\nAAAA\n-----END {name}-----\n");
     assert!(lacks(section("PRIVATE KEY"), 1).starts_with("holds a key that cannot be used"));
     let hollow = lacks(section("CERTIFICATE"), 2);
-    assert_eq!(hollow, "holds an authority that cannot be used: it cannot be understood");
+    assert_eq!(hollow, "holds an authority that cannot be used: it cannot be understood: it must be X.509, version 3");
     let hollow = Issued { certificate: section("CERTIFICATE"), key: issued.key };
     assert_eq!(own_fault(&authority, &hollow), CertificateFault::Unreadable);
 }
@@ -121,6 +121,10 @@ fn a_certificate_must_be_one_that_peers_accept() {
     let fault = own_fault(&authority, &authority.issue(&["node-1"], not_yet_valid));
     assert!(matches!(fault, CertificateFault::NotYetValid { .. }), "{fault}");
     assert_eq!(own_fault(&Authority::new("other"), &authority.node(1)), CertificateFault::UnknownAuthority);
+    let authoritative = authority.issue(&["node-1"], |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
+    assert_eq!(own_fault(&authority, &authoritative), CertificateFault::Authority);
     for purpose in [rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth] {
         let one_way = authority.issue(&["node-1"], |params| params.extended_key_usages = vec![purpose]);
         assert_eq!(own_fault(&authority, &one_way), CertificateFault::Purpose);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use raft_core::NodeId;
-use raft_tokio_driver::tls::{CertificateFault, Refusal, TlsError};
+use raft_tokio_driver::tls::{CertificateFault, Refusal, Tls, TlsError};
 use rcgen::ExtendedKeyUsagePurpose;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::rustls::version;
+use tokio_rustls::rustls::{ClientConfig, version};
 
 use crate::certs::{Authority, DAY, expired, not_yet_valid};
 use crate::peers::{
@@ -103,6 +103,8 @@ async fn a_peer_without_a_certificate() {
     let error = accept_from(client(&authority, None), "node-2", &authority.tls(2)).await;
     assert!(matches!(error, TlsError::NoCertificate), "{error}");
     assert_eq!(error.to_string(), "the peer presented no certificate");
+    let heard = refusal_heard_by(client(&authority, None), &authority.tls(2)).await;
+    assert!(heard.contains("CertificateRequired"), "{heard}");
 }
 
 #[tokio::test]
@@ -192,16 +194,21 @@ async fn a_peer_that_does_not_say_welcome() {
 async fn a_refused_peer_hears_why_although_it_has_spoken() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let tls = ours.tls(2);
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(client(&ours, Some(&theirs.node(1)))));
     for _ in 0..20 {
-        let (connected, accepted) = tcp().await;
-        let connect = async {
-            let mut stream = connector.connect("node-2".try_into().unwrap(), connected).await.unwrap();
-            let _ = stream.write_all(&[7; 10_000]).await;
-            let _ = stream.flush().await;
-            stream.read_u8().await.unwrap_err()
-        };
-        let (heard, _) = in_time(async { tokio::join!(connect, incoming(&tls, accepted)) }).await;
-        assert!(heard.to_string().contains("UnknownCA"), "{heard}");
+        let heard = refusal_heard_by(client(&ours, Some(&theirs.node(1))), &tls).await;
+        assert!(heard.contains("UnknownCA"), "{heard}");
     }
+}
+
+/// What a client by rustls alone reads, that has said something before.
+async fn refusal_heard_by(config: ClientConfig, tls: &Tls) -> String {
+    let (connected, accepted) = tcp().await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let connect = async {
+        let mut stream = connector.connect("node-2".try_into().unwrap(), connected).await.unwrap();
+        let _ = stream.write_all(&[7; 10_000]).await;
+        let _ = stream.flush().await;
+        stream.read_u8().await.unwrap_err().to_string()
+    };
+    in_time(async { tokio::join!(connect, incoming(tls, accepted)).0 }).await
 }
