@@ -1,0 +1,82 @@
+//! What goes through safe links, and what the log says of those that cannot be had.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use raft_core::{NodeId, Term};
+use raft_std_driver::transport::{OutgoingSnapshot, Transport};
+use raft_tokio_driver::tls::Tls;
+use raft_tokio_driver::transport::tcp::TcpTransport;
+
+use super::certs::Authority;
+use super::driver::{AUTHORITY, Tested};
+use super::support::*;
+
+fn with(id: u64, tls: Option<Tls>) -> Server {
+    watch_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut builder = TcpTransport::builder(config(id));
+    if let Some(tls) = tls {
+        builder = builder.guard(Arc::new(tls));
+    }
+    let transport = runtime.block_on(builder.bind("127.0.0.1:0")).unwrap();
+    ServerOn { id: NodeId(id), transport: Tested { transport, runtime }, ear: Arc::new(Endpoint(Recorder::default())) }
+}
+
+fn acquaint(one: Server, other: Server) -> (Server, Server) {
+    let ((here, there), (id, other_id)) = ((one.address(), other.address()), (one.id.0, other.id.0));
+    (one.knows(other_id, there).start(), other.knows(id, here).start())
+}
+
+#[test]
+fn messages_and_snapshots_go_through_before_and_after_a_reload() {
+    let tls = AUTHORITY.tls(631);
+    let (one, other) = acquaint(with(631, Some(tls.clone())), with(632, Some(AUTHORITY.tls(632))));
+    for round in 1..=3 {
+        one.send(632, vote(round));
+        other.send(631, vote(round + 100));
+        other.heard().wait("a vote", |heard| heard.messages.last() == Some(&(NodeId(631), vote(round))));
+        one.heard().wait("a vote", |heard| heard.messages.last() == Some(&(NodeId(632), vote(round + 100))));
+        // A new connection each time.
+        let data: Vec<u8> = (0..3_000_001_u32).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+        let (len, copy) = (data.len() as u64, data.clone());
+        let snapshot = OutgoingSnapshot { term: Term(4), meta: meta(round), len, data: Box::new(Cursor::new(copy)) };
+        one.transport.send_snapshot(NodeId(632), snapshot);
+        other.heard().wait("a snapshot", |heard| heard.received.last().is_some_and(|(_, _, m)| *m == meta(round)));
+        assert!(other.heard().look(|heard| heard.stored.last() == Some(&data)));
+        tls.replace(AUTHORITY.node(631).trusting(&[&AUTHORITY])).unwrap();
+    }
+}
+
+#[test]
+fn an_authority_that_only_one_side_knows() {
+    let old = Authority::new("old");
+    let both = old.node(602).trusting(&[&old, &AUTHORITY]).load(NodeId(602)).unwrap();
+    let _servers = acquaint(with(601, Some(AUTHORITY.tls(601))), with(602, Some(both)));
+    poll("both sides' lines", || {
+        logged(&["server 601: someone at", "the peer's certificate was issued by none of our authorities"])
+            && logged(&["server 602: no way to server 601", "it does not trust the authority of our certificate"])
+    });
+}
+
+#[test]
+fn one_side_without_tls() {
+    let _servers = acquaint(with(611, Some(AUTHORITY.tls(611))), with(612, None));
+    poll("both sides' lines", || {
+        logged(&["server 611: someone at", "does not speak TLS"])
+            && logged(&["server 611: no way to server 612", "it may be set to plain TCP"])
+    });
+}
+
+/// A good certificate, and another id in the hello.
+#[test]
+fn a_member_that_says_it_is_another() {
+    let strict = with(621, Some(AUTHORITY.tls(621)));
+    let (strict, wrong) = acquaint(strict, with(622, Some(AUTHORITY.tls(623))));
+    poll("both lines", || {
+        logged(&["server 621: someone at", "claims to be server 622", "is for \"node-623\", not for \"node-622\""])
+            && logged(&["server 621: no way to server 622", "is for \"node-623\", not for \"node-622\""])
+    });
+    wrong.send(621, vote(1));
+    assert!(strict.heard().look(|heard| heard.messages.is_empty()));
+}
