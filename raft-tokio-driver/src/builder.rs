@@ -172,8 +172,15 @@ impl Builder {
         self
     }
 
-    /// Make links over TCP safe by this: [`Tls`](crate::tls::Tls), or something of your own. Without it everybody who can
-    /// reach the port can read and forge what servers say to each other.
+    /// Make links over TCP safe by TLS with mutual authentication. Keep a handle to reload its certificates.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, tls: &crate::tls::Tls) -> Builder {
+        self.guard(Arc::new(tls.clone()))
+    }
+
+    /// Make links over TCP safe by something of your own. Without a guard everybody who can reach the port can read and
+    /// forge what servers say to each other, and the log says so.
     #[must_use]
     pub fn guard(mut self, guard: Arc<dyn Guard>) -> Builder {
         self.guard = Some(guard);
