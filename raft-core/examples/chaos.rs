@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use raft_core::sim::{Coverage, Failure, Options, run_bytes, run_seed};
+use raft_core::sim::{Coverage, Failure, Options, run_bytes, run_script, run_seed};
 
 const USAGE: &str = "\
 Run a deterministic cluster through faults, one run for each seed, and watch every invariant.
@@ -14,6 +14,7 @@ Run a deterministic cluster through faults, one run for each seed, and watch eve
 usage: chaos [--seeds N] [--first S] [--seconds T] [--servers 1..5] [--quiet]
        chaos --seed X [--servers 1..5] [--trace]
        chaos --bytes HEX [--servers 1..5] [--trace]
+       chaos --script FILE
 
   --seeds N     how many seeds (default 1000)
   --first S     the first of them (default 0)
@@ -21,7 +22,8 @@ usage: chaos [--seeds N] [--first S] [--seconds T] [--servers 1..5] [--quiet]
   --servers N   how many servers in every run (default: drawn for each)
   --seed X      this seed alone
   --bytes HEX   these bytes in place of a seed, as a fuzzer found them
-  --trace       print every event and action
+  --trace       print every event and action, as a script (docs/scripts.md)
+  --script FILE run this script and print it with what came out
   --quiet       no progress, no table";
 
 struct Arguments {
@@ -29,6 +31,7 @@ struct Arguments {
     seeds: u64,
     limit: Option<Duration>,
     bytes: Option<Vec<u8>>,
+    script: Option<String>,
     options: Options,
     quiet: bool,
 }
@@ -45,12 +48,20 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(file) = &arguments.script {
+        return script(file);
+    }
     let result = match &arguments.bytes {
-        Some(bytes) => run_bytes(bytes, arguments.options).map(|report| println!("{} steps", report.steps)),
+        Some(bytes) => run_bytes(bytes, arguments.options).map(|report| eprintln!("{} steps", report.steps)),
         None => campaign(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // What was printed is a script, and stays one.
+        Err(failure) if arguments.options.trace => {
+            eprintln!("{}\nreplay: {}", failure.violation, failure.replay);
+            ExitCode::FAILURE
+        }
         Err(failure) => {
             println!("{failure}");
             ExitCode::FAILURE
@@ -60,7 +71,8 @@ fn main() -> ExitCode {
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let options = Options::default();
-    let mut arguments = Arguments { first: 0, seeds: 1000, limit: None, bytes: None, options, quiet: false };
+    let mut arguments =
+        Arguments { first: 0, seeds: 1000, limit: None, bytes: None, script: None, options, quiet: false };
     while let Some(word) = words.next() {
         let mut number = || {
             let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
@@ -79,6 +91,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 arguments.options.servers = Some(count.ok_or("--servers: from 1 through 5")?);
             }
             "--bytes" => arguments.bytes = Some(hex(&words.next().ok_or("--bytes needs hexadecimal digits")?)?),
+            "--script" => arguments.script = Some(words.next().ok_or("--script needs a file")?),
             "--trace" => arguments.options.trace = true,
             "--quiet" => arguments.quiet = true,
             "--help" | "-h" => return Ok(None),
@@ -86,6 +99,20 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
         }
     }
     Ok(Some(arguments))
+}
+
+fn script(file: &str) -> ExitCode {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    match text.and_then(|text| run_script(&text).map_err(|error| error.to_string())) {
+        Ok(result) => {
+            print!("{result}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{file}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn hex(digits: &str) -> Result<Vec<u8>, String> {
@@ -115,6 +142,9 @@ fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
             eprint!("\rseed {seed}: {} steps, {:.0} steps/s ", total.steps, total.rate(began));
             let _ = std::io::stderr().flush();
         }
+    }
+    if arguments.options.trace {
+        return Ok(());
     }
     if !arguments.quiet {
         println!("{}", total.coverage);

@@ -74,12 +74,16 @@ pub enum Event {
     },
 }
 
+/// One line, which a script takes as a command (feature `sim`, `docs/scripts.md`).
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Tick { elapsed } => write!(f, "tick {elapsed}"),
             Event::Receive { from, message } => write!(f, "receive from {from}: {message}"),
-            Event::Start { request, commands } => write!(f, "start {request}: {} commands", commands.len()),
+            Event::Start { request, commands } => {
+                let largest = commands.iter().map(Bytes::len).max().unwrap_or_default();
+                write!(f, "start {request}: {} commands of {largest} bytes", commands.len())
+            }
             Event::Persisted(id) => write!(f, "persisted {id}"),
             Event::Applied(index) => write!(f, "applied {index}"),
             Event::Compact { index } => write!(f, "compact {index}"),

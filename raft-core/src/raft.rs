@@ -132,6 +132,13 @@ impl Raft {
         }
     }
 
+    /// Let every election timeout of this server be `ticks` from now on, the running one too: scripts throw no dice.
+    #[cfg(feature = "sim")]
+    pub fn state_election_timeouts(&mut self, ticks: u32) {
+        self.server.random.state(ticks);
+        self.set_election_timeout(ticks);
+    }
+
     #[inline(always)] // called once; a call would move the event again
     fn follow_rule(&mut self, event: Event) {
         let Raft { server, role, .. } = self;

@@ -4,18 +4,37 @@ use crate::types::NodeId;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random {
+    state: u64,
+    /// What every draw says, where no dice are thrown.
+    #[cfg(feature = "sim")]
+    stated: Option<u32>,
+}
 
 impl Random {
     /// Servers with the same seed must not draw the same timeouts: the id is mixed in.
     pub(crate) fn new(seed: u64, id: NodeId) -> Random {
-        let mut ids = Random(id.0);
-        Random(seed ^ ids.next())
+        let mixed = Random::from_state(id.0).next();
+        Random::from_state(seed ^ mixed)
+    }
+
+    fn from_state(state: u64) -> Random {
+        Random {
+            state,
+            #[cfg(feature = "sim")]
+            stated: None,
+        }
+    }
+
+    /// Let every draw say this from now on.
+    #[cfg(feature = "sim")]
+    pub(crate) fn state(&mut self, draw: u32) {
+        self.stated = Some(draw);
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -23,6 +42,10 @@ impl Random {
 
     /// A number from `min` through `max`.
     pub(crate) fn between(&mut self, min: u32, max: u32) -> u32 {
+        #[cfg(feature = "sim")]
+        if let Some(stated) = self.stated {
+            return stated;
+        }
         let span = u64::from(max.saturating_sub(min)) + 1;
         min.saturating_add(u32::try_from(self.next() % span).unwrap_or(0))
     }

@@ -1,7 +1,6 @@
 //! A run: a faulty phase in which nothing may go wrong, then a calm one in which all must go right.
 
 use std::boxed::Box;
-use std::collections::VecDeque;
 use std::fmt;
 use std::format;
 use std::string::String;
@@ -13,6 +12,7 @@ use super::coverage::Coverage;
 use super::entropy::Entropy;
 use super::plan::Plan;
 use super::queue::{TICK, Time};
+use super::script::settings;
 use super::server::Clock;
 use super::trace::Trace;
 use super::violation::{Invariant, Verdict, Violation, broken};
@@ -92,6 +92,17 @@ pub fn run_bytes(bytes: &[u8], options: Options) -> Result<Report, Box<Failure>>
     })
 }
 
+/// The story of a seed as a script (`docs/scripts.md`), to its end or to where an invariant is broken: it may be put into a
+/// file, cut down, and run by itself.
+#[must_use]
+pub fn script_of_seed(seed: u64, options: Options) -> String {
+    let mut chaos = Chaos::new(Entropy::from_seed(seed), options, Trace::all());
+    if let Err(violation) = chaos.run() {
+        chaos.cluster.trace.remark(violation);
+    }
+    chaos.cluster.trace.take().join("\n") + "\n"
+}
+
 fn replay(entropy: &str, options: Options) -> String {
     let servers = options.servers.map(|count| format!(" --servers {count}")).unwrap_or_default();
     format!("cargo run --release -p raft-core --features sim --example chaos -- {entropy}{servers} --trace")
@@ -100,20 +111,19 @@ fn replay(entropy: &str, options: Options) -> String {
 /// A failed run is run again, to tell its story: nobody pays for stories of runs that go well.
 fn run(entropy: &Entropy, options: Options, replay: impl Fn() -> String) -> Result<Report, Box<Failure>> {
     let print = options.trace || std::env::var_os("SIM_TRACE").is_some_and(|value| value == "1");
-    let trace = if print { Trace::Print } else { Trace::Off };
+    let trace = if print { Trace::print() } else { Trace::off() };
     let mut chaos = Chaos::new(entropy.clone(), options, trace);
     let Err(violation) = chaos.run() else { return Ok(chaos.report()) };
-    let mut again = Chaos::new(entropy.clone(), options, Trace::Keep(VecDeque::new()));
+    let mut again = Chaos::new(entropy.clone(), options, Trace::newest());
     let same = again.run();
     debug_assert_eq!(same, Err(violation.clone()), "a run is the same every time");
-    let Trace::Keep(story) = again.cluster.trace else { return Ok(chaos.report()) };
     let cluster = &chaos.cluster;
     Err(Box::new(Failure {
         violation: *violation,
         tick: cluster.now / TICK,
         server: cluster.servers[cluster.busy].id,
         steps: cluster.steps,
-        story: story.into(),
+        story: again.cluster.trace.take(),
         replay: replay(),
     }))
 }
@@ -144,8 +154,8 @@ impl Chaos {
     }
 
     fn run(&mut self) -> Verdict {
-        let config = &self.plan.members[0].0;
-        self.cluster.trace.tell(0, None, || format!("{} servers, {config:?}", self.plan.members.len()));
+        let members = &self.plan.members;
+        self.cluster.trace.command(|| settings::opening(members.iter().map(|(config, _)| config)));
         for slot in 0..self.cluster.servers.len() {
             self.cluster.start(slot)?;
         }
@@ -208,7 +218,7 @@ impl Chaos {
     /// All faults end, and whoever is down comes back.
     fn heal(&mut self) -> Verdict {
         let cluster = &mut self.cluster;
-        cluster.trace.tell(cluster.now, None, || "all faults end".into());
+        cluster.trace.remark("all faults end");
         self.healed_at = cluster.now;
         cluster.network.mend();
         cluster.set_temper(Temper::CALM);

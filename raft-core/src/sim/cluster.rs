@@ -2,7 +2,6 @@
 //! `duties.rs`.
 
 use std::format;
-use std::string::ToString;
 use std::vec::Vec;
 
 use super::clients::Clients;
@@ -269,7 +268,7 @@ impl Cluster {
         self.step(slot, event)
     }
 
-    fn step(&mut self, slot: usize, event: Event) -> Verdict {
+    pub(crate) fn step(&mut self, slot: usize, event: Event) -> Verdict {
         let server = &mut self.servers[slot];
         let Some(raft) = &mut server.raft else { return Ok(()) };
         self.busy = slot;
@@ -278,21 +277,26 @@ impl Cluster {
         if let Event::Start { request, commands } = &event {
             self.oracles.asked(*request, commands.len() as u64);
         }
-        self.trace.tell(self.now, Some(server.id), || event.to_string());
+        self.trace.event(self.now, server.id, &event);
         let mut actions = std::mem::take(&mut self.actions);
         raft.step_into(event, &mut actions);
         let seen = Seen::of(raft.status());
         let before = std::mem::replace(&mut server.seen, seen);
         self.note_step(slot, &before, actions.len());
         self.oracles.stepped(&self.servers, slot, &before)?;
+        let mut undone = 0;
         for action in actions.drain(..) {
-            if self.crash_is_due(slot) {
-                self.coverage.count(Happening::CrashedBetweenActions);
-                self.crash(slot);
-                break;
+            self.trace.action(&action);
+            if undone > 0 || self.crash_is_due(slot) {
+                undone += 1;
+            } else {
+                self.carry_out(slot, &before, action)?;
             }
-            self.trace.tell(self.now, Some(self.servers[slot].id), || format!("  {action}"));
-            self.carry_out(slot, &before, action)?;
+        }
+        if undone > 0 {
+            self.coverage.count(Happening::CrashedBetweenActions);
+            self.trace.remark(format_args!("the last {undone} of these were not carried out"));
+            self.crash(slot);
         }
         self.actions = actions;
         if self.servers[slot].is_up() {
@@ -337,14 +341,17 @@ impl Cluster {
         server.handed = server.machine.kept.last.index;
         server.started_from = server.disk.durable.snapshot.last;
         let config = Config { seed: server.config.seed.wrapping_add(server.life.into()), ..server.config.clone() };
-        let raft = match Raft::new(config, server.restored()) {
+        let mut raft = match Raft::new(config, server.restored()) {
             Ok(raft) => raft,
             Err(error) => return self.oracles.start_refused(&error),
         };
+        if let Some(ticks) = server.stated_timeout {
+            raft.state_election_timeouts(ticks);
+        }
         server.seen = Seen::of(raft.status());
         server.raft = Some(raft);
         let (id, life, handed) = (server.id, server.life, server.handed);
-        self.trace.tell(self.now, Some(id), || format!("start of life {life}, applied {handed}"));
+        self.trace.event(self.now, id, format_args!("starts from applied {handed}"));
         if life > 1 {
             self.coverage.count(Happening::Restarted);
         }
@@ -379,8 +386,7 @@ impl Cluster {
         self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
         self.clients.crashed(&mut self.coverage, slot);
         self.oracles.crashed();
-        let id = self.servers[slot].id;
-        self.trace.tell(self.now, Some(id), || format!("crash; writes kept {} lost {}", loss.kept, loss.lost));
+        self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {}", loss.through));
     }
 
     /// The server that leads in the latest term.

@@ -117,6 +117,8 @@ pub(crate) struct Disk {
     /// What it will hold when everything asked for is done.
     pub(crate) written: Image,
     outstanding: VecDeque<Write>,
+    /// The newest write of this life that is durable.
+    through: WriteId,
     /// How many of the outstanding writes the running sync covers; 0 if none runs.
     syncing: usize,
     pub(crate) stalled_until: Time,
@@ -127,6 +129,8 @@ pub(crate) struct Disk {
 pub(crate) struct Loss {
     pub(crate) kept: usize,
     pub(crate) lost: usize,
+    /// The newest write that is durable.
+    pub(crate) through: WriteId,
 }
 
 impl Disk {
@@ -136,6 +140,7 @@ impl Disk {
             durable: image.clone(),
             written: image,
             outstanding: VecDeque::new(),
+            through: WriteId::from_number(0),
             syncing: 0,
             stalled_until: 0,
             newest_confirmation: 0,
@@ -159,13 +164,33 @@ impl Disk {
 
     /// The running sync is done: what it covers is durable. Names the newest of its writes.
     pub(crate) fn synced(&mut self) -> Option<WriteId> {
-        let mut newest = None;
-        for write in self.outstanding.drain(..self.syncing) {
+        let count = std::mem::take(&mut self.syncing);
+        self.complete(count);
+        (count > 0).then_some(self.through)
+    }
+
+    /// The oldest `count` writes become durable.
+    fn complete(&mut self, count: usize) {
+        for write in self.outstanding.drain(..count) {
             self.durable.take(&write);
-            newest = Some(write.id);
+            self.through = write.id;
         }
+    }
+
+    /// Everything through this write becomes durable at once.
+    pub(crate) fn complete_through(&mut self, id: WriteId) {
         self.syncing = 0;
-        newest
+        self.complete(self.outstanding.partition_point(|write| write.id <= id));
+    }
+
+    /// The newest write of this life that is durable.
+    pub(crate) fn through(&self) -> WriteId {
+        self.through
+    }
+
+    /// The writes that are not yet durable, oldest first.
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = WriteId> + '_ {
+        self.outstanding.iter().map(|write| write.id)
     }
 
     /// Whether a snapshot is, or may be after a crash, the one before the log.
@@ -193,14 +218,13 @@ impl Disk {
     /// The power goes: some first part of what was outstanding has made it, the rest is gone.
     pub(crate) fn crash(&mut self, entropy: &mut Entropy) -> Loss {
         let kept = entropy.place(self.outstanding.len() + 1);
-        let loss = Loss { kept, lost: self.outstanding.len() - kept };
-        for write in self.outstanding.drain(..kept) {
-            self.durable.take(&write);
-        }
+        let lost = self.outstanding.len() - kept;
+        self.complete(kept);
+        let through = std::mem::replace(&mut self.through, WriteId::from_number(0));
         self.outstanding.clear();
         self.syncing = 0;
         self.stalled_until = 0;
         self.written = self.durable.clone();
-        loss
+        Loss { kept, lost, through }
     }
 }

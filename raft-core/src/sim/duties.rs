@@ -2,10 +2,10 @@
 
 use std::format;
 
-use super::cluster::{Cluster, Item, Temper, Transfer};
+use super::cluster::{Cluster, Item, Transfer};
 use super::coverage::Happening;
 use super::entropy::{Entropy, Odds};
-use super::machine::{SnapshotFile, Work};
+use super::machine::{Done, SnapshotFile, Work};
 use super::queue::{TICK, Time};
 use super::server::Seen;
 use super::violation::{Invariant, Verdict, broken};
@@ -171,24 +171,18 @@ impl Cluster {
 
     /// The machine does a piece of its work.
     pub(crate) fn run_machine(&mut self, slot: usize) -> Verdict {
-        let Cluster { servers, entropy, clients, coverage, temper: Temper { machine: temper, .. }, .. } = self;
+        let temper = self.temper.machine;
+        let done = self.do_work(slot, |entropy, entries| match entries.len() {
+            count if count > 1 && entropy.chance(temper.in_parts) => entropy.between(1, count - 1),
+            count => count,
+        })?;
+        let Cluster { servers, entropy, coverage, trace, .. } = self;
         let server = &mut servers[slot];
-        let mut wrong = None;
-        let mut restored = None;
-        let done = server.machine.run(
-            entropy,
-            temper,
-            |id, payload| wrong = clients.applied(coverage, slot, id, payload).err().or(wrong),
-            |index| restored = Some(index),
-        );
-        if let Some(index) = restored {
-            clients.restored(coverage, slot, index);
-        }
-        if let Some(command) = wrong {
-            return broken(Invariant::Outcomes, format!("command {command} got no answer, or another one's"));
-        }
         let (life, state) = (server.life, server.machine.state);
-        self.oracles.state(&state)?;
+        if entropy.chance(temper.keeps) {
+            server.machine.kept = state;
+            trace.event(self.now, server.id, format_args!("keeps {}", state.last.index));
+        }
         let confirmed = self.now + entropy.between(temper.confirm.0, temper.confirm.1);
         self.queue.push(confirmed, Item::Applied { slot, life, index: state.last.index });
         if entropy.chance(temper.repeat) {
@@ -207,6 +201,27 @@ impl Cluster {
             self.snapshot(slot)?;
         }
         Ok(())
+    }
+
+    /// The machine does its next piece of work, or as much of it as `count` says; the clients hear of it.
+    pub(crate) fn do_work(&mut self, slot: usize, count: impl FnOnce(&mut Entropy, &Entries) -> u64) -> Verdict<Done> {
+        let Cluster { servers, entropy, clients, coverage, .. } = self;
+        let server = &mut servers[slot];
+        let mut wrong = None;
+        let mut restored = None;
+        let done = server.machine.run(
+            |entries| count(entropy, entries),
+            |id, payload| wrong = clients.applied(coverage, slot, id, payload).err().or(wrong),
+            |index| restored = Some(index),
+        );
+        if let Some(index) = restored {
+            clients.restored(coverage, slot, index);
+        }
+        if let Some(command) = wrong {
+            return broken(Invariant::Outcomes, format!("command {command} got no answer, or another one's"));
+        }
+        self.oracles.state(&server.machine.state)?;
+        Ok(done)
     }
 
     /// The machine writes its state down; when that is durable the log may go.

@@ -89,22 +89,19 @@ impl Machine {
         !std::mem::replace(&mut self.running, true)
     }
 
-    /// Do the next piece of work, in part perhaps; `applied` hears of every entry and `restored` of a new state.
+    /// Do the next piece of work, or as many of its entries as `count` says; `applied` hears of every entry and `restored`
+    /// of a new state.
     pub(crate) fn run(
         &mut self,
-        entropy: &mut Entropy,
-        temper: &MachineTemper,
+        count: impl FnOnce(&Entries) -> u64,
         mut applied: impl FnMut(EntryId, &Payload),
         restored: impl FnOnce(Index),
     ) -> Done {
         let mut in_parts = false;
         match self.queue.pop_front() {
             Some(Work::Apply(entries)) => {
-                let mut count = entries.len();
-                if count > 1 && entropy.chance(temper.in_parts) {
-                    count = entropy.between(1, count - 1);
-                    in_parts = true;
-                }
+                let count = count(&entries);
+                in_parts = count < entries.len();
                 for (id, payload) in entries.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
                     self.state.apply(id, payload);
                     applied(id, payload);
@@ -119,11 +116,16 @@ impl Machine {
             }
             None => {}
         }
-        if entropy.chance(temper.keeps) {
-            self.kept = self.state;
-        }
         self.running = !self.queue.is_empty();
         Done { in_parts, more: self.running }
+    }
+
+    /// The first index of its next piece of work, if it has any.
+    pub(crate) fn next_index(&self) -> Option<Index> {
+        match self.queue.front()? {
+            Work::Apply(entries) => entries.first().map(|first| first.index),
+            Work::Restore(state) => Some(state.last.index),
+        }
     }
 
     /// The bytes of the entries that it was given and has not yet applied; what a later state replaces is not counted.

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
-//! then `network`, `disk`, `machine`, `clients` and `nemesis`, which make trouble, and `plan`, which draws how much.
+//! then `network`, `disk`, `machine`, `clients` and `nemesis`, which make trouble, and `plan`, which draws how much. In
+//! `script` nothing is drawn: a text says what happens.
 
 mod chaos;
 mod clients;
@@ -31,10 +32,12 @@ mod network;
 mod oracle;
 mod plan;
 mod queue;
+mod script;
 mod server;
 mod trace;
 mod violation;
 
-pub use chaos::{Failure, Options, Report, run_bytes, run_seed};
+pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
 pub use coverage::{Coverage, Happening};
+pub use script::{ScriptError, run_script};
 pub use violation::{Invariant, Violation};

@@ -63,7 +63,7 @@ impl Nemesis {
         let mend = cluster.network.is_cut() && cluster.entropy.flip();
         let fault = if mend { Fault::Mend } else { self.faults[cluster.entropy.place(self.faults.len())] };
         let victim = self.victim(cluster);
-        cluster.trace.tell(cluster.now, Some(cluster.servers[victim].id), || std::format!("fault: {fault:?}"));
+        cluster.trace.remark(format_args!("{fault:?}, if of one server then of s{}", cluster.servers[victim].id));
         let until = cluster.now + cluster.entropy.between(1, self.longest);
         let up = cluster.servers[victim].is_up();
         match fault {
@@ -139,7 +139,9 @@ fn cut(cluster: &mut Cluster, side: impl Fn(usize) -> bool) {
 fn time_out(cluster: &mut Cluster) {
     for server in &mut cluster.servers {
         if let Some(raft) = server.raft.as_mut().filter(|_| cluster.entropy.flip()) {
-            raft.set_election_timeout(cluster.entropy.between_u32(0, 2));
+            let ticks = cluster.entropy.between_u32(0, 2);
+            raft.set_election_timeout(ticks);
+            cluster.trace.event(cluster.now, server.id, format_args!("timeout in {ticks}"));
             cluster.coverage.count(Happening::TimeoutForced);
         }
     }

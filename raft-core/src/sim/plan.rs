@@ -9,10 +9,13 @@ use super::duties::TransferTemper;
 use super::entropy::{Entropy, Odds};
 use super::machine::MachineTemper;
 use super::nemesis::Nemesis;
-use super::network::{SERVERS_MAX, Weather};
+use super::network::Weather;
 use super::queue::{TICK, Time};
 use super::server::Clock;
 use crate::{Config, NodeId};
+
+/// The most servers that a run draws or is given.
+const SERVERS_DRAWN_MAX: usize = 5;
 
 pub(crate) struct Plan {
     pub(crate) members: Vec<(Config, Clock)>,
@@ -49,7 +52,7 @@ impl Temper {
 impl Plan {
     pub(crate) fn draw(entropy: &mut Entropy, servers: Option<usize>) -> Plan {
         let drawn = [3, 5, 3, 5, 3, 4, 2, 1][entropy.place(8)];
-        let count = servers.unwrap_or(drawn).clamp(1, SERVERS_MAX);
+        let count = servers.unwrap_or(drawn).clamp(1, SERVERS_DRAWN_MAX);
         let common = config(entropy);
         let alike = !entropy.chance(Odds::percent(25));
         let members = (1..=count as u64).map(|id| {

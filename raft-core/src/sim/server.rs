@@ -66,6 +66,8 @@ pub(crate) struct Server {
     pub(crate) machine: Machine,
     pub(crate) files: Vec<SnapshotFile>,
     pub(crate) clock: Clock,
+    /// The election timeout of a script's server, which throws no dice.
+    pub(crate) stated_timeout: Option<u32>,
     /// Ticks that passed and are not yet fed.
     pub(crate) unfed_ticks: u32,
     pub(crate) paused_until: Time,
@@ -102,6 +104,7 @@ impl Server {
             machine: Machine::default(),
             files: Vec::new(),
             clock,
+            stated_timeout: None,
             unfed_ticks: 0,
             paused_until: 0,
             clock_stopped_until: 0,

@@ -24,6 +24,7 @@ mod write_through;
 use std::format;
 
 use super::clients::Clients;
+use super::disk::Image;
 use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::{Invariant, Verdict, ensure};
@@ -178,6 +179,25 @@ impl Oracles {
 
     pub(crate) fn halted(&self, server: NodeId, why: &Fatal) -> Verdict {
         ensure(false, Invariant::NoHalt, || format!("server {server} halts: {why}"))
+    }
+
+    /// A server is stated to start with what `write` puts behind `image`.
+    pub(crate) fn stated(&mut self, image: &Image, write: &Write) -> Verdict {
+        self.log_matching.writing(image, write)
+    }
+
+    /// These entries are stated to be committed, each by a leader of its own term.
+    pub(crate) fn stated_committed(&mut self, entries: &Entries) {
+        for (id, payload) in entries.iter() {
+            if id.index == self.committed.last_index().next() {
+                self.committed.push(id.term, id.term, payload);
+            }
+        }
+    }
+
+    /// The state that everything committed through `index` makes.
+    pub(crate) fn state_at(&self, index: Index) -> Option<State> {
+        self.committed.state_at(index)
     }
 
     /// Through where leaders have committed.

@@ -1,0 +1,191 @@
+//! What can happen to one server, said as the simulator says it: `s2 receive from 1: PreVote t0 last 0@0`.
+
+use std::format;
+
+use super::grammar::{self, Words};
+use super::world::World;
+use super::{Outcome, Stop};
+use crate::{Event, Index, NodeId, RequestId, WriteId};
+
+/// The command is one line, and the server's name is read already.
+pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcome {
+    let slot = world.slot(id)?;
+    let verb = words.word("what happens to the server")?;
+    match verb {
+        "receive" => return receive(world, slot, words),
+        "snapshot" => return snapshot(world, slot, words),
+        "start" => return start(world, slot, words),
+        "starts" => {
+            words.expect("from")?;
+            words.expect("applied")?;
+            words.number("what is applied")?;
+            words.end()?;
+            return world.start(slot);
+        }
+        "crash" => {
+            words.expect("keeping")?;
+            let through = write_id(&mut words)?;
+            words.end()?;
+            world.sync_through(slot, through);
+            world.crash(slot);
+            return Ok(());
+        }
+        "timeout" => words.expect("in")?,
+        _ => {}
+    }
+    let event = match verb {
+        "persisted" => {
+            let through = write_id(&mut words)?;
+            world.sync_through(slot, through);
+            Event::Persisted(through)
+        }
+        "unreachable" => Event::Unreachable { peer: NodeId(words.number("a server")?) },
+        "tick" | "applied" | "compact" | "keeps" | "timeout" => {
+            let number = words.number("a number")?;
+            words.end()?;
+            match numbered(world, slot, verb, number)? {
+                Some(event) => event,
+                None => return Ok(()),
+            }
+        }
+        _ => return Err(Stop::Wrong(format!("`{verb}` is nothing that happens to a server"))),
+    };
+    words.end()?;
+    world.step(slot, event)
+}
+
+/// What is said with one number: an event, unless it is done.
+fn numbered(world: &mut World, slot: usize, verb: &str, number: u64) -> Outcome<Option<Event>> {
+    let index = Index(number);
+    let ticks = u32::try_from(number).map_err(|_| format!("{number} is too much"));
+    match verb {
+        "tick" => Ok(Some(Event::Tick { elapsed: ticks? })),
+        "applied" => {
+            world.run_machine(slot, index)?;
+            Ok(Some(Event::Applied(index)))
+        }
+        "compact" => {
+            world.make_snapshot(slot, index)?;
+            Ok(Some(Event::Compact { index }))
+        }
+        "keeps" => {
+            world.run_machine(slot, index)?;
+            keep(world, slot);
+            Ok(None)
+        }
+        _ => {
+            time_out_in(world, slot, ticks?)?;
+            Ok(None)
+        }
+    }
+}
+
+/// The application writes its state to a disk of its own.
+pub(crate) fn keep(world: &mut World, slot: usize) {
+    let cluster = &mut world.cluster;
+    let server = &mut cluster.servers[slot];
+    server.machine.kept = server.machine.state;
+    cluster.trace.event(cluster.now, server.id, format_args!("keeps {}", server.machine.kept.last.index));
+}
+
+/// The election timer of a server runs out after so many ticks.
+pub(crate) fn time_out_in(world: &mut World, slot: usize, ticks: u32) -> Outcome {
+    let cluster = &mut world.cluster;
+    let server = &mut cluster.servers[slot];
+    let Some(raft) = &mut server.raft else {
+        return Err(Stop::Wrong(format!("s{} is down", server.id)));
+    };
+    raft.set_election_timeout(ticks);
+    cluster.trace.event(cluster.now, server.id, format_args!("timeout in {ticks}"));
+    Ok(())
+}
+
+fn write_id(words: &mut Words<'_>) -> Outcome<WriteId> {
+    let word = words.word("a write")?;
+    let number = word.strip_prefix('w').and_then(|digits| digits.parse().ok());
+    number.map(WriteId::from_number).ok_or_else(|| Stop::Wrong(format!("`{word}` is not a write like w3")))
+}
+
+/// `receive from 1: AppendEntries t1 prev 0@0 entries - commit 0 round 1`
+fn receive(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    words.expect("from")?;
+    let from = words.word("a server and a colon")?;
+    let from = grammar::number(from.strip_suffix(':').unwrap_or(from), "a server")?;
+    let sender = world.slot(NodeId(from))?;
+    let text = words.rest();
+    if let Some(letter) = world.letter(sender, slot, text) {
+        return world.step(slot, Event::Receive { from: NodeId(from), message: letter.message });
+    }
+    let waiting = world.mail.iter().filter(|letter| (letter.from, letter.to) == (sender, slot));
+    let waiting: std::string::String = waiting.map(|letter| format!("\n    {}", letter.text)).collect();
+    let found = if waiting.is_empty() { "nothing is".into() } else { format!("this is:{waiting}") };
+    Err(Stop::Wrong(format!("s{from} never sent that; on its way {found}")))
+}
+
+/// `snapshot received from 1 t3: 5@2 of 1,2,3` and `snapshot 5@2 to 2 delivered`
+fn snapshot(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    if words.takes("received") {
+        words.expect("from")?;
+        let from = world.slot(NodeId(words.number("a server")?))?;
+        let term = words.word("a term")?;
+        let term = grammar::term(term.strip_suffix(':').unwrap_or(term))?;
+        let text = words.rest();
+        let mut asked = world.asked_transfers.iter();
+        let same = asked.find(|transfer| {
+            (transfer.from, transfer.to, transfer.term) == (from, slot, term)
+                && format!("{}", transfer.file.meta) == text
+        });
+        return match same.cloned() {
+            Some(transfer) => world.receive_snapshot(&transfer),
+            None => Err(Stop::Wrong("nobody was asked to send that snapshot".into())),
+        };
+    }
+    let snapshot = grammar::entry(words.word("a snapshot")?)?;
+    words.expect("to")?;
+    let to = NodeId(words.number("a server")?);
+    let delivered = match words.word("what became of it")? {
+        "delivered" => true,
+        "failed" => false,
+        other => return Err(Stop::Wrong(format!("`{other}`: a transfer is delivered or failed"))),
+    };
+    words.end()?;
+    let receiver = world.slot(to)?;
+    let ended = |file: &crate::SnapshotMeta| file.last == snapshot;
+    world.transfers.retain(|t| (t.from, t.to) != (slot, receiver) || !ended(&t.file.meta));
+    world.step(slot, Event::SnapshotSent { to, snapshot, delivered })
+}
+
+/// `start 4: 2 commands of 8 bytes`
+fn start(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    let request = words.word("a request and a colon")?;
+    let request = RequestId(grammar::number(request.strip_suffix(':').unwrap_or(request), "a request")?);
+    let count = words.number("how many commands")?;
+    words.expect("commands")?;
+    words.expect("of")?;
+    let bytes = words.number("how many bytes")?;
+    words.expect("bytes")?;
+    words.end()?;
+    start_commands(world, slot, count, bytes, Some(request))
+}
+
+/// Clients' commands have numbers, and a request that of its first.
+pub(crate) fn start_commands(
+    world: &mut World,
+    slot: usize,
+    count: u64,
+    bytes: u64,
+    wanted: Option<RequestId>,
+) -> Outcome {
+    if count > 10_000 || bytes > 1 << 27 {
+        return Err(Stop::Wrong("that is too much for a script".into()));
+    }
+    if !world.server(slot).is_up() {
+        return Err(Stop::Wrong(format!("{} is down", world.name(slot))));
+    }
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (request, commands) = world.cluster.clients.request(count, bytes);
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != request) {
+        return Err(Stop::Wrong(format!("the next request is {request}, not {wanted}")));
+    }
+    world.step(slot, Event::Start { request, commands })
+}
