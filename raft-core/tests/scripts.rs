@@ -73,7 +73,47 @@ macro_rules! scripts {
     };
 }
 
-scripts! {}
+scripts! {
+    a_candidate_follows
+    a_follower_is_full
+    a_follower_needs_a_snapshot
+    a_stalled_disk_leads_no_more
+    a_vote_is_lost_before_it_is_given
+    a_vote_waits_for_the_disk
+    an_old_leader_learns
+    check_quorum
+    commit_rides_on_the_next_append
+    compaction_with_trailing_entries
+    conflict_back_off
+    crash_before_persist
+    duplicated_and_reordered_appends
+    earlier_terms_are_not_counted
+    figure_12
+    figure_13_discard
+    figure_13_install
+    figure_13_retain
+    figure_7
+    figure_8_committed
+    figure_8_overwritten
+    first_election
+    heartbeats_with_a_slow_disk
+    in_flight_window
+    late_replies_lower_nothing
+    leader_completeness
+    leaders_disk_is_not_needed
+    one_node_alone
+    pipelined_appends_wait_for_the_disk
+    pre_vote_leaves_a_live_leader_alone
+    pre_vote_of_a_server_that_is_behind
+    request_vote_waits_for_the_disk
+    restart_and_what_was_applied
+    snapshot_in_the_middle_of_appends
+    split_vote
+    stale_replies
+    start_is_refused
+    stated_timers
+    uncommitted_tail_is_overwritten
+}
 
 /// Every file runs, and begins with a heading that says where the story comes from.
 #[test]

@@ -62,14 +62,13 @@ fn row(status: Status<'_>) -> String {
     format!("{facts}  {}{snapshot}", cells.trim_end()).trim_end().into()
 }
 
-/// The term of an entry, or a dot where it is forgotten; `|` behind what is committed, `~` behind what is durable where
-/// the disk lags.
+/// The term of an entry, or a dot where it is forgotten; `~` if it is not durable, `|` behind what is committed.
 fn cell(status: Status<'_>, index: Index) -> String {
     let term = status.term_at(index).filter(|_| index >= status.first_index());
     let term = term.map_or_else(|| ".".into(), |term| term.to_string());
+    let durable = if index <= status.durable() { "" } else { "~" };
     let committed = if index == status.commit() { "|" } else { "" };
-    let durable = if index == status.durable() && index < status.last().index { "~" } else { "" };
-    format!("{:<CELL$}", format!("{term}{committed}{durable}"))
+    format!("{:<CELL$}", format!("{term}{durable}{committed}"))
 }
 
 fn mail(world: &mut World) {

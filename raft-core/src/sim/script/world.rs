@@ -228,7 +228,7 @@ impl World {
         } else {
             return self.step(to, Event::Receive { from: self.server(from).id, message });
         };
-        let line = format!("{} misses {text} from {}: {why}", self.name(to), self.server(from).id);
+        let line = format!("{} misses {text} from {}: {why}", self.name(to), self.name(from));
         self.cluster.trace.remark(line);
         Ok(())
     }
