@@ -77,13 +77,17 @@ scripts! {
     a_candidate_follows
     a_follower_is_full
     a_follower_needs_a_snapshot
+    a_pause_is_not_an_outage
+    a_pre_vote_is_no_vote
     a_stalled_disk_leads_no_more
     a_vote_is_lost_before_it_is_given
     a_vote_waits_for_the_disk
     an_old_leader_learns
+    batches
     check_quorum
     commit_rides_on_the_next_append
     compaction_with_trailing_entries
+    confirmations_out_of_order
     conflict_back_off
     crash_before_persist
     duplicated_and_reordered_appends
@@ -142,4 +146,65 @@ fn the_story_of_a_seed_is_a_script() {
         }
         assert_eq!(story, told, "seed {seed}: one ends before the other");
     }
+}
+
+/// What is wrong with a script is said with its line.
+#[test]
+fn bad_scripts_say_where_and_why() {
+    let start = "# A story\n\ncluster 3\nboot\n    # a trace is no command\n";
+    let cases = [
+        ("boot", 1, "a script begins with `cluster`"),
+        ("", 0, "there is no command"),
+        ("cluster 9", 1, "there can be 1 to 7 servers"),
+        ("cluster 3 speed=1", 1, "`speed=1` is not a setting of Config"),
+        ("cluster 3 heartbeat_ticks=30", 1, "a timeout must be longer than a heartbeat"),
+        ("+dance s1", 6, "`dance` is not a command"),
+        ("+timeout s4", 6, "there is no server 4"),
+        ("+timeout", 6, "a server like s2 is missing"),
+        ("+tick s1 3 times", 6, "`times` is too much"),
+        ("+cluster 3", 6, "there is one cluster in a script"),
+        ("+deliver s1 s2", 6, "no such message is on its way"),
+        ("+persist s1", 6, "the disk of s1 has nothing to do"),
+        ("+state s1 term=2 log=1,2", 6, "a state is stated before the first start"),
+        ("cluster 3\nstate s1 term=2 log=2,1", 2, "terms never fall within a log"),
+        ("cluster 3\nstate s1 term=2 log=1 snapshot=4", 2, "the log ends before the snapshot"),
+        ("cluster 3\nstate s1 term=1 log=1,2\nboot", 3, "the log ends in term 2, after the current term 1"),
+        ("+crash s1\ntick s1\ntimeout s1", 8, "s1 is down"),
+        ("+s1 receive from 2: PreVote t0 last 0@0", 6, "s2 never sent that"),
+        ("+s1 tick many", 6, "`many` is not a number"),
+        ("+s1 melts", 6, "`melts` is nothing that happens to a server"),
+        ("+s1 start 5: 1 commands of 4 bytes", 6, "the next request is 0, not 5"),
+        ("+snapshot s1 s2 delivered", 6, "no snapshot is on that way"),
+        ("+expect s1 role=leader", 6, "role is follower, not leader"),
+        ("+expect s1 log=1*2", 6, "log is [], not 1*2"),
+        ("+expect s1 colour=red", 6, "`colour` is nothing that a server has"),
+        ("+expect mail 2", 6, "mail is 0, not 2"),
+    ];
+    for (script, line, what) in cases {
+        let script = script.strip_prefix('+').map_or(script.to_owned(), |rest| format!("{start}{rest}"));
+        let error = run_script(&script).expect_err(&script);
+        assert!(error.line == line && error.what.contains(what), "{script}\ngives\n{error}");
+    }
+}
+
+/// The oracles watch what is stated too: the same entry cannot stand behind two different ones.
+#[test]
+fn a_broken_invariant_ends_a_script() {
+    let error = run_script("cluster 3\nstate s1 term=3 log=1,3\nstate s2 term=3 log=2,3\n").unwrap_err();
+    assert!(error.line == 3 && error.what.starts_with("LogMatching (§5.3, Figure 3): "), "{error}");
+    // A server that has applied what another one contradicts.
+    let error =
+        run_script("cluster 2\nstate s1 term=1 log=1 applied=1\nstate s2 term=2 log=2 applied=1\nboot").unwrap_err();
+    assert!(error.line == 4 && error.what.starts_with("StateMachineSafety (§5.4.3, Figure 3): "), "{error}");
+}
+
+/// A difference shows the command, what it says and what came out.
+#[test]
+fn a_difference_is_readable() {
+    let golden = "cluster 1\n\nboot\n    s1 starts from applied 0\ntimeout s1\n    one\n    two\nshow\n    three\n";
+    let result =
+        "cluster 1\n\nboot\n    s1 starts from applied 0\ntimeout s1\n    one\n    too\n    more\nshow\n    three\n";
+    let expected = "    4       s1 starts from applied 0\n    5   timeout s1\n    6       one\n    7 -     two\n      +     too\n      \
+                    +     more\n        show\n            three\n";
+    assert_eq!(difference(golden, result), expected);
 }

@@ -17,9 +17,7 @@ use super::queue::{Queue, TICK, Time};
 use super::server::{Clock, Seen, Server};
 use super::trace::Trace;
 use super::violation::{Invariant, Verdict, broken, ensure};
-use crate::{
-    Action, Config, EntryId, Event, Index, Membership, Message, NodeId, Raft, RoleKind, SnapshotMeta, WriteId,
-};
+use crate::{Action, Config, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
 
 /// More steps than this in one tick, and the servers talk for the sake of talking.
 const TICK_STEPS_MAX: u64 = 3000;
@@ -340,14 +338,10 @@ impl Cluster {
         server.drop_unnamed_files();
         server.handed = server.machine.kept.last.index;
         server.started_from = server.disk.durable.snapshot.last;
-        let config = Config { seed: server.config.seed.wrapping_add(server.life.into()), ..server.config.clone() };
-        let mut raft = match Raft::new(config, server.restored()) {
+        let raft = match server.revived() {
             Ok(raft) => raft,
             Err(error) => return self.oracles.start_refused(&error),
         };
-        if let Some(ticks) = server.stated_timeout {
-            raft.state_election_timeouts(ticks);
-        }
         server.seen = Seen::of(raft.status());
         server.raft = Some(raft);
         let (id, life, handed) = (server.id, server.life, server.handed);

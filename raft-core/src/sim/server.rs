@@ -5,7 +5,10 @@ use std::vec::Vec;
 use super::disk::Disk;
 use super::machine::{Machine, SnapshotFile};
 use super::queue::Time;
-use crate::{Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, SnapshotMeta, Status};
+use crate::{
+    Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, RestoreError, Restored, RoleKind, SnapshotMeta,
+    Status,
+};
 
 /// How a driver keeps time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,16 @@ impl Server {
             entries: image.entries(),
             applied: self.machine.kept.last.index,
         }
+    }
+
+    /// A core made of that; each life throws other dice, or those that are stated.
+    pub(crate) fn revived(&self) -> Result<Raft, RestoreError> {
+        let config = Config { seed: self.config.seed.wrapping_add(self.life.into()), ..self.config.clone() };
+        let mut raft = Raft::new(config, self.restored())?;
+        if let Some(ticks) = self.stated_timeout {
+            raft.state_election_timeouts(ticks);
+        }
+        Ok(raft)
     }
 
     /// The data of a snapshot.
