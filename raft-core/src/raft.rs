@@ -134,8 +134,8 @@ impl Raft {
 
     /// Let every election timeout of this server be `ticks` from now on, the running one too: scripts throw no dice.
     #[cfg(feature = "sim")]
-    pub fn state_election_timeouts(&mut self, ticks: u32) {
-        self.server.random.state(ticks);
+    pub fn fix_election_timeouts(&mut self, ticks: u32) {
+        self.server.random.fix(ticks);
         self.set_election_timeout(ticks);
     }
 

@@ -8,7 +8,7 @@ pub(crate) struct Random {
     state: u64,
     /// What every draw says, where no dice are thrown.
     #[cfg(feature = "sim")]
-    stated: Option<u32>,
+    fixed: Option<u32>,
 }
 
 impl Random {
@@ -22,14 +22,14 @@ impl Random {
         Random {
             state,
             #[cfg(feature = "sim")]
-            stated: None,
+            fixed: None,
         }
     }
 
     /// Let every draw say this from now on.
     #[cfg(feature = "sim")]
-    pub(crate) fn state(&mut self, draw: u32) {
-        self.stated = Some(draw);
+    pub(crate) fn fix(&mut self, draw: u32) {
+        self.fixed = Some(draw);
     }
 
     fn next(&mut self) -> u64 {
@@ -43,8 +43,8 @@ impl Random {
     /// A number from `min` through `max`.
     pub(crate) fn between(&mut self, min: u32, max: u32) -> u32 {
         #[cfg(feature = "sim")]
-        if let Some(stated) = self.stated {
-            return stated;
+        if let Some(fixed) = self.fixed {
+            return fixed;
         }
         let span = u64::from(max.saturating_sub(min)) + 1;
         min.saturating_add(u32::try_from(self.next() % span).unwrap_or(0))

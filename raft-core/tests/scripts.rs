@@ -134,6 +134,16 @@ fn every_script_is_run_and_has_a_heading() {
     assert!(NAMES.len() >= 25);
 }
 
+/// What the documentation shows is what comes out.
+#[test]
+fn the_example_of_the_documentation_runs() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scripts.md");
+    let text = fs::read_to_string(path).unwrap();
+    let example = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let result = run_script(example).unwrap();
+    assert_eq!(result, example, "{}", difference(example, &result));
+}
+
 /// One grammar: the simulator's story of a seed, faults and all, runs as a script, and the same comes out.
 #[test]
 fn the_story_of_a_seed_is_a_script() {

@@ -142,7 +142,7 @@ impl Server {
         let config = Config { seed: self.config.seed.wrapping_add(self.life.into()), ..self.config.clone() };
         let mut raft = Raft::new(config, self.restored())?;
         if let Some(ticks) = self.stated_timeout {
-            raft.state_election_timeouts(ticks);
+            raft.fix_election_timeouts(ticks);
         }
         Ok(raft)
     }

@@ -96,7 +96,11 @@ fn boot(world: &mut World, words: &mut Words<'_>) -> Outcome {
 /// `tick 5`, `tick s1 s2 5`: tick by tick, for all who are up.
 fn tick(world: &mut World, words: &mut Words<'_>) -> Outcome {
     let slots = servers(world, words)?;
-    for _ in 0..words.takes_number().unwrap_or(1) {
+    let ticks = words.takes_number().unwrap_or(1);
+    if ticks > 10_000 {
+        return Err(Stop::Wrong(format!("{ticks} ticks are too many for a script")));
+    }
+    for _ in 0..ticks {
         for &slot in &slots {
             if world.server(slot).is_up() {
                 world.step(slot, Event::Tick { elapsed: 1 })?;
