@@ -79,6 +79,7 @@ scripts! {
     a_follower_needs_a_snapshot
     a_pause_is_not_an_outage
     a_pre_vote_is_no_vote
+    a_refusal_is_no_vote
     a_stalled_disk_leads_no_more
     a_vote_is_lost_before_it_is_given
     a_vote_waits_for_the_disk
