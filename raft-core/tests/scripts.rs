@@ -79,6 +79,7 @@ scripts! {
     a_follower_needs_a_snapshot
     a_pause_is_not_an_outage
     a_pre_vote_is_no_vote
+    a_promise_ends_with_its_term
     a_refusal_is_no_vote
     a_stalled_disk_leads_no_more
     a_vote_is_lost_before_it_is_given
@@ -101,12 +102,14 @@ scripts! {
     figure_8_committed
     figure_8_overwritten
     first_election
+    granting_a_vote_puts_off_the_election
     heartbeats_with_a_slow_disk
     in_flight_window
     late_replies_lower_nothing
     leader_completeness
     leaders_disk_is_not_needed
     one_node_alone
+    overwritten_entries_are_not_durable
     pipelined_appends_wait_for_the_disk
     pre_vote_leaves_a_live_leader_alone
     pre_vote_of_a_server_that_is_behind
