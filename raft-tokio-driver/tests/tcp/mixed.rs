@@ -78,6 +78,11 @@ fn one_takes_the_place_of_the_other() {
         threads.send(2, vote(1));
         again.heard().look(|heard| heard.messages.contains(&(NodeId(1), vote(1))))
     });
+    // Only who had a connection can lose it.
+    poll("a vote the other way", || {
+        again.send(1, vote(3));
+        threads.heard().look(|heard| heard.messages.contains(&(NodeId(2), vote(3))))
+    });
     let address = threads.address().to_string();
     drop(threads);
     again.heard().wait("the loss", |heard| heard.unreachable == [NodeId(1)]);

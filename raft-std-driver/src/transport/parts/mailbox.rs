@@ -119,7 +119,6 @@ impl Mailbox {
             state.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
-        state.reader = None;
         batch.extend(state.urgent.drain(..));
         let mut taken: u64 = 0;
         while taken < self.limits.batch_bytes {

@@ -192,6 +192,7 @@ impl<C> Drop for Waiting<C> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -217,23 +218,32 @@ mod tests {
         std::array::from_fn(|_| Arc::default())
     }
 
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     #[test]
     fn a_newer_connection_enters_when_the_older_has_left() {
         let slot = Arc::new(Slot::default());
         let [older, newer] = lines();
         let place = slot.enter_now(&older).unwrap();
-        let mut entering = slot.enter(&newer);
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut entering).poll(&mut context).is_pending());
+        let (woken, mut entering) = (Arc::new(Woken(AtomicUsize::new(0))), slot.enter(&newer));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut poll = || Pin::new(&mut entering).poll(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
         assert_eq!((older.cuts(), newer.cuts()), (1, 0), "the older one is cut");
-        std::thread::scope(|scope| {
-            // Would wait for ever if leaving woke nobody.
-            let entered = scope.spawn(|| block_on(entering).is_some());
-            drop(place);
-            assert!(entered.join().unwrap());
-        });
-        assert_eq!(newer.cuts(), 0);
-        assert!(slot.enter_now(&older).is_some(), "who entered has left");
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+        drop(place);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        let Poll::Ready(Some(place)) = poll() else { panic!("the place is free") };
+        assert!(slot.enter_now(&older).is_none());
+        assert_eq!(newer.cuts(), 1);
+        drop(place);
+        assert!(slot.enter_now(&older).is_some());
     }
 
     #[test]

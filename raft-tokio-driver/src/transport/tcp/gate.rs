@@ -100,6 +100,7 @@ impl Inbound for Gate {
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::mpsc;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -164,7 +165,8 @@ pub(super) mod tests {
                 gate.close();
                 ear.heard()
             });
-            while gate.deliver(|_| ()).is_some() {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while gate.deliver(|_| ()).is_some() && Instant::now() < deadline {
                 std::thread::yield_now();
             }
             go.send(()).unwrap();
