@@ -59,7 +59,7 @@ impl DiskPart {
         }
         self.shared.inbox.tell(Event::Persisted(last.id));
         let bytes = writes.iter().map(|write| write.entries.bytes()).sum();
-        self.shared.observer.synced(writes.len(), bytes, began.elapsed());
+        self.shared.synced(writes.len(), bytes, began.elapsed());
         Ok(())
     }
 }

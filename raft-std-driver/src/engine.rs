@@ -57,10 +57,14 @@ impl Setup {
         let shared = Arc::new(Shared::new(id, inbox_bytes_max, workers, observer));
         let (snapshots, custody) = (storage.snapshots(), Arc::new(Custody::default()));
         let reception = Reception { shared: shared.clone(), snapshots: snapshots.clone(), custody: custody.clone() };
-        transport.start(Arc::new(reception)).map_err(|error| NodeError::Transport(Arc::new(error)))?;
+        shared
+            .lines
+            .span()
+            .in_scope(|| transport.start(Arc::new(reception)))
+            .map_err(|error| NodeError::Transport(Arc::new(error)))?;
 
-        let heart = Heart::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max, now);
-        heart.show();
+        let mut heart = Heart::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max, now);
+        heart.show(0, 0);
         let engine = Engine { heart: Some(heart), begun: false, alive: shared.keep_alive() };
         let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
         let disk = DiskPart { shared: shared.clone(), storage, snapshots, custody };

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use raft_core::{
-    Action, Commands, EntryId, Event, Fatal, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta, Term, WriteId,
+    Action, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta, Term, WriteId,
 };
 
 use crate::disk_part::DiskWork;
@@ -35,6 +35,8 @@ pub(crate) struct Heart {
     /// Ticks have been fed up to here.
     ticked: Instant,
     joined_bytes_max: u64,
+    /// What the log says is committed.
+    committed: Index,
     mail: Mail,
     actions: Vec<Action>,
     last_request: u64,
@@ -57,6 +59,7 @@ impl Heart {
         now: Instant,
     ) -> Heart {
         Heart {
+            committed: raft.status().commit(),
             shared,
             raft,
             transport,
@@ -88,17 +91,21 @@ impl Heart {
             Poll::Pending if self.due().is_none_or(|due| now < due) => return Poll::Pending,
             Poll::Ready(true) | Poll::Pending => {}
         }
+        let (commands, messages) = (self.mail.commands.len(), self.mail.messages.len());
         self.pass_time(now);
         self.hear_notes();
         self.hear_peers();
         self.start_commands();
-        self.show();
+        self.show(commands, messages);
         Poll::Ready(true)
     }
 
-    /// Let who watches see how things stand.
-    pub(crate) fn show(&self) {
-        self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared });
+    /// Let who watches see how things stand, after so much has come in.
+    pub(crate) fn show(&mut self, commands: usize, messages: usize) {
+        let status = self.raft.status();
+        let told = std::mem::replace(&mut self.committed, status.commit());
+        self.shared.lines.committed(status.term(), told, status.commit());
+        self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared, commands, messages });
     }
 
     /// When there is something to do even if nothing comes in.
@@ -216,7 +223,7 @@ impl Heart {
     }
 
     fn step(&mut self, event: Event) {
-        tracing::trace!(node = self.shared.id.0, %event);
+        tracing::trace!(node = self.shared.id.0, %event, "core event");
         self.raft.step_into(event, &mut self.actions);
     }
 

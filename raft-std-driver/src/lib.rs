@@ -78,8 +78,9 @@
 //! inbox and the clock. Each of the others takes all that waits for it at once. No lock is held while any of them does IO
 //! or runs foreign code.
 //!
-//! Events go to [`tracing`]: roles at `info`, snapshots at `info`, lost messages at `debug`, every event of the core at
-//! `trace`, all with the field `node`. Without a subscriber nothing is written.
+//! Events go to [`tracing`]: roles and snapshots at `info`, commits and lost messages at `debug`, syncs and every event of
+//! the core at `trace`, all with the field `node` and within the span `raft` of their node. Without a subscriber nothing is
+//! written.
 //!
 //! # Features
 //!
@@ -96,6 +97,7 @@ mod error;
 mod heart;
 mod inbox;
 pub mod lab;
+mod log_lines;
 pub mod machine;
 mod machine_part;
 mod node;

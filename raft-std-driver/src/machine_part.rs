@@ -120,7 +120,7 @@ impl MachinePart {
             let began = Instant::now();
             let applied = self.machine.apply(&commands, &mut self.answers);
             applied.map_err(|error| format!("cannot apply what follows {}: {error}", self.applied))?;
-            self.shared.observer.applied(commands.len(), began.elapsed());
+            self.shared.applied(commands.len(), began.elapsed());
         }
         if self.answers.len() != commands.len() {
             return Err(format!("the machine gave {} answers to {} commands", self.answers.len(), commands.len()));
@@ -174,7 +174,8 @@ impl MachinePart {
         let writer = self.machine.snapshot();
         let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
         let spawned = self.shared.spawn("snapshot", async move {
-            write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
+            let written = write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
+            shared.tell(&NodeEvent::SnapshotWritten { last, bytes: written });
             let _stopped = shared.inbox.note(Note::Built(last));
             Ok(())
         });
@@ -201,19 +202,22 @@ fn write_snapshot(
     snapshots: &dyn Snapshots,
     last: EntryId,
     writer: SnapshotWriter,
-) -> Result<(), StorageError> {
+) -> Result<u64, StorageError> {
     let failed = |source| StorageError::Io { doing: "write", path: format!("snapshot {last}").into(), source };
     let data = snapshots.create(last, SnapshotOrigin::Local)?;
-    let mut out = BufWriter::with_capacity(1 << 16, WhileRunning { shared, data });
+    let mut out = BufWriter::with_capacity(1 << 16, WhileRunning { shared, data, bytes: 0 });
     writer(&mut out).map_err(failed)?;
-    let WhileRunning { data, .. } = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    data.finish()
+    let WhileRunning { data, bytes, .. } = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    data.finish()?;
+    Ok(bytes)
 }
 
-/// Refuses to go on once the node stops, so that nobody waits for a large snapshot.
+/// Counts, and refuses to go on once the node stops, so that nobody waits for a large snapshot.
 struct WhileRunning<'a> {
     shared: &'a Shared,
     data: Box<dyn SnapshotSink>,
+    /// So many were written.
+    bytes: u64,
 }
 
 impl Write for WhileRunning<'_> {
@@ -221,7 +225,9 @@ impl Write for WhileRunning<'_> {
         if self.shared.is_stopping() {
             return Err(io::Error::other("the node stops"));
         }
-        self.data.write(data)
+        let written = self.data.write(data)?;
+        self.bytes += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

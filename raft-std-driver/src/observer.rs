@@ -1,5 +1,6 @@
 //! What happens in a node, told to whoever watches it: logs, metrics, tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::{EntryId, NodeId, Raft, RoleKind, Status, Term};
@@ -30,10 +31,22 @@ pub enum NodeEvent {
         /// Who cannot be reached.
         peer: NodeId,
     },
+    /// There is a connection to a peer again, or for the first time.
+    Reachable {
+        /// Who can be reached.
+        peer: NodeId,
+    },
     /// The machine was asked for a snapshot, which is being written.
     SnapshotBegun {
         /// What it ends at.
         last: EntryId,
+    },
+    /// All of it is written and durable; it comes into force next.
+    SnapshotWritten {
+        /// What it ends at.
+        last: EntryId,
+        /// The length of its data.
+        bytes: u64,
     },
     /// A snapshot, the machine's own or a newer one of a leader, is durably in force, and the log behind it compacted.
     Compacted {
@@ -53,6 +66,8 @@ pub enum NodeEvent {
         from: NodeId,
         /// What it ends at.
         last: EntryId,
+        /// The length of its data.
+        bytes: u64,
     },
     /// It was not needed any more.
     SnapshotUnwanted {
@@ -104,15 +119,48 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The machine has applied so many commands.
     fn applied(&self, _commands: usize, _took: Duration) {}
+
+    /// A message from a peer was dropped, since too much waits for the core already.
+    fn dropped(&self, _from: NodeId) {}
 }
 
 /// Watches nothing.
 impl Observer for () {}
 
+/// Both watch.
+impl<A: Observer, B: Observer> Observer for (Arc<A>, Arc<B>) {
+    fn happened(&self, event: &NodeEvent) {
+        self.0.happened(event);
+        self.1.happened(event);
+    }
+
+    fn round(&self, round: &Round<'_>) {
+        self.0.round(round);
+        self.1.round(round);
+    }
+
+    fn synced(&self, writes: usize, bytes: u64, took: Duration) {
+        self.0.synced(writes, bytes, took);
+        self.1.synced(writes, bytes, took);
+    }
+
+    fn applied(&self, commands: usize, took: Duration) {
+        self.0.applied(commands, took);
+        self.1.applied(commands, took);
+    }
+
+    fn dropped(&self, from: NodeId) {
+        self.0.dropped(from);
+        self.1.dropped(from);
+    }
+}
+
 /// What the core has just been through.
 pub struct Round<'a> {
     pub(crate) raft: &'a Raft,
     pub(crate) shared: &'a Shared,
+    pub(crate) commands: usize,
+    pub(crate) messages: usize,
 }
 
 impl Round<'_> {
@@ -120,6 +168,18 @@ impl Round<'_> {
     #[must_use]
     pub fn status(&self) -> Status<'_> {
         self.raft.status()
+    }
+
+    /// How many commands had come in.
+    #[must_use]
+    pub fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// How many messages had come in.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.messages
     }
 
     /// How many writes and other errands wait for the disk.
@@ -132,37 +192,5 @@ impl Round<'_> {
     #[must_use]
     pub fn machine_depth(&self) -> usize {
         self.shared.machine.len()
-    }
-}
-
-pub(crate) fn write_log(id: NodeId, event: &NodeEvent) {
-    let node = id.0;
-    match event {
-        NodeEvent::Role { term, role, leader } => {
-            let leader = leader.map(|leader| leader.0);
-            tracing::info!(node, term = term.0, %role, leader, "role");
-        }
-        NodeEvent::PeerWiped { peer } => tracing::warn!(node, peer = peer.0, "peer came back with another disk"),
-        NodeEvent::Unreachable { peer } => tracing::debug!(node, peer = peer.0, "unreachable"),
-        NodeEvent::SnapshotBegun { last } => tracing::info!(node, snapshot = %last, "takes a snapshot"),
-        NodeEvent::Compacted { last } => tracing::info!(node, snapshot = %last, "log compacted"),
-        NodeEvent::SnapshotArriving { from, last } => {
-            tracing::info!(node, peer = from.0, snapshot = %last, "receives a snapshot");
-        }
-        NodeEvent::SnapshotReceived { from, last } => {
-            tracing::info!(node, peer = from.0, snapshot = %last, "snapshot received");
-        }
-        NodeEvent::SnapshotUnwanted { last } => {
-            tracing::info!(node, snapshot = %last, "received snapshot not wanted");
-        }
-        NodeEvent::SnapshotSending { to, last, bytes } => {
-            tracing::info!(node, peer = to.0, snapshot = %last, bytes, "sends a snapshot");
-        }
-        NodeEvent::SnapshotSent { to, last, delivered } => {
-            tracing::info!(node, peer = to.0, snapshot = %last, delivered, "snapshot sent");
-        }
-        NodeEvent::Restored { last, bytes } => tracing::info!(node, snapshot = %last, bytes, "machine restored"),
-        NodeEvent::Stops { cause: Some(cause) } => tracing::error!(node, %cause, "stops"),
-        NodeEvent::Stops { cause: None } => tracing::info!(node, "stops"),
     }
 }

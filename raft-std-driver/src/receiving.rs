@@ -24,6 +24,8 @@ pub(crate) struct Custody {
 struct State {
     place: Place,
     transfers: u64,
+    /// The length of what is whole.
+    bytes: u64,
     installing: Index,
 }
 
@@ -53,13 +55,18 @@ impl Custody {
     }
 
     /// Move on, if `transfer` still has the place.
-    fn advance(&self, transfer: u64, to: Place) -> bool {
+    fn advance(&self, transfer: u64, to: Place, bytes: u64) -> bool {
         let mut state = lock(&self.state);
         let holds = state.place == Place::Writing(transfer);
         if holds {
-            state.place = to;
+            (state.place, state.bytes) = (to, bytes);
         }
         holds
+    }
+
+    /// The length of the data that is whole.
+    fn bytes(&self) -> u64 {
+        lock(&self.state).bytes
     }
 
     /// The received snapshot was discarded, or is now the current one.
@@ -92,13 +99,17 @@ pub(crate) struct Reception {
 impl Inbound for Reception {
     fn message(&self, from: NodeId, message: Message) {
         if !self.shared.inbox.message(from, message) {
-            tracing::debug!(node = self.shared.id.0, peer = from.0, "inbox full: message dropped");
+            self.shared.dropped(from);
         }
     }
 
     fn unreachable(&self, peer: NodeId) {
         self.shared.tell(&NodeEvent::Unreachable { peer });
         self.shared.inbox.tell(Event::Unreachable { peer });
+    }
+
+    fn reachable(&self, peer: NodeId) {
+        self.shared.tell(&NodeEvent::Reachable { peer });
     }
 
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
@@ -119,11 +130,11 @@ impl Inbound for Reception {
         let place = Claim { custody: Arc::clone(&self.custody), transfer };
         self.shared.tell(&NodeEvent::SnapshotArriving { from, last: meta.last });
         let data = self.snapshots.create(meta.last, SnapshotOrigin::Received)?;
-        Ok(Box::new(ReceivedData { data, place, _alive: self.shared.keep_alive() }))
+        Ok(Box::new(ReceivedData { data, place, bytes: 0, _alive: self.shared.keep_alive() }))
     }
 
     fn snapshot_received(&self, from: NodeId, term: Term, meta: SnapshotMeta) {
-        self.shared.tell(&NodeEvent::SnapshotReceived { from, last: meta.last });
+        self.shared.tell(&NodeEvent::SnapshotReceived { from, last: meta.last, bytes: self.custody.bytes() });
         self.shared.inbox.tell(Event::SnapshotReceived { from, term, snapshot: meta });
     }
 
@@ -140,13 +151,15 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.custody.advance(self.transfer, Place::Free);
+        self.custody.advance(self.transfer, Place::Free, 0);
     }
 }
 
 struct ReceivedData {
     data: Box<dyn SnapshotSink>,
     place: Claim,
+    /// So many have arrived.
+    bytes: u64,
     /// It holds on to the storage: whoever waits for the node's end wants to open that again.
     _alive: Alive,
 }
@@ -160,7 +173,9 @@ impl Write for ReceivedData {
         if !self.place.custody.holds(self.place.transfer) {
             return Err(overtaken());
         }
-        self.data.write(data)
+        let written = self.data.write(data)?;
+        self.bytes += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -170,8 +185,8 @@ impl Write for ReceivedData {
 
 impl SnapshotSink for ReceivedData {
     fn finish(self: Box<Self>) -> Result<(), StorageError> {
-        let ReceivedData { data, place, _alive } = *self;
-        if !place.custody.advance(place.transfer, Place::Whole) {
+        let ReceivedData { data, place, bytes, _alive } = *self;
+        if !place.custody.advance(place.transfer, Place::Whole, bytes) {
             return Err(StorageError::Io { doing: "finish", path: PathBuf::from("snapshot"), source: overtaken() });
         }
         data.finish().inspect_err(|_| place.custody.settle())

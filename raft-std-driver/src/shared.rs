@@ -9,14 +9,16 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use raft_core::NodeId;
 
 use crate::disk_part::DiskWork;
 use crate::error::NodeError;
 use crate::inbox::{Caller, Inbox};
+use crate::log_lines::LogLines;
 use crate::machine_part::MachineWork;
-use crate::observer::{NodeEvent, Observer, write_log};
+use crate::observer::{NodeEvent, Observer};
 use crate::queue::{Queue, lock};
 use crate::status::NodeStatus;
 use crate::waiters::RefusedCall;
@@ -66,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) disk: Queue<DiskWork>,
     pub(crate) machine: Queue<MachineWork>,
     pub(crate) refusals: Queue<RefusedCall>,
+    pub(crate) lines: LogLines,
     pub(crate) observer: Arc<dyn Observer>,
     workers: Arc<dyn Workers>,
     life: Mutex<Life>,
@@ -96,6 +99,7 @@ impl Shared {
             disk: Queue::default(),
             machine: Queue::default(),
             refusals: Queue::default(),
+            lines: LogLines::new(id),
             observer,
             workers,
             life: Mutex::default(),
@@ -119,8 +123,26 @@ impl Shared {
 
     /// Log it, and tell who watches.
     pub(crate) fn tell(&self, event: &NodeEvent) {
-        write_log(self.id, event);
+        self.lines.happened(event);
         self.observer.happened(event);
+    }
+
+    /// The disk has made so many writes durable with one sync.
+    pub(crate) fn synced(&self, writes: usize, bytes: u64, took: Duration) {
+        self.lines.synced(writes, bytes, took);
+        self.observer.synced(writes, bytes, took);
+    }
+
+    /// The machine has applied so many commands.
+    pub(crate) fn applied(&self, commands: usize, took: Duration) {
+        self.lines.applied(commands, took);
+        self.observer.applied(commands, took);
+    }
+
+    /// The inbox had no room for a message.
+    pub(crate) fn dropped(&self, from: NodeId) {
+        self.lines.dropped(from);
+        self.observer.dropped(from);
     }
 
     /// How the calling thread stands to this node.
@@ -210,7 +232,7 @@ impl Drop for Alive {
 
 /// Run `work` for the node: its panic stops the node, like its error.
 pub(crate) fn watch<T>(shared: &Shared, name: &str, work: impl FnOnce() -> Poll<Result<T, String>>) -> Poll<Option<T>> {
-    let _here = shared.mark.enter();
+    let (_here, _span) = (shared.mark.enter(), shared.lines.span().enter());
     let polled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Poll::Ready(Err(panic_message(&*panic))));
     polled.map(|ended| match ended {
         Ok(done) => Some(done),
@@ -223,7 +245,7 @@ pub(crate) fn watch<T>(shared: &Shared, name: &str, work: impl FnOnce() -> Poll<
 
 /// Drop what a part of the node owned; what is called back from there may panic.
 pub(crate) fn drop_watched<T>(shared: &Shared, name: &str, owned: T) {
-    let _here = shared.mark.enter();
+    let (_here, _span) = (shared.mark.enter(), shared.lines.span().enter());
     if catch_unwind(AssertUnwindSafe(move || drop(owned))).is_err() {
         tracing::warn!(node = shared.id.0, thread = name, "panicked while it was being dropped");
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::core_task;
 use crate::error::BuildError;
+use crate::meters::Meters;
 use crate::node::Node;
 use crate::transport::link::{Guard, Sockets};
 use crate::transport::tcp::{TcpConfig, TcpTransport};
@@ -235,13 +236,13 @@ impl Builder {
             }
         };
 
-        let watching = Arc::new(Watching::new());
-        let observer = Arc::clone(&watching);
+        let (watching, meters) = (Arc::new(Watching::new()), Arc::new(Meters::new(id)));
+        let observer = Arc::new((Arc::clone(&watching), Arc::clone(&meters)));
         let setup = Setup { config, storage, machine, transport: Arc::clone(&transport), workers, observer };
         let now = Instant::now().into_std();
         let (engine, control) = run(aside, move || Ok(setup.start(now)?)).await?;
-        tokio::spawn(core_task::run(engine, transport, control.keep_alive()));
-        Ok(Node::new(id, control, watching))
+        tokio::spawn(core_task::run(engine, transport, control.keep_alive(), Arc::clone(&meters)));
+        Ok(Node::new(id, control, watching, meters))
     }
 
     /// The same, for a state of your own type with commands of your own types.

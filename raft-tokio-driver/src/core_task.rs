@@ -4,22 +4,37 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use raft_std_driver::Alive;
 use raft_std_driver::engine::Engine;
 use raft_std_driver::transport::Transport;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::meters::Meters;
+
+/// Reading what a transport counts takes its locks.
+const TRAFFIC_READ_EVERY: Duration = Duration::from_millis(250);
+
 /// Until the node stops; it has ended when its transport has.
-pub(crate) async fn run(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive) {
+pub(crate) async fn run(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive, meters: Arc<Meters>) {
+    let retire = Retire(&meters);
+    let mut read = Instant::now();
     let mut timer = Box::pin(sleep_until(Instant::now()));
     while poll_fn(|context| poll_round(&mut engine, timer.as_mut(), context)).await {
         // However much comes in, the runtime's other tasks get their turn; and what those that are ready now have to say
         // is joined into the next round, instead of having one each.
         tokio::task::yield_now().await;
+        let now = Instant::now();
+        if now.saturating_duration_since(read) >= TRAFFIC_READ_EVERY {
+            read = now;
+            meters.traffic(&*transport);
+        }
     }
     drop(engine);
     poll_fn(|context| transport.poll_closed(context)).await;
+    meters.traffic(&*transport);
+    drop(retire);
     drop(alive);
 }
 
@@ -35,5 +50,14 @@ fn poll_round(engine: &mut Engine, mut timer: Pin<&mut Sleep>, context: &mut Con
         if timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
+    }
+}
+
+/// However the task ends: a node that is gone must not look as if it still led.
+struct Retire<'a>(&'a Meters);
+
+impl Drop for Retire<'_> {
+    fn drop(&mut self) {
+        self.0.retire();
     }
 }

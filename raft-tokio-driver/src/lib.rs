@@ -93,6 +93,7 @@
 mod builder;
 mod core_task;
 mod error;
+mod meters;
 mod node;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::error::{StartError, answer};
+use crate::meters::Meters;
 use crate::watching::{Events, Standing, Watching};
 
 /// A handle on a running server; clones are handles on the same one. The node runs until [`shutdown`](Node::shutdown), or
@@ -23,6 +24,7 @@ struct Inner {
     id: NodeId,
     control: Control,
     watching: Arc<Watching>,
+    meters: Arc<Meters>,
 }
 
 impl fmt::Debug for Node {
@@ -38,8 +40,8 @@ impl Node {
         Builder::new()
     }
 
-    pub(crate) fn new(id: NodeId, control: Control, watching: Arc<Watching>) -> Node {
-        Node(Arc::new(Inner { id, control, watching }))
+    pub(crate) fn new(id: NodeId, control: Control, watching: Arc<Watching>, meters: Arc<Meters>) -> Node {
+        Node(Arc::new(Inner { id, control, watching, meters }))
     }
 
     /// This server.
@@ -59,14 +61,21 @@ impl Node {
     /// # Errors
     /// What became of it, and what to do then.
     pub async fn start(&self, command: impl Into<Bytes>) -> Result<Bytes, StartError> {
-        answer(self.0.control.start(command.into()).await)
+        let call = self.0.meters.call(1);
+        let result = answer(self.0.control.start(command.into()).await);
+        call.answered(std::slice::from_ref(&result));
+        result
     }
 
     /// Put many commands into the log, next to each other as far as they fit into one write, and wait for all of their
     /// answers, which come in the order of the commands. Each of them may be refused by itself.
     pub async fn start_all(&self, commands: impl IntoIterator<Item = Bytes>) -> Vec<Result<Bytes, StartError>> {
-        let outcomes = self.0.control.start_all(commands.into_iter().collect()).await;
-        outcomes.into_iter().map(answer).collect()
+        let commands: Vec<Bytes> = commands.into_iter().collect();
+        let call = self.0.meters.call(commands.len());
+        let outcomes = self.0.control.start_all(commands).await;
+        let results: Vec<_> = outcomes.into_iter().map(answer).collect();
+        call.answered(&results);
+        results
     }
 
     /// How things stand, as of one moment; after the node has stopped, how they stood then.

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_core::Stream;
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
@@ -110,8 +109,4 @@ impl Observer for Watching {
             changed
         });
     }
-
-    fn synced(&self, _writes: usize, _bytes: u64, _took: Duration) {}
-
-    fn applied(&self, _commands: usize, _took: Duration) {}
 }

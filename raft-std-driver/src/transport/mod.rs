@@ -36,6 +36,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// Messages to `peer` are being dropped.
     fn unreachable(&self, peer: NodeId);
 
+    /// There is a connection to `peer` again, or for the first time. For those who watch: the node itself does not need it.
+    fn reachable(&self, _peer: NodeId) {}
+
     /// The transfer to `to` has ended; `delivered` if the peer confirmed all of it.
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool);
 

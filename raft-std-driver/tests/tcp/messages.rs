@@ -50,6 +50,7 @@ fn a_peer_that_restarts_is_reached_again() {
         one.send(2, vote(2));
         again.heard().look(|heard| heard.messages.contains(&(NodeId(1), vote(2))))
     });
+    assert_eq!(one.heard().look(|heard| heard.reachable.clone()), [NodeId(2), NodeId(2)]);
 }
 
 /// With a pause of an hour, only being heard can bring the connection back.

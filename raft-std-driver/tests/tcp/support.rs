@@ -31,6 +31,7 @@ pub(crate) const POISON: u64 = 666;
 pub(crate) struct Heard {
     pub(crate) messages: Vec<(NodeId, Message)>,
     pub(crate) unreachable: Vec<NodeId>,
+    pub(crate) reachable: Vec<NodeId>,
     pub(crate) sent: Vec<(NodeId, EntryId, bool)>,
     pub(crate) begun: usize,
     /// Sinks that were dropped without being finished.
@@ -137,6 +138,10 @@ impl Inbound for Ear {
 
     fn unreachable(&self, peer: NodeId) {
         self.0.0.hear(|heard| heard.unreachable.push(peer));
+    }
+
+    fn reachable(&self, peer: NodeId) {
+        self.0.0.hear(|heard| heard.reachable.push(peer));
     }
 
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {

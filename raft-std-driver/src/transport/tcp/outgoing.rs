@@ -29,6 +29,7 @@ pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
         let connected = connection.is_ok();
         let ended = connection.and_then(|connection| {
             attempts.connected();
+            inbound.reachable(peer.id);
             deliver(hub, &connection.stream, peer)
         });
         let lost = peer.lose_mail();

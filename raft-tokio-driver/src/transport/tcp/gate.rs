@@ -75,6 +75,10 @@ impl Inbound for Gate {
         self.deliver(|inbound| inbound.unreachable(peer));
     }
 
+    fn reachable(&self, peer: NodeId) {
+        self.deliver(|inbound| inbound.reachable(peer));
+    }
+
     fn snapshot_sent(&self, to: NodeId, snapshot: EntryId, delivered: bool) {
         self.deliver(|inbound| inbound.snapshot_sent(to, snapshot, delivered));
     }

@@ -31,6 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
         let ended = match connection {
             Ok(Connection { stream, line, _place }) => {
                 attempts.connected();
+                hub.gate.deliver(|inbound| inbound.reachable(peer.id));
                 match line.unless_cut(deliver(&hub, &peer, stream)).await {
                     Err(Trouble::GivesWay) => Ok(()),
                     ended => ended,
