@@ -1,6 +1,8 @@
 //! Group commit: one part of a node makes durable, with one sync, all that waits for the disk.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use raft_core::{EntryId, Event, SnapshotWrite, Write};
@@ -22,11 +24,24 @@ pub(crate) struct DiskPart {
     pub(crate) custody: Arc<Custody>,
 }
 
+impl Drop for DiskPart {
+    fn drop(&mut self) {
+        // It may have been dropped by its workers.
+        self.shared.stop(None);
+    }
+}
+
 impl DiskPart {
-    /// Until the node stops, or the storage fails: then what is durable is not known, and nothing more may be promised.
-    pub(crate) async fn run(mut self) -> Result<(), String> {
-        let (mut waiting, mut writes, mut unwanted) = (Vec::new(), Vec::new(), Vec::new());
-        while self.shared.disk.take(&mut waiting).await {
+    /// Until the node stops, or the storage fails: then what is durable is not known, and nothing more may be promised. What
+    /// it owns outlives that: first the node stops, with the cause.
+    pub(crate) fn run(mut self) -> impl Future<Output = Result<(), String>> {
+        let mut waiting = Vec::new();
+        poll_fn(move |context| self.poll(context, &mut waiting))
+    }
+
+    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<DiskWork>) -> Poll<Result<(), String>> {
+        let (mut writes, mut unwanted) = (Vec::new(), Vec::new());
+        while ready!(self.shared.disk.poll_take(context, waiting)) {
             for work in waiting.drain(..) {
                 match work {
                     DiskWork::Persist(write) => writes.push(write),
@@ -40,7 +55,7 @@ impl DiskPart {
                 self.custody.settle();
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {

@@ -147,3 +147,177 @@ impl Drop for Engine {
         drop_watched(self.alive.shared(), "core", self.heart.take());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::pin;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use raft_core::{Bytes, Incarnation, Membership, NodeId};
+
+    use super::*;
+    use crate::machine::{Command, SnapshotWriter};
+    use crate::observer::NodeEvent;
+    use crate::queue::lock;
+    use crate::storage::mem::MemDisk;
+    use crate::storage::{Birth, ClusterId, Identity};
+    use crate::transport::local::LocalNetwork;
+    use crate::workers::{Part, Threads, block_on};
+    use crate::{Outcome, SnapshotError, StartError};
+
+    struct Echo;
+
+    impl StateMachine for Echo {
+        fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
+            assert!(commands.iter().all(|command| *command.bytes != "panic"), "as asked");
+            answers.extend(commands.iter().map(|command| command.bytes.clone()));
+            Ok(())
+        }
+
+        fn snapshot(&mut self) -> SnapshotWriter {
+            Box::new(|_| Ok(()))
+        }
+
+        fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn setup(workers: Arc<dyn Workers>, observer: Arc<dyn Observer>) -> Setup {
+        let id = NodeId(1);
+        let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(1) };
+        let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+        let storage = Box::new(disk.open().unwrap());
+        let transport = LocalNetwork::new().attach(id);
+        Setup { config: NodeConfig::new(id), storage, machine: Box::new(Echo), transport, workers, observer }
+    }
+
+    /// Poll until the server leads.
+    fn lead(engine: &mut Engine) {
+        let context = Context::from_waker(Waker::noop());
+        let mut now = Instant::now();
+        let leads = |heart: &Heart| heart.leads();
+        while !engine.heart.as_ref().is_some_and(leads) {
+            now += Duration::from_millis(10);
+            assert_ne!(engine.poll(&context, now), Poll::Ready(false));
+        }
+    }
+
+    /// Takes parts in, and lets go of them when it is told to.
+    #[derive(Default)]
+    struct Fickle(Mutex<Vec<Part>>);
+
+    impl Workers for Fickle {
+        fn spawn(&self, _: &str, part: Part) -> io::Result<()> {
+            lock(&self.0).push(part);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_part_that_its_workers_let_go_of_stops_the_node() {
+        for lost in [0, 1] {
+            let fickle = Arc::new(Fickle::default());
+            let (mut engine, control) = setup(fickle.clone(), Arc::new(())).start(Instant::now()).unwrap();
+            let mut snapshot = pin!(control.snapshot());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(snapshot.as_mut().poll(&mut context).is_pending());
+            let part = lock(&fickle.0).remove(lost);
+            drop(part);
+            assert_eq!(engine.poll(&context, Instant::now()), Poll::Ready(false));
+            lock(&fickle.0).clear();
+            assert_eq!(block_on(snapshot), Err(SnapshotError::Stopped));
+            drop(engine);
+            block_on(control.ended()).unwrap();
+        }
+    }
+
+    struct Panics;
+
+    impl Observer for Panics {
+        fn happened(&self, event: &NodeEvent) {
+            assert!(!matches!(event, NodeEvent::Stops { .. }), "cannot bear it");
+        }
+    }
+
+    #[test]
+    fn an_observer_that_cannot_bear_the_end_does_not_keep_it_away() {
+        let (engine, control) = setup(Arc::new(Threads), Arc::new(Panics)).start(Instant::now()).unwrap();
+        control.stop();
+        drop(engine);
+        block_on(control.ended()).unwrap();
+    }
+
+    /// Tells when the node begins to stop, and keeps that from going on.
+    struct Slow(Mutex<Sender<()>>, Mutex<Receiver<()>>);
+
+    impl Observer for Slow {
+        fn happened(&self, event: &NodeEvent) {
+            if let NodeEvent::Stops { .. } = event {
+                lock(&self.0).send(()).unwrap();
+                let _go = lock(&self.1).recv();
+            }
+        }
+    }
+
+    /// The core, or the machine, may end for a reason of its own while someone else has only begun to stop the node.
+    #[test]
+    fn who_comes_while_the_node_begins_to_stop_does_not_wait_for_parts_that_are_gone() {
+        for lost in ["core", "machine"] {
+            let ((stops, stopping), (go, wait)) = (channel(), channel());
+            let (workers, slow) = (Arc::new(Fickle::default()), Arc::new(Slow(Mutex::new(stops), Mutex::new(wait))));
+            let (engine, control) = setup(workers.clone(), slow).start(Instant::now()).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| control.stop());
+                stopping.recv().unwrap();
+                if lost == "core" {
+                    drop(engine);
+                } else {
+                    drop(lock(&workers.0).pop());
+                }
+                let mut context = Context::from_waker(Waker::noop());
+                let ended = match lost {
+                    "core" => {
+                        pin!(control.start("x".into())).poll(&mut context) == Poll::Ready(Err(StartError::Stopped))
+                    }
+                    _ => pin!(control.snapshot()).poll(&mut context) == Poll::Ready(Err(SnapshotError::Stopped)),
+                };
+                go.send(()).unwrap();
+                assert!(ended, "{lost}");
+            });
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_end_no_longer_leaves_nothing_behind() {
+        let (_engine, control) = setup(Arc::new(Threads), Arc::new(())).start(Instant::now()).unwrap();
+        let mut stays = pin!(control.ended());
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(stays.as_mut().poll(&mut context).is_pending());
+            assert!(pin!(control.ended()).poll(&mut context).is_pending());
+        }
+        assert_eq!(control.shared.waiting(), 1);
+    }
+
+    /// Whoever is called back when a machine has failed finds a node that has stopped, with the cause.
+    #[test]
+    fn a_machine_that_fails_stops_the_node_before_its_callers_hear_of_it() {
+        let (mut engine, control) = setup(Arc::new(Threads), Arc::new(())).start(Instant::now()).unwrap();
+        lead(&mut engine);
+        let control = Arc::new(control);
+        let (tell, told) = channel();
+        let node = Arc::clone(&control);
+        let call = move |outcome| tell.send((outcome, node.shared.is_stopping())).unwrap();
+        block_on(control.call("panic".into(), crate::waiters::Waiter::calling(Box::new(call))));
+        let context = Context::from_waker(Waker::noop());
+        while engine.poll(&context, Instant::now()) != Poll::Ready(false) {}
+        assert_eq!(told.recv().unwrap(), (Ok(Outcome::Unknown), true));
+        drop(engine);
+        assert!(block_on(control.ended()).unwrap_err().to_string().contains("as asked"));
+    }
+}

@@ -108,6 +108,11 @@ impl Heart {
         self.shared.observer.round(&Round { raft: &self.raft, shared: &self.shared, commands, messages });
     }
 
+    #[cfg(test)]
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.status().role() == raft_core::RoleKind::Leader
+    }
+
     /// When there is something to do even if nothing comes in.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()))
@@ -303,6 +308,8 @@ impl Heart {
 impl Drop for Heart {
     fn drop(&mut self) {
         self.shared.stop(None);
+        // Another may have begun to stop the node and not have come so far.
+        self.shared.inbox.close();
         self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(&self.raft) });
         self.transport.shutdown();
         drop(self.shared.inbox.leftovers());

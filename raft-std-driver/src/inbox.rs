@@ -1,6 +1,7 @@
 //! What waits for the core thread.
 
-use std::future::poll_fn;
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
@@ -10,6 +11,9 @@ use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rp
 use crate::queue::{Sleeper, lock};
 use crate::status::NodeStatus;
 use crate::waiters::Waiter;
+
+#[cfg(test)]
+mod tests;
 
 /// So many messages may wait, whatever they carry; more are dropped.
 const MESSAGES_MAX: usize = 1 << 16;
@@ -72,12 +76,60 @@ struct State {
     refused: u64,
     message_bytes: u64,
     core: Sleeper,
-    /// Who waits for room.
-    outside: Vec<Waker>,
+    /// Who waits for room: threads of the node, and all others.
+    own: Line,
+    outside: Line,
     closed: bool,
 }
 
+/// First come, first served: whoever comes while others wait gets in behind them.
+#[derive(Default)]
+struct Line {
+    tickets: u64,
+    parties: BTreeMap<u64, Party>,
+}
+
+/// What one caller brings in at once. The core lets it in as there is room, whether or not its caller is polled.
+struct Party {
+    submissions: Vec<Submission>,
+    refused: u64,
+    waker: Option<Waker>,
+}
+
 impl State {
+    fn line(&mut self, caller: Caller) -> &mut Line {
+        match caller {
+            Caller::OwnThread => &mut self.own,
+            Caller::Outside => &mut self.outside,
+        }
+    }
+
+    fn has_room(&self, caller: Caller, bytes_max: u64) -> bool {
+        self.bytes_before(caller) <= bytes_max
+    }
+
+    fn take_in(&mut self, submission: Submission) {
+        self.command_bytes += submission.bytes();
+        self.mail.commands.push(submission);
+    }
+
+    /// Let in who waits, as long as there is room. They are to be woken once no lock is held.
+    #[must_use]
+    fn admit(&mut self, bytes_max: u64) -> Vec<Waker> {
+        let mut admitted = Vec::new();
+        for caller in [Caller::OwnThread, Caller::Outside] {
+            while !self.closed
+                && self.has_room(caller, bytes_max)
+                && let Some((_, party)) = self.line(caller).parties.pop_first()
+            {
+                party.submissions.into_iter().for_each(|submission| self.take_in(submission));
+                self.refused += party.refused;
+                admitted.extend(party.waker);
+            }
+        }
+        admitted
+    }
+
     /// How much is there that the caller has to wait for.
     fn bytes_before(&self, caller: Caller) -> u64 {
         match caller {
@@ -128,37 +180,46 @@ impl Inbox {
 
     /// Waits for room, once for all of them. The core makes it quickly: it takes all that waits, whatever the disk, the
     /// machine and the network do, and refuses what is too much for it. Callers who hear slowly of what was refused make it
-    /// as they hear. What is left over, because the inbox is closed or the caller waits no longer, never was in here.
+    /// as they hear. What did not get in, because the inbox is closed or the caller waits no longer, is dropped by its caller.
     pub(crate) async fn submit(&self, submissions: impl IntoIterator<Item = Submission>, caller: Caller) {
-        let mut submissions = submissions.into_iter();
-        let mut state = self.room(caller).await;
-        if state.closed {
-            return;
+        if let Some(place) = self.join(submissions, 0, caller) {
+            place.await;
         }
-        for submission in submissions.by_ref() {
-            state.command_bytes += submission.bytes();
-            state.mail.commands.push(submission);
-        }
-        self.wake(state);
     }
 
     /// A command is refused without having waited for the core; waits for room as if it had.
     pub(crate) async fn refused_at_the_door(&self, caller: Caller) {
-        self.room(caller).await.refused += 1;
+        if let Some(place) = self.join([], 1, caller) {
+            place.await;
+        }
     }
 
-    async fn room(&self, caller: Caller) -> MutexGuard<'_, State> {
-        poll_fn(|context| {
-            let mut state = lock(&self.state);
-            if state.closed || state.bytes_before(caller) <= self.bytes_max {
-                return Poll::Ready(state);
-            }
-            if !state.outside.iter().any(|waker| waker.will_wake(context.waker())) {
-                state.outside.push(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+    /// Get in at once, or else a place in the line.
+    fn join(
+        &self,
+        submissions: impl IntoIterator<Item = Submission>,
+        refused: u64,
+        caller: Caller,
+    ) -> Option<Place<'_>> {
+        let submissions = submissions.into_iter();
+        let mut state = lock(&self.state);
+        if state.closed {
+            // Who waits for these hears of it, which may be foreign code.
+            drop(state);
+            return None;
+        }
+        // While others wait, there is none.
+        if state.has_room(caller, self.bytes_max) {
+            state.refused += refused;
+            submissions.for_each(|submission| state.take_in(submission));
+            self.wake(state);
+            return None;
+        }
+        let line = state.line(caller);
+        line.tickets += 1;
+        let ticket = line.tickets;
+        line.parties.insert(ticket, Party { submissions: submissions.collect(), refused, waker: None });
+        Some(Place { inbox: self, caller, ticket })
     }
 
     /// A command that the core took is refused; it keeps some room until its caller has been called.
@@ -170,15 +231,10 @@ impl Inbox {
     pub(crate) fn refusal_heard(&self) {
         let mut state = lock(&self.state);
         state.refused -= 1;
-        let outside = self.roused(&mut state);
+        let admitted = state.admit(self.bytes_max);
+        let core = if state.mail.commands.is_empty() { None } else { state.core.rouse() };
         drop(state);
-        outside.iter().for_each(Waker::wake_by_ref);
-    }
-
-    /// Who has waited for room, if there is some now, to be woken once no lock is held.
-    fn roused(&self, state: &mut State) -> Vec<Waker> {
-        let room = state.bytes_before(Caller::Outside) <= self.bytes_max;
-        if room { std::mem::take(&mut state.outside) } else { Vec::new() }
+        core.iter().chain(&admitted).for_each(Waker::wake_by_ref);
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State>) {
@@ -199,9 +255,9 @@ impl Inbox {
         }
         std::mem::swap(&mut state.mail, mail);
         (state.message_bytes, state.command_bytes) = (0, 0);
-        let outside = self.roused(&mut state);
+        let admitted = state.admit(self.bytes_max);
         drop(state);
-        outside.iter().for_each(Waker::wake_by_ref);
+        admitted.iter().for_each(Waker::wake_by_ref);
         Poll::Ready(true)
     }
 
@@ -209,9 +265,11 @@ impl Inbox {
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        let (core, outside) = (state.core.rouse(), std::mem::take(&mut state.outside));
+        let State { core, own, outside, .. } = &mut *state;
+        let parties = own.parties.values_mut().chain(outside.parties.values_mut());
+        let wakers: Vec<Waker> = parties.filter_map(|party| party.waker.take()).chain(core.rouse()).collect();
         drop(state);
-        core.iter().chain(&outside).for_each(Waker::wake_by_ref);
+        wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// What was left when the inbox was closed.
@@ -220,127 +278,33 @@ impl Inbox {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc::channel;
-    use std::time::Duration;
+/// A caller's place in the line, until its party has got in or the inbox is closed.
+struct Place<'a> {
+    inbox: &'a Inbox,
+    caller: Caller,
+    ticket: u64,
+}
 
-    use raft_core::{Entries, Entry, Incarnation, Index, Payload, Term};
+impl Future for Place<'_> {
+    type Output = ();
 
-    use super::*;
-    use crate::workers::{block_on, block_on_until};
-
-    fn message(rpc: Rpc) -> Message {
-        Message { term: Term(1), incarnation: Incarnation(1), rpc }
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.inbox.state);
+        let closed = state.closed;
+        let party = state.line(self.caller).parties.get_mut(&self.ticket).filter(|_| !closed);
+        let Some(party) = party else { return Poll::Ready(()) };
+        let before = party.waker.replace(context.waker().clone());
+        // What a waker drops is foreign code.
+        drop(state);
+        drop(before);
+        Poll::Pending
     }
+}
 
-    fn append(bytes: usize) -> Message {
-        let entry = Entry { term: Term(1), payload: Payload::Command(vec![0; bytes].into()) };
-        let entries = Entries::from_vec(Index(1), vec![entry]).unwrap();
-        let (prev, commit) = (EntryId::ZERO, Index(0));
-        message(Rpc::AppendEntries { prev, entries, commit, round: 1, reply: true })
-    }
-
-    fn take(inbox: &Inbox, mail: &mut Mail) -> bool {
-        block_on(poll_fn(|context| inbox.poll_take(context, mail)))
-    }
-
-    /// Whether it got in.
-    fn submit(inbox: &Inbox, submission: Submission, caller: Caller) -> bool {
-        let mut one = Some(submission);
-        block_on(inbox.submit(std::iter::from_fn(|| one.take()), caller));
-        one.is_none()
-    }
-
-    fn submission(bytes: usize) -> Submission {
-        Submission { command: vec![0; bytes].into(), waiter: Waiter::calling(Box::new(|_| {})) }
-    }
-
-    #[test]
-    fn entries_from_peers_are_dropped_above_the_limit_and_nothing_else() {
-        let inbox = Inbox::new(1000);
-        let (from, vote) = (NodeId(2), message(Rpc::PreVote { last: EntryId::ZERO }));
-        assert!(inbox.message(from, append(900)) && inbox.message(from, append(900)), "the limit is on what waits");
-        assert!(!inbox.message(from, append(1)));
-        assert!(inbox.message(from, vote.clone()));
-        let mut mail = Mail::default();
-        assert!(take(&inbox, &mut mail));
-        assert_eq!(mail.messages.len(), 3);
-        assert!(inbox.message(from, append(1)));
-        let taken = (1..MESSAGES_MAX * 2).filter(|_| inbox.message(from, vote.clone())).count();
-        assert_eq!(taken, MESSAGES_MAX - 1, "even small ones end somewhere");
-        inbox.close();
-        assert!(!inbox.message(from, vote));
-    }
-
-    #[test]
-    fn callers_wait_until_the_core_has_taken_what_waits() {
-        let inbox = Arc::new(Inbox::new(1000));
-        assert!(submit(&inbox, submission(2000), Caller::Outside));
-        let (tell, told) = channel();
-        let caller = {
-            let inbox = Arc::clone(&inbox);
-            std::thread::spawn(move || {
-                for bytes in [1, 2000, 1] {
-                    tell.send(submit(&inbox, submission(bytes), Caller::Outside)).unwrap();
-                }
-            })
-        };
-        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
-        let mut mail = Mail::default();
-        assert!(take(&inbox, &mut mail));
-        assert_eq!(mail.commands.len(), 1);
-        assert!(told.recv().unwrap() && told.recv().unwrap());
-        inbox.close();
-        assert!(!told.recv().unwrap(), "closed: given back");
-        caller.join().unwrap();
-        assert!(!inbox.leftovers().commands.is_empty());
-    }
-
-    #[test]
-    fn refused_commands_keep_room_until_their_callers_were_called() {
-        let inbox = Arc::new(Inbox::new(3 * ENTRY_OVERHEAD_BYTES));
-        (0..3).for_each(|_| inbox.refused());
-        block_on(inbox.refused_at_the_door(Caller::Outside));
-        let (tell, told) = channel();
-        let caller = {
-            let inbox = Arc::clone(&inbox);
-            std::thread::spawn(move || {
-                tell.send(submit(&inbox, submission(0), Caller::Outside)).unwrap();
-            })
-        };
-        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "full");
-        let mut mail = Mail::default();
-        assert!(submit(&inbox, submission(0), Caller::OwnThread), "or nobody would ever call");
-        assert!(take(&inbox, &mut mail));
-        assert!(told.recv_timeout(Duration::from_millis(20)).is_err(), "the core makes no room here");
-        inbox.refusal_heard();
-        assert!(told.recv().unwrap());
-        caller.join().unwrap();
-    }
-
-    #[test]
-    fn an_empty_inbox_can_be_waited_for_until_a_deadline() {
-        let inbox = Inbox::new(1);
-        let (mut mail, now) = (Mail::default(), std::time::Instant::now());
-        let due = now + Duration::from_millis(30);
-        let taken = block_on_until(poll_fn(|context| inbox.poll_take(context, &mut mail)), Some(due));
-        assert!(taken.is_none() && std::time::Instant::now() >= due);
-        inbox.close();
-        assert!(!take(&inbox, &mut mail));
-    }
-
-    #[test]
-    fn who_waits_for_room_no_longer_leaves_nothing_behind() {
-        let inbox = Inbox::new(1000);
-        assert!(submit(&inbox, submission(2000), Caller::Outside));
-        let now = std::time::Instant::now();
-        let mut one = Some(submission(7));
-        assert!(block_on_until(inbox.submit(std::iter::from_fn(|| one.take()), Caller::Outside), Some(now)).is_none());
-        assert!(one.is_some());
-        let mut mail = Mail::default();
-        assert!(take(&inbox, &mut mail));
-        assert_eq!(mail.commands.len(), 1);
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let party = lock(&self.inbox.state).line(self.caller).parties.remove(&self.ticket);
+        // Not under the lock: who waits for a command hears of it.
+        drop(party);
     }
 }

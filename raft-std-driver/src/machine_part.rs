@@ -1,7 +1,9 @@
 //! The application's part: applies what is committed, answers who waits for it, restores, and takes snapshots.
 
+use std::future::poll_fn;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use futures_channel::oneshot::Sender;
@@ -89,22 +91,30 @@ impl MachinePart {
         }
     }
 
-    /// Until the node stops, or the machine fails.
-    pub(crate) async fn run(mut self) -> Result<(), String> {
+    /// Until the node stops, or the machine fails. What it owns outlives that: first the node stops, with the cause.
+    pub(crate) fn run(mut self) -> impl Future<Output = Result<(), String>> {
         let mut waiting = Vec::new();
-        while self.shared.machine.take(&mut waiting).await {
+        poll_fn(move |context| self.poll(context, &mut waiting))
+    }
+
+    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<MachineWork>) -> Poll<Result<(), String>> {
+        while ready!(self.shared.machine.poll_take(context, waiting)) {
             for work in waiting.drain(..) {
-                match work {
-                    MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
-                    MachineWork::Apply(entries) => self.apply(&entries)?,
-                    MachineWork::Restore(last) => self.restore(last)?,
-                    MachineWork::Snapshot(reply) => self.asked.push(reply),
-                    MachineWork::Compacted(last) => self.compacted(last),
-                }
-                self.build_if_due()?;
+                self.carry_out(work)?;
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
+    }
+
+    fn carry_out(&mut self, work: MachineWork) -> Result<(), String> {
+        match work {
+            MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
+            MachineWork::Apply(entries) => self.apply(&entries)?,
+            MachineWork::Restore(last) => self.restore(last)?,
+            MachineWork::Snapshot(reply) => self.asked.push(reply),
+            MachineWork::Compacted(last) => self.compacted(last),
+        }
+        self.build_if_due()
     }
 
     fn apply(&mut self, entries: &Entries) -> Result<(), String> {
@@ -193,6 +203,9 @@ impl MachinePart {
 
 impl Drop for MachinePart {
     fn drop(&mut self) {
+        // It may have been dropped by its workers; or another has begun to stop the node and not come so far.
+        self.shared.stop(None);
+        self.shared.machine.close();
         drop(self.shared.machine.leftovers());
     }
 }

@@ -81,7 +81,7 @@ impl<T> Queue<T> {
         poll_fn(|context| self.poll_take(context, taken)).await
     }
 
-    fn poll_take(&self, context: &Context<'_>, taken: &mut Vec<T>) -> Poll<bool> {
+    pub(crate) fn poll_take(&self, context: &Context<'_>, taken: &mut Vec<T>) -> Poll<bool> {
         let mut state = lock(&self.state);
         if state.closed {
             return Poll::Ready(false);

@@ -185,7 +185,8 @@ impl Write for ReceivedData {
 
 impl SnapshotSink for ReceivedData {
     fn finish(self: Box<Self>) -> Result<(), StorageError> {
-        let ReceivedData { data, place, bytes, _alive } = *self;
+        // Dropped in reverse: the data first, so that nothing holds on to the storage when the node has ended.
+        let ReceivedData { _alive, place, data, bytes } = *self;
         if !place.custody.advance(place.transfer, Place::Whole, bytes) {
             return Err(StorageError::Io { doing: "finish", path: PathBuf::from("snapshot"), source: overtaken() });
         }

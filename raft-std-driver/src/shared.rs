@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,8 +82,9 @@ struct Life {
     /// What still runs, or holds on to the storage.
     alive: usize,
     last_status: Option<NodeStatus>,
-    /// Who waits for any of these to change.
-    waiting: Vec<Waker>,
+    /// Who waits for any of these to change, by ticket.
+    waiting: BTreeMap<u64, Waker>,
+    tickets: u64,
 }
 
 impl Shared {
@@ -106,7 +108,8 @@ impl Shared {
         }
     }
 
-    /// Stop all parts. The first call says why; what fails afterwards may fail because of it.
+    /// Stop all parts. The first call says why; what fails afterwards may fail because of it. Whoever is told may panic:
+    /// the parts end all the same.
     pub(crate) fn stop(&self, cause: Option<NodeError>) {
         let mut life = lock(&self.life);
         if std::mem::replace(&mut life.stopping, true) {
@@ -114,7 +117,9 @@ impl Shared {
         }
         life.cause.clone_from(&cause);
         wake_all(life);
-        self.tell(&NodeEvent::Stops { cause });
+        if catch_unwind(AssertUnwindSafe(|| self.tell(&NodeEvent::Stops { cause }))).is_err() {
+            tracing::warn!(node = self.id.0, "who was told that the node stops has panicked");
+        }
         self.inbox.close();
         self.disk.close();
         self.machine.close();
@@ -175,15 +180,27 @@ impl Shared {
         self.life_until(|life| life.last_status.clone()).await
     }
 
+    /// How many wait for the node's life to change.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.life).waiting.len()
+    }
+
     async fn life_until<T>(&self, look: impl Fn(&Life) -> Option<T>) -> T {
+        let mut place = Waits { shared: self, ticket: None };
         poll_fn(|context| {
             let mut life = lock(&self.life);
             if let Some(found) = look(&life) {
                 return Poll::Ready(found);
             }
-            if !life.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                life.waiting.push(context.waker().clone());
-            }
+            let ticket = *place.ticket.get_or_insert_with(|| {
+                life.tickets += 1;
+                life.tickets
+            });
+            let before = life.waiting.insert(ticket, context.waker().clone());
+            // What a waker drops is foreign code.
+            drop(life);
+            drop(before);
             Poll::Pending
         })
         .await
@@ -210,7 +227,22 @@ impl Shared {
 fn wake_all(mut life: MutexGuard<'_, Life>) {
     let waiting = std::mem::take(&mut life.waiting);
     drop(life);
-    waiting.iter().for_each(Waker::wake_by_ref);
+    waiting.values().for_each(Waker::wake_by_ref);
+}
+
+/// One who waits for the node's life to change, and leaves nothing behind: a node may live long, and see many who wait
+/// for its end beside something else.
+struct Waits<'a> {
+    shared: &'a Shared,
+    ticket: Option<u64>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let waker = lock(&self.shared.life).waiting.remove(&ticket);
+        drop(waker);
+    }
 }
 
 /// Part of a node, or of what it has lent out.

@@ -160,6 +160,8 @@ struct Refusals(Arc<Shared>);
 
 impl Drop for Refusals {
     fn drop(&mut self) {
+        // Before the node stops with the cause, if a call has panicked.
+        self.0.refusals.close();
         drop(self.0.refusals.leftovers());
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_std_driver::engine::Setup;
 use raft_std_driver::machine::StateMachine;
@@ -214,6 +215,7 @@ impl Builder {
         let mut config = NodeConfig::new(id);
         self.tune_node.into_iter().for_each(|tune| tune(&mut config));
         config.raft.id = id;
+        find_timers()?;
 
         // A simulation lets nothing run beside its own thread.
         let aside = self.workers.is_none();
@@ -252,6 +254,15 @@ impl Builder {
     pub async fn start_typed<A: Application>(self, application: A) -> Result<TypedNode<A>, BuildError> {
         self.machine(Typed(application)).start().await.map(TypedNode::new)
     }
+}
+
+/// A runtime without them is found before anything is touched.
+fn find_timers() -> Result<(), BuildError> {
+    let missing = |what: String| BuildError::NoRuntime(Arc::new(std::io::Error::other(what)));
+    Handle::try_current().map_err(|error| missing(error.to_string()))?;
+    // There is no other way to ask: a timer panics.
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)))
+        .map_err(|_| missing("its timers are disabled".to_owned()))
 }
 
 /// On a thread where blocking does no harm, or in a simulation right here.

@@ -143,7 +143,9 @@ fn a_machine_that_fails_or_answers_too_much_or_cannot_be_restored_stops_the_node
     {
         let cluster = Cluster::asleep(1, |_| {});
         let node = spawn(&cluster);
-        let started = eventually("it leads", || node.start(Bytes::from_static(command.as_bytes())).ok());
+        // What it follows has been applied by then.
+        eventually("it leads", || (node.status().applied.0 == 1).then_some(()));
+        let started = node.start(Bytes::from_static(command.as_bytes())).unwrap();
         assert_eq!(started.wait(), Outcome::Unknown);
         let (thread, message) = cause(&node);
         assert!(thread == "machine" && message.contains(why), "{message}");

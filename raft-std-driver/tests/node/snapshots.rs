@@ -221,6 +221,11 @@ fn a_snapshot_overtaken_by_a_newer_one_is_not_restored() {
         let newest = cluster.members[..2].iter().map(|member| member.node().snapshot().unwrap()).min().unwrap();
         cluster.network.heal();
         eventually("it has the snapshot", || (node.status().snapshot.last >= newest).then_some(()));
+        // Until the leader knows, it keeps what follows for the transfer, and would have no need of another snapshot.
+        eventually("its leader knows", || {
+            let followers = cluster.leader_among(|id| id != slow).node().status().followers;
+            followers.iter().any(|follower| follower.id == slow && follower.matched >= newest).then_some(())
+        });
     }
     drop(gate);
     cluster.agree_on(&numbered(1, 9));

@@ -10,7 +10,7 @@ use raft_tokio_driver::{NodeConfig, RoleKind, StartError};
 
 use crate::cluster::{Cluster, in_time};
 
-fn small(config: &mut NodeConfig) {
+pub(crate) fn small(config: &mut NodeConfig) {
     config.raft.command_bytes_max = 100;
     config.raft.backlog_bytes_max = 1000;
     config.inbox_bytes_max = 200;
