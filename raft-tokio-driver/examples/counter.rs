@@ -74,3 +74,8 @@ async fn ask(servers: &[TypedNode<Counter>], command: Command) -> Result<i64, Ty
     }
     Err(StartError::ShutDown.into())
 }
+
+#[test]
+fn it_counts() {
+    main().unwrap();
+}

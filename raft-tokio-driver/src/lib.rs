@@ -86,9 +86,9 @@
 //!
 //! # To test what is built on it
 //!
-//! [`Builder::workers`] runs the parts that block where the test says, [`transport::tcp`] runs over simulated sockets, and
-//! time is tokio's: under `turmoil`, a cluster with its crashes and partitions does the same for the same seed. This crate's
-//! `tests/turmoil` shows how.
+//! [`Builder::workers`] runs the parts that block where the test says ([`workers::Tasks`]: right there),
+//! [`Builder::sockets`] connects by simulated sockets, and time is tokio's: under `turmoil`, a cluster with its crashes and
+//! partitions does the same for the same seed. This crate's `tests/turmoil` shows how.
 
 mod builder;
 mod core_task;
@@ -100,6 +100,7 @@ pub mod tls;
 pub mod transport;
 mod typed;
 mod watching;
+pub mod workers;
 
 pub use builder::Builder;
 pub use error::{BuildError, StartError};
