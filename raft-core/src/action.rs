@@ -3,6 +3,8 @@
 use core::fmt;
 
 use crate::entries::Entries;
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::log::SnapshotMeta;
 use crate::message::Message;
 use crate::types::{EntryId, Index, NodeId, RequestId, Term};
@@ -69,6 +71,38 @@ pub struct Write {
     pub snapshot: Option<SnapshotWrite>,
     /// New entries. They replace everything the log has from their first index on.
     pub entries: Entries,
+}
+
+#[cfg(feature = "sim")]
+impl HardState {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let HardState { term, voted_for } = self;
+        print.term(*term);
+        print.maybe_node(*voted_for);
+    }
+}
+
+#[cfg(feature = "sim")]
+impl SnapshotWrite {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let (snapshot, first) = match self {
+            SnapshotWrite::Compacted { snapshot, first } => (snapshot, first.0),
+            SnapshotWrite::Installed { snapshot } => (snapshot, 0),
+        };
+        snapshot.fingerprint(print);
+        print.word(first);
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Write {
+    /// Not its id: writes are done in order.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let Write { id: _, hard_state, snapshot, entries } = self;
+        print.set(hard_state, |print, hard_state| hard_state.fingerprint(print));
+        print.set(snapshot, |print, snapshot| snapshot.fingerprint(print));
+        entries.fingerprint(print);
+    }
 }
 
 /// Why a request did not enter the log. It had no effect and never will.

@@ -9,6 +9,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::action::{SnapshotWrite, WriteId};
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::types::{Index, NodeId};
 
 /// A write that is not yet known to be durable.
@@ -198,6 +200,54 @@ impl Disk {
     /// it was made.
     pub(crate) fn take_acknowledgement(&mut self) -> Option<NodeId> {
         take_due(&mut self.acknowledgement, self.confirmed)
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Disk {
+    /// Writes are counted from the newest that is durable: how many there were before it means nothing.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64) {
+        let Disk {
+            changes: Changes { hard_state, snapshot, entries_from },
+            issued,
+            confirmed,
+            outstanding,
+            durable,
+            hard_state_in,
+            installing_in,
+            vote,
+            acknowledgement,
+        } = self;
+        let since = |id: u64| id.saturating_sub(*confirmed);
+        print.flag(*hard_state);
+        print.set(snapshot, |print, snapshot| snapshot.fingerprint(print));
+        print.set(entries_from, |print, from| print.index(*from));
+        print.word(since(*issued));
+        for Outstanding { id, last, issued_at } in outstanding {
+            print.word(since(*id));
+            print.index(*last);
+            print.word(now.wrapping_sub(*issued_at));
+        }
+        print.index(*durable);
+        print.word(since(*hard_state_in));
+        print.set(installing_in, |print, id| print.word(since(*id)));
+        for owed in [vote, acknowledgement] {
+            print.set(owed, |print, Owed { to, after, through }| {
+                print.node(*to);
+                print.word(since(*after));
+                print.word(since(*through));
+            });
+        }
+    }
+
+    /// How many writes after the newest durable one `barrier` is.
+    pub(crate) fn distance_to(&self, barrier: u64) -> u64 {
+        barrier.saturating_sub(self.confirmed)
+    }
+
+    /// As if everything that is outstanding had been issued at time 0.
+    pub(crate) fn rewind_clock(&mut self) {
+        self.outstanding.iter_mut().for_each(|write| write.issued_at = 0);
     }
 }
 

@@ -7,6 +7,8 @@ use core::fmt;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::membership::Membership;
 use crate::types::{EntryId, Index, Term};
 
@@ -46,6 +48,23 @@ impl Entry {
             Payload::Membership(membership) => membership.entries() * 8,
         };
         payload as u64 + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Payload {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        match self {
+            Payload::Noop => print.word(0),
+            Payload::Command(command) => {
+                print.word(1);
+                print.bytes(command);
+            }
+            Payload::Membership(membership) => {
+                print.word(2);
+                membership.fingerprint(print);
+            }
+        }
     }
 }
 
@@ -249,6 +268,16 @@ impl Entries {
 
     pub(crate) fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// However they are shared.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        print.word(self.len());
+        for (id, payload) in self.iter() {
+            print.entry_id(id);
+            payload.fingerprint(print);
+        }
     }
 
     /// The caller keeps runs contiguous.

@@ -66,6 +66,8 @@ mod disk;
 mod election;
 mod entries;
 mod event;
+#[cfg(feature = "sim")]
+mod fingerprint;
 mod log;
 mod membership;
 mod message;

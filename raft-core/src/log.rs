@@ -17,6 +17,8 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::entries::{Entries, Entry, Payload, Run};
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::membership::Membership;
 use crate::types::{EntryId, Index, Term};
 
@@ -36,6 +38,15 @@ pub struct SnapshotMeta {
 impl fmt::Display for SnapshotMeta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.last, self.membership)
+    }
+}
+
+#[cfg(feature = "sim")]
+impl SnapshotMeta {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let SnapshotMeta { last, membership } = self;
+        print.entry_id(*last);
+        membership.fingerprint(print);
     }
 }
 
@@ -306,6 +317,17 @@ impl Log {
             self.runs.drain(start + 1..end);
         }
         Entries::one(merged)
+    }
+
+    /// Not how entries are shared, and not how many were ever counted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let Log { base, last, runs: _, terms, bytes_end: _ } = self;
+        print.entry_id(*base);
+        print.entry_id(*last);
+        self.slice(self.first_index(), Index::MAX, u64::MAX, u64::MAX).fingerprint(print);
+        print.word(terms.len() as u64);
+        terms.iter().for_each(|start| print.entry_id(*start));
     }
 }
 

@@ -9,6 +9,8 @@ use core::fmt;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::quorum::Voters;
 use crate::types::{Index, NodeId};
 
@@ -121,6 +123,14 @@ impl Membership {
         self.voters.len() + self.outgoing.len() + self.learners.len()
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let Membership { voters, outgoing, learners } = self;
+        for list in [voters, outgoing, learners] {
+            print.set(list, |print, id| print.node(*id));
+        }
+    }
+
     /// All voters and learners, each once, in order.
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
@@ -188,6 +198,16 @@ impl History {
     pub(crate) fn compact(&mut self, index: Index) {
         while self.later.front().is_some_and(|(at, _)| *at <= index) {
             self.base = self.later.pop_front().unwrap_or_else(|| self.base.clone());
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let History { base, later } = self;
+        print.word(later.len() as u64);
+        for (index, membership) in core::iter::once(base).chain(later) {
+            print.index(*index);
+            membership.fingerprint(print);
         }
     }
 }

@@ -3,6 +3,8 @@
 use core::fmt;
 
 use crate::entries::Entries;
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::types::{EntryId, Incarnation, Index, Term};
 
 /// An RPC, or the reply to one. The envelope never lies: a pre-vote too carries its sender's real term.
@@ -108,6 +110,34 @@ impl Message {
             Rpc::AppendEntries { .. } => "AppendEntries",
             Rpc::AppendEntriesReply { .. } => "AppendEntriesReply",
         }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let Message { term, incarnation, rpc } = self;
+        print.term(*term);
+        print.word(incarnation.0);
+        match rpc {
+            Rpc::PreVote { last } => print.words([0, last.term.0, last.index.0]),
+            Rpc::PreVoteReply { granted } => print.words([1, 0, u64::from(*granted)]),
+            Rpc::RequestVote { last } => print.words([2, last.term.0, last.index.0]),
+            Rpc::RequestVoteReply { granted } => print.words([3, 0, u64::from(*granted)]),
+            Rpc::AppendEntries { prev, entries, commit, round, reply } => {
+                print.word(4);
+                print.entry_id(*prev);
+                entries.fingerprint(print);
+                print.words([commit.0, *round, u64::from(*reply)]);
+            }
+            Rpc::AppendEntriesReply { round, outcome } => {
+                let words = match *outcome {
+                    AppendOutcome::Matched { received, durable } => [5, received.0, 0, durable.0],
+                    AppendOutcome::Full { received, durable } => [6, received.0, 0, durable.0],
+                    AppendOutcome::Conflict { prev, hint } => [7, prev.0, hint.term.0, hint.index.0],
+                };
+                print.words(words);
+                print.words([*round, 0, 0]);
+            }
+        };
     }
 
     /// Whether every term and index is one that a log can hold, the entries follow `prev` in term and index, nobody

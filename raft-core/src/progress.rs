@@ -4,6 +4,8 @@ use alloc::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::types::{EntryId, Incarnation, Index, NodeId};
 
 /// How many lives of its disk a follower may have had before the leader gives up on it.
@@ -132,6 +134,53 @@ impl Progress {
         self.opened_in_round = false;
         self.probe(next, false, true);
         self.retired.len() < RETIRED_MAX
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Progress {
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64) {
+        let Progress {
+            id,
+            matched,
+            next,
+            flow,
+            heard_at,
+            sent_before_round,
+            opened_in_round,
+            commit_told,
+            incarnation,
+            retired,
+            given_up,
+        } = self;
+        print.node(*id);
+        print.entry_id(*matched);
+        match flow {
+            Flow::Probe { waiting, searching } => {
+                print.words([0, u64::from(*waiting), u64::from(*searching)]);
+            }
+            Flow::Replicate(Inflight { messages, bytes }) => {
+                print.words([1, *bytes, messages.len() as u64]);
+                messages.iter().for_each(|(last, bytes)| print.words([last.0, *bytes]));
+            }
+            Flow::Snapshot { last, since } => {
+                print.words([2, now.wrapping_sub(*since)]);
+                print.entry_id(*last);
+            }
+        }
+        print.word(now.wrapping_sub(*heard_at));
+        print.words([next.0, sent_before_round.0, commit_told.0]);
+        print.words([*opened_in_round, *given_up].map(u64::from));
+        print.word(incarnation.0);
+        print.set(retired, |print, incarnation| print.word(incarnation.0));
+    }
+
+    /// As if the follower had been heard at time 0.
+    pub(crate) fn rewind_clock(&mut self) {
+        self.heard_at = 0;
+        if let Flow::Snapshot { since, .. } = &mut self.flow {
+            *since = 0;
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::action::{Action, Fatal, News, RoleKind};
 use crate::config::Config;
 use crate::election;
 use crate::event::Event;
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::log::SnapshotMeta;
 use crate::message::{AppendOutcome, Message, Rpc};
 use crate::progress::Progress;
@@ -137,6 +139,36 @@ impl Raft {
     pub fn fix_election_timeouts(&mut self, ticks: u32) {
         self.server.random.fix(ticks);
         self.set_election_timeout(ticks);
+    }
+
+    /// Everything that decides what this server will do, in 128 bits, for explorers that compare states. Left out are the
+    /// settings, the counters, the dice, how entries are shared, and how many writes there ever were: they are counted
+    /// from the newest durable one. Times are relative to now. Servers are called by `names`, or by their ids if they
+    /// have none there: as no rule prefers one id to another, states that differ by names only are each other's mirror.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
+        let mut print = Fingerprint::new(names);
+        let Raft { server, role, told: _ } = self;
+        server.fingerprint(&mut print);
+        role.fingerprint(&mut print, server.now, |barrier| server.disk.distance_to(barrier));
+        print.finish()
+    }
+
+    /// Begin time anew, as if everyone this server knows had been heard just now and nothing were due: for explorers,
+    /// which say themselves what time does.
+    #[cfg(feature = "sim")]
+    pub fn rewind_clocks(&mut self) {
+        let Raft { server, role, .. } = self;
+        (server.now, server.timeout) = (0, u32::MAX);
+        server.disk.rewind_clock();
+        role.rewind_clock(server.config.heartbeat_ticks);
+    }
+
+    /// Let the shortest election timeout pass in silence. Nothing comes of it before the next event.
+    #[cfg(feature = "sim")]
+    pub fn pass_silence(&mut self) {
+        self.server.now += u64::from(self.server.config.election_ticks_min);
     }
 
     #[inline(always)] // called once; a call would move the event again

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::action::RoleKind;
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::progress::{Flow, Progress};
 use crate::server::Server;
 use crate::types::{EntryId, Index, NodeId};
@@ -174,5 +176,52 @@ impl Role {
     pub(crate) fn follow(&mut self, server: &Server) {
         let deadline = self.deadline().unwrap_or(server.now + u64::from(server.timeout));
         *self = Role::Follower(Follower::new(server, deadline));
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Role {
+    /// Votes are a set: in what order they came means nothing.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64, barrier: impl Fn(u64) -> u64) {
+        match self {
+            Role::Follower(Follower { leader, heard_at, deadline, verified, round }) => {
+                print.word(0);
+                print.maybe_node(*leader);
+                print.index(*verified);
+                print.words([now.wrapping_sub(*heard_at), deadline.wrapping_sub(now), *round]);
+            }
+            Role::Candidate(Candidate { stage, votes, ask_again_at, deadline }) => {
+                print.word(1);
+                let stage = match stage {
+                    Stage::PreVote => [0, 0],
+                    Stage::Voted { durable_after } => [1, barrier(*durable_after)],
+                    Stage::Asking => [2, 0],
+                };
+                print.words(stage);
+                print.set(votes, |print, (voter, granted)| {
+                    print.node(*voter);
+                    print.flag(*granted);
+                });
+                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now)]);
+            }
+            Role::Leader(Leader { followers, heartbeat_at, round }) => {
+                print.word(2);
+                print.set(followers, |print, progress| progress.fingerprint(print, now));
+                print.words([heartbeat_at.wrapping_sub(now), *round]);
+            }
+        }
+    }
+
+    /// As if all that was heard had been heard at time 0, where a heartbeat was sent too, and no election were near.
+    pub(crate) fn rewind_clock(&mut self, heartbeat_ticks: u32) {
+        let (far, heartbeat) = (u64::from(u32::MAX), u64::from(heartbeat_ticks));
+        match self {
+            Role::Follower(follower) => (follower.heard_at, follower.deadline) = (0, far),
+            Role::Candidate(candidate) => (candidate.ask_again_at, candidate.deadline) = (heartbeat, far),
+            Role::Leader(leader) => {
+                leader.heartbeat_at = heartbeat;
+                leader.followers.iter_mut().for_each(Progress::rewind_clock);
+            }
+        }
     }
 }

@@ -8,6 +8,8 @@ use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
+#[cfg(feature = "sim")]
+use crate::fingerprint::Fingerprint;
 use crate::log::{Log, SnapshotMeta};
 use crate::membership::{History, Membership};
 use crate::message::{Message, Rpc};
@@ -247,5 +249,44 @@ impl Server {
         self.history.compact(index);
         self.snapshot = snapshot.clone();
         self.disk.compacted(SnapshotWrite::Compacted { snapshot, first: self.log.first_index() });
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Server {
+    /// All but the settings, the dice, the counters, and the actions, of which there are none between two steps.
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        let Server {
+            config,
+            incarnation,
+            hard_state,
+            log,
+            snapshot,
+            history,
+            commit,
+            handed_out,
+            applied,
+            applying,
+            applying_bytes,
+            restore_due,
+            disk,
+            now,
+            random: _,
+            timeout,
+            counters: _,
+            fatal,
+            actions: _,
+        } = self;
+        print.node(config.id);
+        print.words([incarnation.0, u64::from(*timeout), *applying_bytes]);
+        hard_state.fingerprint(print);
+        log.fingerprint(print);
+        snapshot.fingerprint(print);
+        history.fingerprint(print);
+        print.words([commit.0, handed_out.0, applied.0]);
+        print.word(applying.len() as u64);
+        applying.iter().for_each(|(index, bytes)| print.words([index.0, *bytes]));
+        print.words([*restore_due, fatal.is_some()].map(u64::from));
+        disk.fingerprint(print, *now);
     }
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use raft_core::{Action, Entries, Message};
 
 /// A module imports only modules above it. A folder belongs to the module of its name.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "types",
+    "fingerprint",
     "config",
     "quorum",
     "membership",

@@ -26,6 +26,7 @@ mod digest;
 mod disk;
 mod duties;
 mod entropy;
+pub mod explore;
 mod machine;
 mod nemesis;
 mod network;

@@ -1,0 +1,151 @@
+//! What must hold of all servers together: the invariants of Figure 3 in each state, and the rules that keep them.
+
+use std::format;
+
+use super::SERVERS;
+use super::bounds;
+use super::local::Local;
+use super::rules::{Known, facts};
+use super::tables::{History, Tables, Touched};
+use crate::sim::violation::{Invariant, Verdict, ensure};
+use crate::{EntryId, Index, RoleKind};
+
+/// The rules of the whole cluster, as far as this change can break them. `known` is the
+/// history so far; says what it is now.
+pub(crate) fn judge(
+    tables: &mut Tables,
+    known: u32,
+    slot: usize,
+    locals: &[u32; SERVERS],
+    touched: Touched,
+) -> Verdict<u32> {
+    let Touched { leads, commits, log, promises, .. } = touched;
+    if !leads && !commits && !log && !promises {
+        return Ok(known);
+    }
+    let bounds = tables.bounds;
+    let servers = locals.map(|local| &tables.locals[local as usize]);
+    let history = &tables.histories[known as usize];
+    let mut news = None;
+    if leads {
+        let status = servers[slot].raft.status();
+        let term = usize::try_from(status.term().0).unwrap_or(usize::MAX).min(history.leaders.len() - 1);
+        let earlier = usize::from(history.leaders[term]);
+        ensure(earlier == 0 || earlier == slot + 1, Invariant::ElectionSafety, || {
+            format!("servers {earlier} and {} both lead in term {term}", slot + 1)
+        })?;
+        news.get_or_insert_with(|| history.clone()).leaders[term] = u8::try_from(slot + 1).unwrap_or(0);
+    }
+    if commits && servers[slot].raft.status().role() == RoleKind::Leader {
+        bounds.heed(quorum_keeps(&servers, slot))?;
+        record(servers[slot], news.get_or_insert_with(|| history.clone()));
+    }
+    let now = news.as_ref().unwrap_or(history);
+    if commits || log {
+        is_committed(servers[slot], now)?;
+    }
+    if leads || commits {
+        servers.iter().try_for_each(|server| is_complete(server, now))?;
+    }
+    if log {
+        let others = (0..SERVERS).filter(|other| *other != slot);
+        others.map(|other| servers[other]).try_for_each(|other| logs_match(servers[slot], other))?;
+    }
+    if promises {
+        let kept = (0..SERVERS).try_for_each(|leader| promises_are_kept(&servers, leader));
+        bounds.heed(kept)?;
+    }
+    Ok(news.map_or(known, |history| tables.history(&history)))
+}
+
+/// A leader commits an entry of its own term that a majority has durably (§5.4.2).
+fn quorum_keeps(servers: &[&Local; SERVERS], slot: usize) -> Verdict {
+    let status = servers[slot].raft.status();
+    let (term, commit) = (status.term(), status.commit());
+    let id = EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit };
+    let keepers = servers.iter().filter(|server| server.image.keeps(id)).count();
+    ensure(id.term == term && keepers > SERVERS / 2, Invariant::CommitRule, || {
+        format!("server {} commits {id} in term {term}, and {keepers} keep it", slot + 1)
+    })
+}
+
+/// What a leader commits, and what is before it, becomes history.
+fn record(leader: &Local, history: &mut History) {
+    let status = leader.raft.status();
+    for index in history.committed.len() as u64 + 1..=status.commit().0 {
+        let id = status.term_at(Index(index)).map(|term| EntryId { term, index: Index(index) });
+        history.committed.push((id.unwrap_or_default(), status.term()));
+    }
+}
+
+/// State Machine Safety (§5.4.3, Figure 3): what a server believes committed is what is.
+fn is_committed(server: &Local, history: &History) -> Verdict {
+    let status = server.raft.status();
+    let (commit, known) = (status.commit(), history.committed.len() as u64);
+    ensure(commit.0 <= known, Invariant::StateMachineSafety, || {
+        format!("server {} believes {commit} committed, but leaders committed through {known}", status.id())
+    })?;
+    let snapshot = status.snapshot().last;
+    let first = status.first_index().min(snapshot.index.next());
+    for (id, _) in history.committed.iter().filter(|(id, _)| id.index >= first && id.index <= commit) {
+        let ours = status.term_at(id.index);
+        ensure(ours == Some(id.term), Invariant::StateMachineSafety, || {
+            format!("server {} believes index {} of term {ours:?} committed, but {id} is", status.id(), id.index)
+        })?;
+    }
+    let stands_for = history.committed.get(usize::try_from(snapshot.index.prev().0).unwrap_or(usize::MAX));
+    let sound = snapshot == EntryId::ZERO || stands_for.is_some_and(|(id, _)| *id == snapshot);
+    ensure(sound, Invariant::StateMachineSafety, || {
+        format!("server {} has a snapshot at {snapshot}, but {stands_for:?} is committed there", status.id())
+    })
+}
+
+/// Leader Completeness (§5.4, Figure 3): a leader has every entry that was committed in an earlier term.
+fn is_complete(server: &Local, history: &History) -> Verdict {
+    let status = server.raft.status();
+    if status.role() != RoleKind::Leader {
+        return Ok(());
+    }
+    let mut earlier = history.committed.iter().filter(|(_, term)| *term < status.term());
+    let lacking = earlier.find(|(id, _)| !server.raft.keeps(*id));
+    lacking.map_or(Ok(()), |(id, term)| {
+        ensure(false, Invariant::LeaderCompleteness, || {
+            format!("server {} is {}, and lacks {id}, committed in term {term}", status.id(), facts(status))
+        })
+    })
+}
+
+/// Log Matching (§5.3, Figure 3), of logs in memory and on disks: where two have the same entry, they are the same
+/// through it.
+fn logs_match(one: &Local, other: &Local) -> Verdict {
+    let ours: [&dyn Known; 2] = [&one.raft, &one.image];
+    let theirs: [&dyn Known; 2] = [&other.raft, &other.image];
+    for (ours, theirs) in ours.into_iter().flat_map(|ours| theirs.map(|theirs| (ours, theirs))) {
+        let mut same = false;
+        for index in (1..=ours.last_id().index.min(theirs.last_id().index).0).rev() {
+            let (Some(our), Some(their)) = (ours.term_of(Index(index)), theirs.term_of(Index(index))) else { break };
+            ensure(!same || our == their, Invariant::LogMatching, || {
+                let (left, right) = (one.id(), other.id());
+                format!(
+                    "the logs of servers {left} and {right} meet behind {index}, where their terms are {our} and {their}"
+                )
+            })?;
+            same = our == their;
+        }
+    }
+    Ok(())
+}
+
+/// What a leader takes as durable at a follower is (§5.3), as long as the follower has heard of no later leader.
+fn promises_are_kept(servers: &[&Local; SERVERS], leader: usize) -> Verdict {
+    let status = servers[leader].raft.status();
+    for follower in status.followers() {
+        let image = &servers[bounds::slot(follower.id)].image;
+        let kept = image.hard_state.term != status.term() || image.keeps(follower.matched);
+        ensure(kept, Invariant::Promises, || {
+            let (id, matched, last) = (follower.id, follower.matched, image.last());
+            format!("server {} takes {matched} as durable at {id}, whose disk holds a log through {last}", leader + 1)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! What must hold of one server, whatever the others do. These are twins of the oracles in `sim/oracle` that look at states
+//! in place of a whole run.
+
+use std::format;
+
+use super::local::{Content, Local, Mail, command};
+use crate::entries::Payload;
+use crate::sim::disk::Image;
+use crate::sim::violation::{Invariant, Verdict, ensure};
+use crate::{
+    AppendOutcome, Entries, EntryId, HardState, Index, Message, NodeId, Raft, RoleKind, Rpc, SnapshotMeta, Status, Term,
+};
+
+/// Where a log is known: its terms from the entry before the first through the last.
+pub(crate) trait Known {
+    fn term_of(&self, index: Index) -> Option<Term>;
+    fn last_id(&self) -> EntryId;
+    fn snapshot_id(&self) -> EntryId;
+
+    /// Whether the entry is there or behind the snapshot.
+    fn keeps(&self, id: EntryId) -> bool {
+        id.index <= self.snapshot_id().index || self.term_of(id.index) == Some(id.term)
+    }
+}
+
+impl Known for Image {
+    fn term_of(&self, index: Index) -> Option<Term> {
+        self.term_at(index)
+    }
+
+    fn last_id(&self) -> EntryId {
+        self.last()
+    }
+
+    fn snapshot_id(&self) -> EntryId {
+        self.snapshot.last
+    }
+}
+
+impl Known for Raft {
+    fn term_of(&self, index: Index) -> Option<Term> {
+        self.status().term_at(index)
+    }
+
+    fn last_id(&self) -> EntryId {
+        self.status().last()
+    }
+
+    fn snapshot_id(&self) -> EntryId {
+        self.status().snapshot().last
+    }
+}
+
+/// A life went on from `before` to `after`: term, commit, applied and what a leader knows never fall (Figure 2), a vote is
+/// never changed (§5.2), a leader only appends (§5.3).
+pub(crate) fn lived(before: &Raft, after: &Raft) -> Verdict {
+    let (old, new) = (before.status(), after.status());
+    let falls = new.term() < old.term()
+        || new.commit() < old.commit()
+        || new.handed_out() < old.handed_out()
+        || new.applied() < old.applied();
+    ensure(!falls, Invariant::Monotone, || format!("{} falls to {}", facts(old), facts(new)))?;
+    let changed = new.term() == old.term() && old.voted_for().is_some() && new.voted_for() != old.voted_for();
+    ensure(!changed, Invariant::SingleVote, || format!("{} votes again: {}", facts(old), facts(new)))?;
+    if old.role() != RoleKind::Leader || new.role() != RoleKind::Leader || old.term() != new.term() {
+        return Ok(());
+    }
+    let first = new.first_index().max(old.first_index());
+    let kept = (first.0..=old.last().index.0).all(|index| old.term_at(Index(index)) == new.term_at(Index(index)));
+    ensure(kept && new.last() >= old.last(), Invariant::LeaderAppendOnly, || {
+        format!("leads, and changes its log: {} to {}", facts(old), facts(new))
+    })?;
+    for (old, new) in old.followers().zip(new.followers()) {
+        let sound = new.matched >= old.matched && new.next > new.matched.index;
+        ensure(sound, Invariant::MatchIndex, || format!("knew {old:?} and now knows {new:?}"))?;
+    }
+    Ok(())
+}
+
+/// A vote goes only to a log that is at least as up-to-date as the voter's (§5.4.1).
+pub(crate) fn grants(before: &Raft, after: &Raft, mail: &Mail) -> Verdict {
+    let Content::Message(Message { rpc: Rpc::RequestVote { last }, term, .. }) = &mail.content else { return Ok(()) };
+    let vote = |raft: &Raft| (raft.status().term(), raft.status().voted_for());
+    let granted = vote(after) == (*term, Some(mail.from)) && vote(before) != vote(after);
+    ensure(!granted || *last >= before.status().last(), Invariant::ElectionRestriction, || {
+        format!("votes for a log through {last}, being {}", facts(before.status()))
+    })
+}
+
+/// What holds between two steps: terms never fall within a log, each entry is what its leader made it, what is taken as
+/// durable is, and what is known is on its way to the disk.
+pub(crate) fn stands(local: &Local) -> Verdict {
+    let status = local.raft.status();
+    let mut follows = local.raft.term_of(status.first_index().prev()).unwrap_or_default();
+    for index in status.first_index().0..=status.last().index.0 {
+        let id = EntryId { term: status.term_at(Index(index)).unwrap_or_default(), index: Index(index) };
+        let intact = match status.entry(id.index) {
+            Some(Payload::Noop) => true,
+            Some(Payload::Command(bytes)) => *bytes == command(id),
+            Some(Payload::Membership(_)) | None => false,
+        };
+        ensure(id.term >= follows && id.term <= status.term() && intact, Invariant::LogMatching, || {
+            format!("the entry {id} follows term {follows} in term {}, intact: {intact}", status.term())
+        })?;
+        follows = id.term;
+    }
+    let durable = status.durable();
+    let kept = status
+        .term_at(durable)
+        .map_or(durable <= local.image.last().index, |term| local.image.keeps(EntryId { term, index: durable }));
+    ensure(kept, Invariant::Promises, || {
+        format!("takes {durable} as durable, but its disk holds a log through {}", local.image.last())
+    })?;
+    let mut written = local.image.clone();
+    local.outstanding.iter().for_each(|write| written.take(write));
+    let hard_state = HardState { term: status.term(), voted_for: status.voted_for() };
+    let same = written.hard_state == hard_state
+        && written.last() == status.last()
+        && written.snapshot.last == status.snapshot().last;
+    ensure(same, Invariant::WriteThrough, || {
+        format!("is {}, but wrote {:?} and a log through {}", facts(status), written.hard_state, written.last())
+    })
+}
+
+/// A server has started from what its disk kept.
+pub(crate) fn restarted(local: &Local) -> Verdict {
+    let (status, image) = (local.raft.status(), &local.image);
+    let same = (status.term(), status.voted_for()) == (image.hard_state.term, image.hard_state.voted_for)
+        && status.last() == image.last()
+        && status.snapshot().last == image.snapshot.last
+        && status.commit() == image.snapshot.last.index;
+    ensure(same, Invariant::Restart, || format!("starts as {} from {:?}", facts(status), image.hard_state))
+}
+
+/// A message goes out: what it promises is durable (Figure 2).
+pub(crate) fn sends(local: &Local, to: NodeId, message: &Message) -> Verdict {
+    let (image, id) = (&local.image, local.id());
+    let vote = |candidate| HardState { term: message.term, voted_for: Some(candidate) };
+    let kept = match &message.rpc {
+        Rpc::RequestVote { last } => image.hard_state == vote(id) && image.last() == *last,
+        Rpc::RequestVoteReply { granted: true } => image.hard_state == vote(to),
+        Rpc::AppendEntries { .. } => image.hard_state.term == message.term,
+        Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
+            AppendOutcome::Matched { durable, .. } | AppendOutcome::Full { durable, .. } => {
+                let term = local.raft.term_of(durable);
+                let held =
+                    term.map_or(durable <= image.last().index, |term| image.keeps(EntryId { term, index: durable }));
+                durable == Index(0) || image.hard_state.term == message.term && held
+            }
+            AppendOutcome::Conflict { .. } => true,
+        },
+        Rpc::PreVote { .. } | Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { granted: false } => true,
+    };
+    ensure(kept, Invariant::Promises, || {
+        format!(
+            "server {id} sends {message}, but its disk holds {:?} and a log through {}",
+            image.hard_state,
+            image.last()
+        )
+    })
+}
+
+/// A message goes out: a vote is the first that the server shows in this term, across restarts (§5.2).
+pub(crate) fn votes(local: &mut Local, to: NodeId, message: &Message) -> Verdict {
+    let id = local.id();
+    match message.rpc {
+        Rpc::RequestVote { .. } => shows_vote(local, message.term, id),
+        Rpc::RequestVoteReply { granted: true } => shows_vote(local, message.term, to),
+        _ => Ok(()),
+    }
+}
+
+/// Who leads has voted for itself.
+pub(crate) fn leads(local: &mut Local) -> Verdict {
+    let status = local.raft.status();
+    let (role, term, id) = (status.role(), status.term(), status.id());
+    if role == RoleKind::Leader { shows_vote(local, term, id) } else { Ok(()) }
+}
+
+fn shows_vote(local: &mut Local, term: Term, candidate: NodeId) -> Verdict {
+    let (shown, earlier) = local.vote_shown;
+    let sound = term > shown || term == shown && earlier == Some(candidate);
+    ensure(sound, Invariant::SingleVote, || {
+        let id = local.id();
+        format!("server {id} votes for {candidate} in term {term}, after its vote for {earlier:?} in term {shown}")
+    })?;
+    local.vote_shown = (term, Some(candidate));
+    Ok(())
+}
+
+/// Entries are handed to the application: the next ones, once, committed and durable here (§5.3).
+pub(crate) fn applies(local: &Local, handed: Index, entries: &Entries) -> Verdict {
+    let status = local.raft.status();
+    let next = entries.first().is_some_and(|first| first.index == handed.next());
+    let last = entries.last().unwrap_or_default();
+    let own = entries.iter().all(|(id, _)| status.term_at(id.index) == Some(id.term));
+    let sound = next && own && last.index <= status.commit() && local.image.keeps(last);
+    ensure(sound, Invariant::ApplyOrder, || format!("applies {entries} after {handed}, being {}", facts(status)))
+}
+
+/// The application is to start from a snapshot, which must be durable.
+pub(crate) fn restores(local: &Local, snapshot: &SnapshotMeta) -> Verdict {
+    ensure(local.image.snapshot == *snapshot, Invariant::ApplyOrder, || {
+        format!("restores {snapshot}, but its disk holds {}", local.image.snapshot)
+    })
+}
+
+/// A server in a few words.
+pub(crate) fn facts(status: Status<'_>) -> std::string::String {
+    let vote = status.voted_for().map_or_else(|| "-".into(), |id| format!("{id}"));
+    let (role, term, last) = (status.role(), status.term(), status.last());
+    let (durable, commit) = (status.durable(), status.commit());
+    let terms = (status.first_index().0..=last.index.0).filter_map(|index| status.term_at(Index(index)));
+    let log = terms.map(|term| format!("{term}")).collect::<std::vec::Vec<_>>().join(" ");
+    let snapshot = status.snapshot().last;
+    let behind = if snapshot == EntryId::ZERO { std::string::String::new() } else { format!("{snapshot}|") };
+    format!("{role} t{term} vote {vote} log [{behind}{log}] durable {durable} commit {commit}")
+}
