@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use raft_core::{Config, NodeId};
+use raft_core::{Config, NodeId, RestoreError};
+
+use crate::error::NodeError;
 
 /// What a node is told once.
 #[derive(Clone, Debug)]
@@ -30,5 +32,16 @@ impl NodeConfig {
             snapshot_log_bytes: 64 << 20,
             inbox_bytes_max: 16 << 20,
         }
+    }
+
+    /// Whether a node can be started with it.
+    ///
+    /// # Errors
+    /// If not, why.
+    pub fn check(&self) -> Result<(), NodeError> {
+        if self.tick.is_zero() {
+            return Err(NodeError::NoTick);
+        }
+        Ok(self.raft.check().map_err(RestoreError::from)?)
     }
 }

@@ -47,11 +47,9 @@ impl Setup {
     /// If the storage cannot be recovered or makes no server, or the transport cannot start, or there are no threads.
     pub fn start(self, now: Instant) -> Result<(Engine, Control), NodeError> {
         let Setup { config, mut storage, machine, transport, workers, observer } = self;
+        config.check()?;
         let NodeConfig { raft: config, tick, snapshot_log_bytes, inbox_bytes_max } = config;
         let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
-        if tick.is_zero() {
-            return Err(NodeError::NoTick);
-        }
         let (raft, standing) = recover(config, &mut *storage, &*machine, snapshot_log_bytes)?;
 
         let shared = Arc::new(Shared::new(id, inbox_bytes_max, workers, observer));

@@ -222,8 +222,9 @@ impl Builder {
         let workers = self.workers.unwrap_or_else(|| Arc::new(Threads));
         let members: Vec<NodeId> = self.members.iter().map(|(id, _)| *id).collect();
         let identity = Identity { cluster: self.cluster, node: id, ..Identity::default() };
-        let storage = run(aside, move || open_storage(place, identity, &members)).await?;
-        let transport = match self.transport {
+        // What can fail for other reasons comes before a directory is made: that cannot be made twice.
+        config.check()?;
+        let transport: Arc<dyn Transport> = match self.transport {
             Some(transport) => transport,
             None => {
                 let mut settings = TcpConfig::new(identity.cluster, &config.raft);
@@ -237,6 +238,7 @@ impl Builder {
                 Arc::new(tcp.bind(&address).await?)
             }
         };
+        let storage = run(aside, move || open_storage(place, identity, &members)).await?;
 
         let (watching, meters) = (Arc::new(Watching::new()), Arc::new(Meters::new(id)));
         let observer = Arc::new((Arc::clone(&watching), Arc::clone(&meters)));

@@ -251,3 +251,25 @@ async fn what_one_driver_writes_the_other_reads_and_back_again() {
     assert_eq!(*ledger.lines(), ["a", "b", "c", "d", "e", "f", "g"]);
     node.shutdown().await.unwrap();
 }
+
+/// A directory cannot be made twice: whatever else is wrong must be found before.
+#[tokio::test]
+async fn a_first_start_that_fails_leaves_no_directory() {
+    let (home, taken) = (tempfile::tempdir().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let dir = home.path().join("data");
+    let address = taken.local_addr().unwrap().to_string();
+    let tcp = || Node::builder().id(1).members([(1, address.clone())]).machine(Ledger::default()).create(&dir);
+
+    let error = refused(tcp()).await;
+    assert!(matches!(error, BuildError::Bind(_)) && error.to_string().contains(&address), "{error}");
+    let error = refused(tcp().members([(2, "b:1"), (3, "c:1")])).await;
+    assert!(matches!(error, BuildError::Missing { call: "members", .. }), "{error}");
+    drop(taken);
+    let error = refused(tcp().tune(|config| config.tick = std::time::Duration::ZERO)).await;
+    assert!(matches!(error, BuildError::Node(NodeError::NoTick)), "{error}");
+    let error = refused(tcp().tune(|config| config.raft.append_bytes_max = 0)).await;
+    assert!(matches!(error, BuildError::Node(NodeError::Restore(_))), "{error}");
+    let node = tcp().start().await.unwrap();
+    assert_eq!(put(&node, "x").await, "1");
+    node.shutdown().await.unwrap();
+}
