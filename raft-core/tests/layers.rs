@@ -180,3 +180,26 @@ fn the_table_of_figure_2_is_whole() {
     named.sort_unstable();
     assert_eq!(rows, named);
 }
+
+/// Each scenario of `docs/verification.md` is played where the table says, and each script that it names is there.
+#[test]
+fn the_table_of_scenarios_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = fs::read_to_string(root.join("docs/verification.md")).unwrap();
+    let (_, table) = document.split_once("| scenario | test | script |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let mut scenarios = 0;
+    for row in rows {
+        let [_, name, test, script, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("not a row: {row}");
+        };
+        let (file, function) = test.split_once(": ").unwrap();
+        let source = fs::read_to_string(root.join(file)).unwrap();
+        let played = source.contains(&format!("fn {}(", function.trim_matches('`')));
+        assert!(played, "{name}: {file} has no {function}");
+        let told = root.join(format!("raft-core/tests/scripts/{script}.txt"));
+        assert!(script.is_empty() || told.exists(), "{name}: there is no script {script}");
+        scenarios += 1;
+    }
+    assert!(scenarios > 50, "only {scenarios} rows");
+}
