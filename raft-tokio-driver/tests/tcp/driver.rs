@@ -29,7 +29,8 @@ impl Tested {
 impl Testable for Tested {
     fn listen_at(address: &str, config: TcpConfig) -> Result<Self, BindError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let transport = runtime.block_on(TcpTransport::bind(address, config, []))?;
+        let id = config.id;
+        let transport = runtime.block_on(super::guarded(TcpTransport::builder(config), id).bind(address))?;
         Ok(Tested { transport, runtime })
     }
 

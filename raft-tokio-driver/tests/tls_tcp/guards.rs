@@ -8,8 +8,9 @@ use raft_std_driver::transport::{OutgoingSnapshot, Transport};
 use raft_tokio_driver::tls::Tls;
 use raft_tokio_driver::transport::tcp::TcpTransport;
 
+use super::AUTHORITY;
 use super::certs::Authority;
-use super::driver::{AUTHORITY, Tested};
+use super::driver::Tested;
 use super::support::*;
 
 fn with(id: u64, tls: Option<Tls>) -> Server {
