@@ -10,13 +10,14 @@ use super::digest::Digest;
 use super::disk::DiskTemper;
 use super::duties::TransferTemper;
 use super::entropy::Entropy;
+use super::lab::Book;
 use super::machine::{MachineTemper, SnapshotFile};
 use super::network::{Network, Weather};
 use super::oracle::Oracles;
 use super::queue::{Queue, TICK, Time};
 use super::server::{Clock, Seen, Server};
 use super::trace::Trace;
-use super::violation::{Invariant, Verdict, broken, ensure};
+use super::violation::{Invariant, Verdict, ensure};
 use crate::{Action, Config, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
 
 /// More steps than this in one tick, and the servers talk for the sake of talking.
@@ -108,6 +109,8 @@ pub(crate) struct Cluster {
     pub(crate) entropy: Entropy,
     pub(crate) oracles: Oracles,
     pub(crate) clients: Clients,
+    /// What the labs' tests ask for; they start commands themselves, in place of the clients.
+    pub(crate) lab: Option<Book>,
     pub(crate) coverage: Coverage,
     pub(crate) trace: Trace,
     /// How long a server that crashed stays down.
@@ -138,6 +141,7 @@ impl Cluster {
             entropy,
             oracles: Oracles::default(),
             clients: Clients::default(),
+            lab: None,
             coverage: Coverage::default(),
             trace,
             downtime: (0, 0),
@@ -387,13 +391,5 @@ impl Cluster {
     pub(crate) fn leader(&self) -> Option<usize> {
         let leaders = (0..self.servers.len()).filter(|slot| self.servers[*slot].leads());
         leaders.max_by_key(|slot| self.servers[*slot].seen.hard_state.term)
-    }
-
-    /// Where a server of this name sits.
-    pub(crate) fn slot_of(&self, id: NodeId) -> Verdict<usize> {
-        match self.servers.iter().position(|server| server.id == id) {
-            Some(slot) => Ok(slot),
-            None => broken(Invariant::Restart, format!("names server {id}, which is not in the cluster")),
-        }
     }
 }

@@ -66,6 +66,10 @@ impl Cluster {
             }
             Action::Accepted { request, first, count } => {
                 self.oracles.answered(request, Some(count))?;
+                if let Some(lab) = &mut self.lab {
+                    lab.accepted = Some(first);
+                    return Ok(());
+                }
                 let Err(taken) = self.clients.accepted(slot, request, first, count) else { return Ok(()) };
                 broken(Invariant::Outcomes, format!("request {request} was put at {taken}, where another one waits"))
             }
@@ -83,7 +87,11 @@ impl Cluster {
         let receiver = self.slot_of(to)?;
         self.oracles.sending(&self.servers, slot, receiver, &message)?;
         self.digest.fold(message.term.0 << 8 | to.0);
-        let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, (slot, receiver), self.now);
+        let (ends, reply) = ((slot, receiver), message.is_reply());
+        let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, ends, reply, self.now);
+        if let Some(lab) = &mut self.lab {
+            lab.sent(receiver, &message, !arrivals.is_empty());
+        }
         let Some((last, copies)) = arrivals.split_last() else {
             if self.entropy.chance(self.network.weather.noticed) {
                 let life = self.servers[slot].life;
@@ -174,7 +182,7 @@ impl Cluster {
         let temper = self.temper.machine;
         let done = self.do_work(slot, |entropy, entries| match entries.len() {
             count if count > 1 && entropy.chance(temper.in_parts) => entropy.between(1, count - 1),
-            count => count,
+            count => temper.until_snapshot(entries).map_or(count, |until| until.min(count)),
         })?;
         let Cluster { servers, entropy, coverage, trace, .. } = self;
         let server = &mut servers[slot];
@@ -197,7 +205,8 @@ impl Cluster {
             let at = self.now + entropy.between(temper.delay.0, temper.delay.1);
             self.queue.push(at, Item::Run { slot, life });
         }
-        if entropy.chance(temper.snapshots) {
+        let snapshot_is_due = temper.snapshot_every.is_some_and(|every| state.last.index.0 % every == 0);
+        if snapshot_is_due || entropy.chance(temper.snapshots) {
             self.snapshot(slot)?;
         }
         Ok(())
@@ -205,13 +214,18 @@ impl Cluster {
 
     /// The machine does its next piece of work, or as much of it as `count` says; the clients hear of it.
     pub(crate) fn do_work(&mut self, slot: usize, count: impl FnOnce(&mut Entropy, &Entries) -> u64) -> Verdict<Done> {
-        let Cluster { servers, entropy, clients, coverage, .. } = self;
+        let Cluster { servers, entropy, clients, coverage, lab, .. } = self;
         let server = &mut servers[slot];
         let mut wrong = None;
         let mut restored = None;
         let done = server.machine.run(
             |entries| count(entropy, entries),
-            |id, payload| wrong = clients.applied(coverage, slot, id, payload).err().or(wrong),
+            |id, payload| {
+                wrong = clients.applied(coverage, slot, id, payload).err().or(wrong);
+                if let Some(lab) = lab {
+                    lab.applied(id, payload);
+                }
+            },
             |index| restored = Some(index),
         );
         if let Some(index) = restored {
@@ -249,6 +263,13 @@ impl Cluster {
         let transfer = Transfer { from: slot, to: receiver, life: server.life, term, file };
         let temper = &self.temper.transfer;
         let mut at = self.now + self.entropy.between(temper.delay.0, temper.delay.1);
+        if let Some(lab) = &mut self.lab {
+            let reachable = self.network.connects(slot, receiver) && self.servers[receiver].is_up();
+            lab.sent_snapshot(receiver, meta, reachable);
+            if !reachable {
+                at += self.entropy.below(lab.unreachable_moments);
+            }
+        }
         if self.entropy.chance(temper.failure) {
             self.coverage.count(Happening::SnapshotFailed);
             self.report_transfer(&transfer, at, false);
@@ -294,5 +315,13 @@ impl Cluster {
         let to = self.servers[transfer.to].id;
         let (slot, life, snapshot) = (transfer.from, transfer.life, transfer.file.meta.last);
         self.queue.push(at, Item::TransferEnded { slot, life, to, snapshot, delivered });
+    }
+
+    /// Where a server of this name sits.
+    pub(crate) fn slot_of(&self, id: NodeId) -> Verdict<usize> {
+        match self.servers.iter().position(|server| server.id == id) {
+            Some(slot) => Ok(slot),
+            None => broken(Invariant::Restart, format!("names server {id}, which is not in the cluster")),
+        }
     }
 }

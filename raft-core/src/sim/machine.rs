@@ -46,6 +46,8 @@ pub(crate) struct MachineTemper {
     /// Whether the machine has a disk of its own, and how often it writes its state there.
     pub(crate) keeps: Odds,
     pub(crate) snapshots: Odds,
+    /// A snapshot whenever so many more indexes are applied, instead of by chance.
+    pub(crate) snapshot_every: Option<u64>,
     pub(crate) snapshot_delay: (Time, Time),
 }
 
@@ -57,8 +59,15 @@ impl MachineTemper {
         repeat: Odds::NEVER,
         keeps: Odds::NEVER,
         snapshots: Odds::NEVER,
+        snapshot_every: None,
         snapshot_delay: (0, TICK),
     };
+
+    /// How many of these entries may be applied before a snapshot is due, if snapshots are due at indexes.
+    pub(crate) fn until_snapshot(&self, entries: &Entries) -> Option<u64> {
+        let first = entries.first()?.index.0;
+        self.snapshot_every.map(|every| every - (first - 1) % every)
+    }
 
     pub(crate) fn draw(entropy: &mut Entropy) -> MachineTemper {
         MachineTemper {
@@ -68,6 +77,7 @@ impl MachineTemper {
             repeat: entropy.odds_up_to(Odds::percent(5)),
             keeps: entropy.odds_up_to(Odds::percent(50)),
             snapshots: if entropy.flip() { entropy.odds_up_to(Odds::percent(50)) } else { Odds::percent(50) },
+            snapshot_every: None,
             snapshot_delay: (0, entropy.magnitude(1, 10 * TICK)),
         }
     }

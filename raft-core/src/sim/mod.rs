@@ -27,6 +27,7 @@ mod disk;
 mod duties;
 mod entropy;
 pub mod explore;
+mod lab;
 mod machine;
 mod nemesis;
 mod network;
@@ -40,5 +41,6 @@ mod violation;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
 pub use coverage::{Coverage, Happening};
+pub use lab::Lab;
 pub use script::{ScriptError, run_script};
 pub use violation::{Invariant, Violation};

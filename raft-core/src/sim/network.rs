@@ -16,7 +16,8 @@ pub(crate) struct Weather {
     pub(crate) duplicate: Odds,
     /// A message that takes the slow way comes long after those sent later.
     pub(crate) slow: Odds,
-    pub(crate) slow_moments: u64,
+    /// How much later it comes; the second is never reached.
+    pub(crate) slow_moments: (Time, Time),
     pub(crate) delay: (u64, u64),
     /// Whether messages between two servers come in the order in which they were sent, as far as they come.
     pub(crate) in_order: bool,
@@ -30,7 +31,7 @@ impl Weather {
         loss: Odds::NEVER,
         duplicate: Odds::NEVER,
         slow: Odds::NEVER,
-        slow_moments: 0,
+        slow_moments: (0, 0),
         delay: (0, TICK / 8),
         in_order: true,
         noticed: Odds::NEVER,
@@ -44,7 +45,7 @@ impl Weather {
             loss: entropy.odds_up_to(Odds::percent(30)),
             duplicate: entropy.odds_up_to(Odds::percent(20)),
             slow: entropy.odds_up_to(Odds::percent(10)),
-            slow_moments: entropy.magnitude(TICK, 200 * TICK),
+            slow_moments: (0, entropy.magnitude(TICK, 200 * TICK)),
             delay: (shortest, shortest + spread),
             in_order: entropy.flip(),
             noticed: entropy.odds_up_to(Odds::percent(100)),
@@ -57,6 +58,8 @@ pub(crate) type Arrivals = SmallVec<[Time; 2]>;
 
 pub(crate) struct Network {
     pub(crate) weather: Weather,
+    /// How replies are treated, if not as everything else.
+    pub(crate) reply_weather: Option<Weather>,
     /// For each sender, a bit for each receiver that it cannot reach.
     cut: [u8; SERVERS_MAX],
     newest_arrival: [[Time; SERVERS_MAX]; SERVERS_MAX],
@@ -64,7 +67,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(weather: Weather) -> Network {
-        Network { weather, cut: [0; SERVERS_MAX], newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX] }
+        Network { weather, reply_weather: None, cut: [0; SERVERS_MAX], newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX] }
     }
 
     /// Whether anything gets from one server to the other now.
@@ -91,21 +94,23 @@ impl Network {
         entropy: &mut Entropy,
         coverage: &mut Coverage,
         (from, to): (usize, usize),
+        reply: bool,
         now: Time,
     ) -> Arrivals {
+        let weather = self.reply_weather.filter(|_| reply).unwrap_or(self.weather);
         let mut arrivals = Arrivals::new();
         if !self.connects(from, to) {
             coverage.count(Happening::MessageCutOff);
             return arrivals;
         }
-        if entropy.chance(self.weather.loss) {
+        if entropy.chance(weather.loss) {
             coverage.count(Happening::MessageLost);
             return arrivals;
         }
-        arrivals.push(self.arrival(entropy, coverage, (from, to), now));
-        if entropy.chance(self.weather.duplicate) {
+        arrivals.push(self.arrival(entropy, coverage, &weather, (from, to), now));
+        if entropy.chance(weather.duplicate) {
             coverage.count(Happening::MessageDoubled);
-            arrivals.push(self.arrival(entropy, coverage, (from, to), now));
+            arrivals.push(self.arrival(entropy, coverage, &weather, (from, to), now));
         }
         arrivals
     }
@@ -114,18 +119,20 @@ impl Network {
         &mut self,
         entropy: &mut Entropy,
         coverage: &mut Coverage,
+        weather: &Weather,
         (from, to): (usize, usize),
         now: Time,
     ) -> Time {
-        let (shortest, longest) = self.weather.delay;
+        let (shortest, longest) = weather.delay;
         let at = now + entropy.between(shortest, longest);
-        if entropy.chance(self.weather.slow) {
+        if entropy.chance(weather.slow) {
             coverage.count(Happening::MessageDelayed);
-            return at + entropy.below(self.weather.slow_moments);
+            let (least, most) = weather.slow_moments;
+            return at + least + entropy.below(most - least);
         }
         let newest = &mut self.newest_arrival[from][to];
         if at < *newest {
-            if self.weather.in_order {
+            if weather.in_order {
                 return *newest;
             }
             coverage.count(Happening::MessageOvertook);
