@@ -7,8 +7,7 @@ use std::time::Duration;
 use raft_core::Bytes;
 use raft_std_driver::lab::{ApplyMsg, ApplyReceiver, Raft};
 
-/// A service that makes snapshots makes one every so many commands.
-pub(crate) const SNAPSHOT_INTERVAL: u64 = 10;
+use crate::suite::world::SNAPSHOT_INTERVAL;
 
 /// What was ever applied anywhere: State Machine Safety (§5.4.3) over all servers and all their lives.
 pub(crate) struct Ledger(Mutex<Pages>);

@@ -44,6 +44,7 @@ fn client<'a, W: World>(
     let mut waiting: Option<(u64, Bytes, Duration)> = None;
     let mut begin_at = Duration::ZERO;
     Box::new(move || {
+        cluster.check();
         let now = cluster.world.now();
         if let Some((index, command, since)) = &waiting {
             let (count, applied) = cluster.world.committed(*index);
