@@ -31,6 +31,8 @@ usage: planted [--only TEXT] [--seconds S] [--jobs N] [--simulator-only] [--keep
 const MEMORY_KIB_MAX: u64 = 8 << 20;
 const TESTS_TIME_MAX: Duration = Duration::from_secs(120);
 const WORLDS_TIME_MAX: Duration = Duration::from_secs(600);
+/// Without a bug there is nothing to find.
+const CLEAN_SECONDS_MAX: u64 = 5;
 /// A run that has begun in time may end after it.
 const SIMULATOR_TIME_MORE: Duration = Duration::from_secs(30);
 
@@ -90,21 +92,33 @@ fn plant_all(arguments: &Arguments) -> Result<bool, String> {
     let folder = arguments.keep.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("planted-{}", std::process::id())) // nobody else's
     });
+    let result = search_all(arguments, &folder, &bugs);
+    if arguments.keep.is_none() {
+        let _ = fs::remove_dir_all(&folder);
+    }
+    Ok(told(&bugs, &result?))
+}
+
+/// What became of each bug, by its place. Before the first, nothing is planted: a check that fails then would catch
+/// everything.
+fn search_all(arguments: &Arguments, folder: &Path, bugs: &[Bug]) -> Result<Vec<(usize, Verdict)>, String> {
+    let copy = Copy::new(&folder.join("0"))?;
+    let clean = copy.search(&checks(arguments.seconds.min(CLEAN_SECONDS_MAX), arguments.simulator_only))?;
+    if clean.caught {
+        return Err(format!("without any bug, this fails: {}", clean.by));
+    }
+    eprintln!("nothing planted: all checks pass, in {:.1} s", clean.after.as_secs_f64());
     let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![]));
-    let result = thread::scope(|scope| {
-        let work = |job: usize| work(arguments, &folder.join(format!("{job}")), &bugs, &next, &done);
+    thread::scope(|scope| {
+        let work = |job: usize| work(arguments, &folder.join(format!("{job}")), bugs, &next, &done);
         let jobs: Vec<_> = (0..arguments.jobs).map(|job| scope.spawn(move || work(job))).collect();
         // All have ended before the first that failed is spoken of.
         let results: Vec<_> = jobs.into_iter().map(thread::ScopedJoinHandle::join).collect();
         results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| Err("a job panicked".into())))
-    });
-    if arguments.keep.is_none() {
-        let _ = fs::remove_dir_all(&folder);
-    }
-    result?;
+    })?;
     let mut done = done.into_inner().map_err(|error| error.to_string())?;
     done.sort_by_key(|(at, _)| *at);
-    Ok(told(&bugs, &done))
+    Ok(done)
 }
 
 fn told(bugs: &[Bug], done: &[(usize, Verdict)]) -> bool {
@@ -130,8 +144,7 @@ struct Verdict {
     after: Duration,
 }
 
-/// One copy of the tree takes bug after bug, so that only what a bug changes is built anew. Before the first, nothing is
-/// planted: a check that fails then would catch everything.
+/// One copy of the tree takes bug after bug, so that only what a bug changes is built anew.
 fn work(
     arguments: &Arguments,
     folder: &Path,
@@ -139,13 +152,8 @@ fn work(
     next: &AtomicUsize,
     done: &Mutex<Vec<(usize, Verdict)>>,
 ) -> Result<(), String> {
-    let copy = Copy { tree: folder.join("tree"), target: folder.join("target"), output: folder.join("output") };
-    copy.make().map_err(|error| format!("{}: {error}", folder.display()))?;
-    let clean = copy.search(arguments)?;
-    if clean.caught {
-        return Err(format!("without any bug, this fails: {}", clean.by));
-    }
-    eprintln!("nothing planted: all checks pass, in {:.1} s", clean.after.as_secs_f64());
+    let copy = Copy::new(folder)?;
+    let checks = checks(arguments.seconds, arguments.simulator_only);
     loop {
         let at = next.fetch_add(1, Ordering::Relaxed);
         let Some(bug) = bugs.get(at) else { return Ok(()) };
@@ -153,7 +161,7 @@ fn work(
         let original = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let write = |text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
         write(&bug.plant(&original)?)?;
-        let verdict = copy.search(arguments).map_err(|error| format!("{}: {error}", bug.name))?;
+        let verdict = copy.search(&checks).map_err(|error| format!("{}: {error}", bug.name))?;
         write(&original)?;
         eprintln!("{}: {} ({:.1} s)", bug.name, verdict.by, verdict.after.as_secs_f64());
         done.lock().map_err(|error| error.to_string())?.push((at, verdict));
@@ -175,15 +183,14 @@ struct Check {
     time_max: Duration,
 }
 
-fn checks(arguments: &Arguments) -> Vec<Check> {
+fn checks(seconds: u64, simulator_only: bool) -> Vec<Check> {
     let tests = |build, time_max| Check { build, arguments: vec![], time_max };
-    let seconds = arguments.seconds.to_string();
     let simulator = Check {
         build: &["build", "--profile", "test", "--features", "sim", "--example", "chaos"],
-        arguments: ["--quiet", "--seconds", &seconds].map(str::to_owned).into(),
-        time_max: Duration::from_secs(arguments.seconds) + SIMULATOR_TIME_MORE,
+        arguments: vec!["--quiet".into(), "--seconds".into(), seconds.to_string()],
+        time_max: Duration::from_secs(seconds) + SIMULATOR_TIME_MORE,
     };
-    if arguments.simulator_only {
+    if simulator_only {
         return vec![simulator];
     }
     vec![
@@ -195,21 +202,22 @@ fn checks(arguments: &Arguments) -> Vec<Check> {
 }
 
 impl Copy {
-    fn make(&self) -> std::io::Result<()> {
+    /// What is built there already stays.
+    fn new(folder: &Path) -> Result<Copy, String> {
+        let copy = Copy { tree: folder.join("tree"), target: folder.join("target"), output: folder.join("output") };
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        if self.tree.exists() {
-            fs::remove_dir_all(&self.tree)?;
-        }
-        copy_folder(&root, &self.tree)
+        let old = if copy.tree.exists() { fs::remove_dir_all(&copy.tree) } else { Ok(()) };
+        let made = old.and_then(|()| copy_folder(&root, &copy.tree));
+        made.map(|()| copy).map_err(|error| format!("{}: {error}", folder.display()))
     }
 
     /// One check after the other, until one fails.
-    fn search(&self, arguments: &Arguments) -> Result<Verdict, String> {
+    fn search(&self, checks: &[Check]) -> Result<Verdict, String> {
         let mut after = Duration::ZERO;
-        for check in checks(arguments) {
+        for check in checks {
             for program in self.build(check.build)? {
                 let began = Instant::now();
-                let failed = self.run(&program, &check)?;
+                let failed = self.run(&program, check)?;
                 after += began.elapsed();
                 if let Some(by) = failed {
                     return Ok(Verdict { caught: true, by, after });
