@@ -245,7 +245,7 @@ impl Builder {
         let setup = Setup { config, storage, machine, transport: Arc::clone(&transport), workers, observer };
         let now = Instant::now().into_std();
         let (engine, control) = run(aside, move || Ok(setup.start(now)?)).await?;
-        tokio::spawn(core_task::run(engine, transport, control.keep_alive(), Arc::clone(&meters)));
+        tokio::spawn(core_task::run(engine, transport, control.keep_alive(), watching.clone(), meters.clone()));
         Ok(Node::new(id, control, watching, meters))
     }
 

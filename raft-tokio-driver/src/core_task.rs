@@ -12,13 +12,20 @@ use raft_std_driver::transport::Transport;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::meters::Meters;
+use crate::watching::Watching;
 
 /// Reading what a transport counts takes its locks.
 const TRAFFIC_READ_EVERY: Duration = Duration::from_millis(250);
 
 /// Until the node stops; it has ended when its transport has.
-pub(crate) async fn run(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive, meters: Arc<Meters>) {
-    let retire = Retire(&meters);
+pub(crate) async fn run(
+    mut engine: Engine,
+    transport: Arc<dyn Transport>,
+    alive: Alive,
+    watching: Arc<Watching>,
+    meters: Arc<Meters>,
+) {
+    let retire = Retire(&watching, &meters);
     let mut read = Instant::now();
     let mut timer = Box::pin(sleep_until(Instant::now()));
     while poll_fn(|context| poll_round(&mut engine, timer.as_mut(), context)).await {
@@ -54,10 +61,11 @@ fn poll_round(engine: &mut Engine, mut timer: Pin<&mut Sleep>, context: &mut Con
 }
 
 /// However the task ends: a node that is gone must not look as if it still led.
-struct Retire<'a>(&'a Meters);
+struct Retire<'a>(&'a Watching, &'a Meters);
 
 impl Drop for Retire<'_> {
     fn drop(&mut self) {
         self.0.retire();
+        self.1.retire();
     }
 }

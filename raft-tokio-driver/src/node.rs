@@ -83,12 +83,13 @@ impl Node {
         self.0.control.status().await
     }
 
-    /// How things stand, whenever that changes: to wait until this server leads, say, or has applied an index.
+    /// How things stand, whenever that changes: to wait until this server leads, say, or has applied an index. Who waits for
+    /// what never comes hears an error when the node has stopped.
     ///
     /// ```
     /// # use raft_tokio_driver::{Node, RoleKind};
     /// # async fn example(node: Node) -> Result<(), Box<dyn std::error::Error>> {
-    /// node.watch().wait_for(|now| now.role == RoleKind::Leader || !now.running).await?;
+    /// node.watch().wait_for(|now| now.role == RoleKind::Leader).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -97,7 +98,7 @@ impl Node {
         self.0.watching.standing()
     }
 
-    /// What happens from now on.
+    /// What happens from now on, until the node has stopped.
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.watching.events()

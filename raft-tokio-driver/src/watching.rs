@@ -1,6 +1,7 @@
 //! What others can see of a node while it runs: how it stands, and what happens.
 
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -30,8 +31,8 @@ pub struct Standing {
     pub running: bool,
 }
 
-/// What happens in a node, from the moment when it was asked for. A listener that is too slow misses the oldest, and is
-/// told how many.
+/// What happens in a node, from the moment when it was asked for. The last is [`NodeEvent::Stops`], and then the stream
+/// ends. A listener that is too slow misses the oldest, and is told how many.
 #[derive(Debug)]
 pub struct Events(BroadcastStream<NodeEvent>);
 
@@ -41,7 +42,7 @@ pub struct Events(BroadcastStream<NodeEvent>);
 pub struct Missed(pub u64);
 
 impl Events {
-    /// The next one; `None` once the node is gone.
+    /// The next one; `None` once the node has stopped.
     pub async fn next(&mut self) -> Option<Result<NodeEvent, Missed>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
@@ -56,10 +57,17 @@ impl Stream for Events {
     }
 }
 
-/// Hears everything, and passes it on to who wants to know.
+/// Hears everything, and passes it on to who wants to know, until the node has stopped: whoever listens then is told so,
+/// although there may still be handles.
 pub(crate) struct Watching {
-    standing: watch::Sender<Standing>,
-    events: broadcast::Sender<NodeEvent>,
+    standing: Mutex<Option<watch::Sender<Standing>>>,
+    /// Shows the last one for ever.
+    last: watch::Receiver<Standing>,
+    events: Mutex<Option<broadcast::Sender<NodeEvent>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watching {
@@ -72,30 +80,56 @@ impl Watching {
             applied: Index(0),
             running: true,
         };
-        Watching { standing: watch::Sender::new(standing), events: broadcast::Sender::new(EVENTS_KEPT) }
+        let (standing, last) = watch::channel(standing);
+        let events = broadcast::Sender::new(EVENTS_KEPT);
+        Watching { standing: Mutex::new(Some(standing)), last, events: Mutex::new(Some(events)) }
     }
 
     pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.subscribe()
+        let mut standing = self.last.clone();
+        standing.mark_unchanged();
+        standing
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events(BroadcastStream::new(self.events.subscribe()))
+        let events = lock(&self.events).as_ref().map(broadcast::Sender::subscribe);
+        // Of a sender that is gone at once.
+        Events(BroadcastStream::new(events.unwrap_or_else(|| broadcast::Sender::new(1).subscribe())))
     }
+
+    /// Nothing changes any more.
+    pub(crate) fn retire(&self) {
+        let standing = lock(&self.standing).take();
+        standing.inspect(stopped);
+    }
+
+    fn sender(&self) -> Option<watch::Sender<Standing>> {
+        lock(&self.standing).clone()
+    }
+}
+
+fn stopped(standing: &watch::Sender<Standing>) {
+    standing.send_if_modified(|standing| std::mem::replace(&mut standing.running, false));
 }
 
 impl Observer for Watching {
     fn happened(&self, event: &NodeEvent) {
-        if let NodeEvent::Stops { .. } = event {
-            self.standing.send_modify(|standing| standing.running = false);
-        }
+        let stops = matches!(event, NodeEvent::Stops { .. });
+        let mut events = lock(&self.events);
+        let sender = if stops { events.take() } else { events.clone() };
+        // Not under the lock: what is woken is foreign code.
+        drop(events);
         // Nobody may listen.
-        let _nobody = self.events.send(event.clone());
+        let _nobody = sender.map(|events| events.send(event.clone()));
+        if stops {
+            self.sender().as_ref().inspect(|standing| stopped(standing));
+        }
     }
 
     fn round(&self, round: &Round<'_>) {
         let status = round.status();
-        self.standing.send_if_modified(|standing| {
+        let Some(standing) = self.sender() else { return };
+        standing.send_if_modified(|standing| {
             let now = Standing {
                 term: status.term(),
                 role: status.role(),

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use raft_std_driver::observer::NodeEvent;
 use raft_std_driver::raft_core::Bytes;
 use raft_std_driver::storage::mem::MemDisk;
 use raft_tokio_driver::{NodeConfig, RoleKind, StartError};
@@ -186,12 +187,25 @@ async fn who_watches_sees_every_change_and_its_end() {
     let mut watch = node.watch();
     let leads = in_time("leads", watch.wait_for(|now| now.role == RoleKind::Leader)).await.unwrap().term;
     assert!(leads.0 > 0);
+    let mut events = node.events();
     node.start("x").await.unwrap();
     let applied = in_time("applied", watch.wait_for(|now| now.applied == now.commit && now.applied.0 == 2)).await;
     assert_eq!(applied.unwrap().leader, Some(node.id()));
     node.shutdown().await.unwrap();
     assert!(!in_time("the end", watch.wait_for(|now| !now.running)).await.unwrap().running);
+    let mut last = None;
+    while let Some(event) = in_time("an event", events.next()).await {
+        last = Some(event.unwrap());
+    }
+    assert!(matches!(last, Some(NodeEvent::Stops { cause: None })), "{last:?}");
+    assert!(in_time("nothing", node.events().next()).await.is_none());
     let status = in_time("status", node.status()).await;
     assert!(!status.running && status.applied.0 == 2);
+    // There is a handle, but nothing will ever change.
+    for mut watch in [watch, node.watch()] {
+        assert!(!watch.borrow().running);
+        assert!(in_time("no other end", watch.changed()).await.is_err());
+        assert!(in_time("what never comes", watch.wait_for(|now| now.term > leads.next())).await.is_err());
+    }
     let _: &MemDisk = &cluster.members[0].disk;
 }
