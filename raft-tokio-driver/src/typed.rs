@@ -42,8 +42,8 @@ pub enum TypedError {
     /// The node says why.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The command cannot be written as bytes; nothing was started.
-    #[error("the command cannot be written: {0}")]
+    /// The command cannot be written as bytes, or not be read again, which would stop every server; nothing was started.
+    #[error("the command cannot be written, nothing was started: {0}")]
     Command(CodecError),
     /// The command was applied, and its answer cannot be read as the type that it should have.
     #[error("applied, but the answer cannot be read: {0}")]
@@ -60,7 +60,7 @@ impl<A: Application> TypedNode<A> {
     /// # Errors
     /// What became of it, and what to do then.
     pub async fn start(&self, command: &A::Command) -> Result<A::Response, TypedError> {
-        let command = typed::encode(command).map_err(TypedError::Command)?;
+        let command = typed::encode_readable(command).map_err(TypedError::Command)?;
         let answer = self.node.start(command).await?;
         typed::decode(&answer).map_err(TypedError::Response)
     }
@@ -68,12 +68,12 @@ impl<A: Application> TypedNode<A> {
     /// Many at once. See [`Node::start_all`].
     ///
     /// # Errors
-    /// If one of the commands cannot be written as bytes: then none is started. What became of each is in what is returned.
+    /// If one of the commands cannot be written as bytes, or not be read again: then none is started. What became of each is in what is returned.
     pub async fn start_all(
         &self,
         commands: impl IntoIterator<Item = &A::Command>,
     ) -> Result<Vec<Result<A::Response, TypedError>>, CodecError> {
-        let commands = commands.into_iter().map(typed::encode).collect::<Result<Vec<_>, _>>()?;
+        let commands = commands.into_iter().map(typed::encode_readable).collect::<Result<Vec<_>, _>>()?;
         let answers = self.node.start_all(commands).await;
         Ok(answers.into_iter().map(|answer| typed::decode(&answer?).map_err(TypedError::Response)).collect())
     }

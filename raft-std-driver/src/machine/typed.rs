@@ -25,7 +25,9 @@ pub trait Application: Clone + Serialize + DeserializeOwned + Send + 'static {
 /// state that is expensive to clone is better kept behind an `Arc`, or in a [`StateMachine`] of its own.
 ///
 /// A command that this server cannot read, because it comes from a newer one, stops it, for to pass over what others apply
-/// would be worse.
+/// would be worse. Types that postcard writes but cannot read (`#[serde(untagged)]`, `#[serde(flatten)]`, values of any
+/// type such as JSON's) must do no such harm: a snapshot is read back before it takes the log's place, and commands are to
+/// be written by [`encode_readable`]. An answer that cannot be written is lost, which the log tells.
 #[derive(Clone, Debug, Default)]
 pub struct Typed<A>(pub A);
 
@@ -40,6 +42,17 @@ pub struct CodecError(String);
 /// If its `Serialize` fails, or wants what postcard cannot do, such as sequences of unknown length.
 pub fn encode(value: &impl Serialize) -> Result<Bytes, CodecError> {
     postcard::to_allocvec(value).map(Bytes::from).map_err(|error| CodecError(error.to_string()))
+}
+
+/// Write it, and make sure that it can be read back: what is in a log has to be read by every server, for ever.
+///
+/// # Errors
+/// If it cannot be written, or not be read back.
+pub fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Bytes, CodecError> {
+    let bytes = encode(value)?;
+    decode::<T>(&bytes)
+        .map(|_| bytes)
+        .map_err(|CodecError(why)| CodecError(format!("it could not be read back: {why}")))
 }
 
 /// Read it back.
@@ -59,14 +72,18 @@ impl<A: Application> StateMachine for Typed<A> {
         for Command { index, bytes } in commands {
             let unreadable = |error| io::Error::other(format!("the command at {index} cannot be read here: {error}"));
             let response = self.0.apply(decode(bytes).map_err(unreadable)?);
-            answers.push(encode(&response).map_err(io::Error::other)?);
+            // To stop would stop every server, at each of its starts; the caller hears that there is nothing to read.
+            answers.push(encode(&response).unwrap_or_else(|error| {
+                tracing::error!("the answer to the command at {index} cannot be written: {error}");
+                Bytes::new()
+            }));
         }
         Ok(())
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {
         let frozen = self.0.clone();
-        Box::new(move |out| out.write_all(&encode(&frozen).map_err(io::Error::other)?))
+        Box::new(move |out| out.write_all(&encode_readable(&frozen).map_err(io::Error::other)?))
     }
 
     fn restore(&mut self, data: &mut dyn io::Read) -> io::Result<()> {
@@ -119,6 +136,46 @@ mod tests {
         assert_eq!(other.0, Words(vec!["a".into(), "bc".into()]));
         data.push(0);
         assert!(other.restore(&mut &data[..]).is_err());
+    }
+
+    /// Postcard writes it without complaint.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Unreadable {
+        Number(u64),
+    }
+
+    /// Postcard wants to know a map's length before.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Unwritable {
+        #[serde(flatten)]
+        parts: std::collections::BTreeMap<String, u64>,
+    }
+
+    impl Application for Unreadable {
+        type Command = u64;
+        type Response = Unwritable;
+
+        fn apply(&mut self, number: u64) -> Unwritable {
+            *self = Unreadable::Number(number);
+            Unwritable { parts: [("number".to_owned(), number)].into() }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_kept_and_an_answer_stops_nobody() {
+        assert!(encode(&Unreadable::Number(1)).is_ok());
+        let error = encode_readable(&Unreadable::Number(1)).unwrap_err().to_string();
+        assert!(error.starts_with("it could not be read back: "), "{error}");
+        assert_eq!(encode_readable(&7_u64), encode(&7_u64));
+        let (mut machine, mut answers) = (Typed(Unreadable::Number(1)), Vec::new());
+        let command = encode(&2_u64).unwrap();
+        machine.apply(&[Command { index: Index(7), bytes: &command }], &mut answers).unwrap();
+        assert!(matches!(machine.0, Unreadable::Number(2)));
+        assert!(matches!(&answers[..], [answer] if decode::<Unwritable>(answer).is_err()));
+        let mut data = Vec::new();
+        assert!(machine.snapshot()(&mut data).is_err());
+        assert!(data.is_empty());
     }
 
     #[test]

@@ -4,3 +4,4 @@ mod cluster;
 mod commands;
 mod endings;
 mod files;
+mod typed;

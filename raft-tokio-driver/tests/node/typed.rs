@@ -1,0 +1,80 @@
+//! Commands and answers of one's own types, also of those that postcard cannot carry.
+
+use std::collections::BTreeMap;
+
+use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
+use raft_std_driver::storage::mem::MemDisk;
+use raft_std_driver::storage::{Birth, ClusterId, Identity};
+use raft_tokio_driver::transport::LocalNetwork;
+use raft_tokio_driver::{Application, Node, RoleKind, StartError, TypedError};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::in_time;
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Sum(u64);
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Command {
+    Add(u64),
+    Odd(Odd),
+    Parts,
+}
+
+/// Can be written and not be read.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Odd {
+    Number(u64),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Answer {
+    Sum(u64),
+    Parts(Parts),
+}
+
+/// Cannot even be written.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Parts {
+    #[serde(flatten)]
+    parts: BTreeMap<String, u64>,
+}
+
+impl Application for Sum {
+    type Command = Command;
+    type Response = Answer;
+
+    fn apply(&mut self, command: Command) -> Answer {
+        match command {
+            Command::Add(amount) | Command::Odd(Odd::Number(amount)) => self.0 += amount,
+            Command::Parts => return Answer::Parts(Parts { parts: [("sum".to_owned(), self.0)].into() }),
+        }
+        Answer::Sum(self.0)
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_started_and_an_answer_that_cannot_be_told_harms_nobody() {
+    let id = NodeId(1);
+    let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(101) };
+    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+    let builder = Node::builder().id(1).storage(disk.open().unwrap()).transport(LocalNetwork::new().attach(id));
+    let node = builder.start_typed(Sum::default()).await.unwrap();
+    in_time("it leads", node.watch().wait_for(|now| now.role == RoleKind::Leader)).await.unwrap();
+
+    let add = [Command::Add(1), Command::Add(2)];
+    let sums = in_time("answers", node.start_all(&add)).await.unwrap();
+    assert_eq!(sums, [Ok(Answer::Sum(1)), Ok(Answer::Sum(3))]);
+
+    let odd = Command::Odd(Odd::Number(10));
+    let error = in_time("an error", node.start(&odd)).await.unwrap_err();
+    assert!(matches!(error, TypedError::Command(_)), "{error}");
+    assert!(in_time("an error", node.start_all([&add[0], &odd])).await.is_err());
+
+    let error = in_time("an error", node.start(&Command::Parts)).await.unwrap_err();
+    assert!(matches!(error, TypedError::Response(_)), "{error}");
+    assert_eq!(in_time("it goes on", node.start(&Command::Add(4))).await, Ok(Answer::Sum(7)));
+    node.shutdown().await.unwrap();
+    assert_eq!(node.start(&Command::Add(1)).await, Err(StartError::ShutDown.into()));
+}
