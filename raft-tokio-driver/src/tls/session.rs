@@ -4,11 +4,14 @@
 //! only with what it reads next, if its own writes have not failed by then. So the accepting side says one byte of welcome
 //! when it is content, and the connecting side waits for it: a refusal is heard here, or nowhere.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use raft_core::NodeId;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -50,7 +53,7 @@ pub(super) async fn connect(
         return Err(error);
     }
     match stream.read_u8().await {
-        Ok(WELCOME) => Ok(Box::new(stream)),
+        Ok(WELCOME) => Ok(Box::new(Link(stream))),
         Ok(_) => Err(TlsError::OtherProtocol),
         Err(error) => Err(TlsError::of_welcome(error)),
     }
@@ -79,7 +82,7 @@ pub(super) async fn accept(
         Ok(leaf) => {
             stream.write_u8(WELCOME).await.map_err(TlsError::of_handshake)?;
             stream.flush().await.map_err(TlsError::of_handshake)?;
-            Ok((Box::new(stream), Certificate { leaf, naming: credentials.naming.clone() }))
+            Ok((Box::new(Link(stream)), Certificate { leaf, naming: credentials.naming.clone() }))
         }
         Err(error) => {
             part(stream).await;
@@ -101,10 +104,41 @@ async fn part<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
                 count => heard += count,
             }
         }
-        Ok::<_, std::io::Error>(())
+        Ok::<_, io::Error>(())
     };
     // It is over either way.
     let _ = tokio::time::timeout(PARTING, hear_out).await;
+}
+
+/// A safe connection. A peer that dies, or is stopped, ends it without TLS's farewell: an end like any other, since frames
+/// and verdicts tell whether something is missing.
+struct Link<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.0).poll_read(context, buffer));
+        Poll::Ready(
+            read.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) }),
+        )
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 /// What a connecting peer has shown.

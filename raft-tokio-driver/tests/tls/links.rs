@@ -23,6 +23,23 @@ async fn nodes_of_one_authority_accept_each_other_over_tcp() {
     }
 }
 
+/// A process that is killed says no farewell; what it said before is heard, and then the end.
+#[tokio::test]
+async fn a_peer_that_dies_ends_its_links_like_any_other() {
+    let authority = Authority::new("cluster");
+    for dies_first in [false, true] {
+        let (near, far) = meet(&authority.tls(1), 2, &authority.tls(2)).await;
+        let (near, far) = (near.unwrap(), far.unwrap().0);
+        let (mut dies, mut stays) = if dies_first { (near, far) } else { (far, near) };
+        dies.write_all(b"last words").await.unwrap();
+        dies.flush().await.unwrap();
+        drop(dies);
+        let mut heard = Vec::new();
+        in_time(stays.read_to_end(&mut heard)).await.unwrap();
+        assert_eq!(heard, b"last words");
+    }
+}
+
 #[tokio::test]
 async fn they_do_over_any_stream_and_however_small_its_buffer() {
     let authority = Authority::new("cluster");
