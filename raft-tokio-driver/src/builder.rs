@@ -39,6 +39,8 @@ pub struct Builder {
     tune_node: Vec<Tune<NodeConfig>>,
     tune_tcp: Vec<Tune<TcpConfig>>,
     guard: Option<Arc<dyn Guard>>,
+    /// Whose certificate the guard shows, if that is known.
+    guarded: Option<NodeId>,
     sockets: Option<Arc<dyn Sockets>>,
     workers: Option<Arc<dyn Workers>>,
 }
@@ -77,6 +79,7 @@ impl Builder {
             tune_node: Vec::new(),
             tune_tcp: Vec::new(),
             guard: None,
+            guarded: None,
             sockets: None,
             workers: None,
         }
@@ -153,7 +156,8 @@ impl Builder {
     }
 
     /// Reach the others by this, instead of TCP: a [`LocalNetwork`](crate::transport::LocalNetwork) in tests, or one of your
-    /// own. It must be of this server and this cluster.
+    /// own. It must be of this server and this cluster, and what is said here of TCP (listen, tune_tcp, tls, guard, sockets)
+    /// is an error then: it would not come into force.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Builder {
         self.transport = Some(transport);
@@ -178,14 +182,14 @@ impl Builder {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: &crate::tls::Tls) -> Builder {
-        self.guard(Arc::new(tls.clone()))
+        Builder { guarded: Some(tls.node()), ..self.guard(Arc::new(tls.clone())) }
     }
 
     /// Make links over TCP safe by something of your own. Without a guard everybody who can reach the port can read and
     /// forge what servers say to each other, and the log says so.
     #[must_use]
     pub fn guard(mut self, guard: Arc<dyn Guard>) -> Builder {
-        self.guard = Some(guard);
+        (self.guard, self.guarded) = (Some(guard), None);
         self
     }
 
@@ -210,6 +214,7 @@ impl Builder {
     /// If something was not said, the storage cannot be recovered, the address is in use, and so on.
     pub async fn start(self) -> Result<Node, BuildError> {
         let id = self.id.ok_or(BuildError::Missing { what: "this server's id", call: "id" })?;
+        self.check_links(id)?;
         let machine = self.machine.ok_or(BuildError::Missing { what: "what to replicate", call: "machine" })?;
         let place = self.storage.ok_or(BuildError::Missing { what: "where to keep promises", call: "open" })?;
         let mut config = NodeConfig::new(id);
@@ -247,6 +252,28 @@ impl Builder {
         let (engine, control) = run(aside, move || Ok(setup.start(now)?)).await?;
         tokio::spawn(core_task::run(engine, transport, control.keep_alive(), watching.clone(), meters.clone()));
         Ok(Node::new(id, control, watching, meters))
+    }
+
+    /// What would silently not come into force, or be found out by peers only.
+    fn check_links(&self, id: NodeId) -> Result<(), BuildError> {
+        let of_tcp = [
+            (self.guard.is_some(), "tls or guard"),
+            (self.sockets.is_some(), "sockets"),
+            (self.listen.is_some(), "listen"),
+            (!self.tune_tcp.is_empty(), "tune_tcp"),
+        ];
+        if let Some((_, call)) = of_tcp.into_iter().find(|(said, _)| *said && self.transport.is_some()) {
+            return Err(BuildError::NotTcp { call });
+        }
+        if let Some(certified) = self.guarded.filter(|certified| *certified != id) {
+            return Err(BuildError::Certificate { configured: id, certified });
+        }
+        let mut ids: Vec<NodeId> = self.members.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first) {
+            Some(twice) => Err(BuildError::Members { what: format!("server {twice} is twice among the members") }),
+            None => Ok(()),
+        }
     }
 
     /// The same, for a state of your own type with commands of your own types.

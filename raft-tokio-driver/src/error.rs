@@ -126,6 +126,20 @@ pub enum BuildError {
         /// Which one the directory says.
         stored: u64,
     },
+    /// The node was given a transport, and something that only its own TCP transport would use.
+    #[error("Builder::{call} does nothing to a transport of your own: say it there, or leave Builder::transport away")]
+    NotTcp {
+        /// The method that would have said it.
+        call: &'static str,
+    },
+    /// The certificate is another node's.
+    #[error("this is server {configured}, but its TLS was loaded for server {certified}")]
+    Certificate {
+        /// Who the builder was told it is.
+        configured: NodeId,
+        /// Whose certificate it is.
+        certified: NodeId,
+    },
     /// The address cannot be listened on.
     #[error(transparent)]
     Bind(Arc<BindError>),

@@ -44,7 +44,7 @@
 //! ```
 //!
 //! `examples/counter.rs` does this with three servers and lets one of them go. Commands can be bytes as well: see
-//! [`Builder::machine`] and [`StateMachine`](raft_std_driver::machine::StateMachine).
+//! [`Builder::machine`] and [`StateMachine`].
 //!
 //! # What a caller can rely on
 //!
@@ -59,8 +59,8 @@
 //! # How it runs
 //!
 //! The core is one task of your runtime; it never blocks. Disk and machine block, so they have threads of their own, as in
-//! [`raft_std_driver`], whose parts they are: one [`Storage`](raft_std_driver::storage::Storage), one
-//! [`StateMachine`](raft_std_driver::machine::StateMachine), one format of files and one of messages. Servers of the two
+//! [`raft_std_driver`], whose parts they are: one [`Storage`](storage::Storage), one
+//! [`StateMachine`], one format of files and one of messages. Servers of the two
 //! drivers can be members of one cluster, and each can open what the other has written.
 //!
 //! ```text
@@ -106,8 +106,11 @@ pub use builder::Builder;
 pub use error::{BuildError, StartError};
 pub use node::Node;
 pub use raft_core;
-pub use raft_core::RoleKind;
+pub use raft_core::{Bytes, NodeId, RoleKind};
 pub use raft_std_driver::machine::typed::{Application, CodecError, Typed};
+pub use raft_std_driver::machine::{self, StateMachine};
+pub use raft_std_driver::observer::NodeEvent;
+pub use raft_std_driver::storage;
 pub use raft_std_driver::{NodeConfig, NodeError, NodeStatus, SnapshotError};
 pub use typed::{TypedError, TypedNode};
 pub use watching::{Events, Missed, Standing};

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
 use raft_std_driver::workers::block_on;
 use raft_tokio_driver::transport::LocalNetwork;
+use raft_tokio_driver::transport::link::{BoxFuture, BoxStream, Guard, GuardError, Secured};
+use raft_tokio_driver::transport::tcp::TcpSockets;
 use raft_tokio_driver::{BuildError, Builder, Node, NodeConfig, NodeError, RoleKind};
 
 use crate::cluster::{Ledger, in_time};
@@ -102,7 +105,7 @@ async fn a_directory_serves_one_server_of_one_cluster_at_a_time() {
         "{error:?}"
     );
     assert_eq!(error.to_string(), "the storage is server 1's, not server 2's");
-    let error = refused(builder(&ledger).tune(|config| config.tick = std::time::Duration::ZERO).open(&dir)).await;
+    let error = refused(builder(&ledger).tune(|config| config.tick = Duration::ZERO).open(&dir)).await;
     assert!(matches!(error, BuildError::Node(NodeError::NoTick)), "{error:?}");
 
     let node = builder(&ledger).open(&dir).start().await.unwrap();
@@ -134,6 +137,40 @@ async fn what_was_not_said_is_named() {
         assert!(error.to_string().ends_with(&format!("is missing: call Builder::{call}")), "{error}");
     }
     builder(&ledger).open(&dir).start().await.unwrap().shutdown().await.unwrap();
+}
+
+/// Links that would be open although TLS was asked for, for one.
+#[tokio::test]
+async fn what_would_not_come_into_force_is_refused() {
+    let (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+    let dir = home.path().join("data");
+    let said: [fn(Builder) -> Builder; 4] = [
+        |builder| builder.guard(Arc::new(Nobody)),
+        |builder| builder.listen("127.0.0.1:0"),
+        |builder| builder.tune_tcp(|_| {}),
+        |builder| builder.sockets(Arc::new(TcpSockets { stall_timeout: Duration::from_secs(1) })),
+    ];
+    for say in said {
+        let error = refused(say(builder(&ledger)).create(&dir)).await;
+        assert!(matches!(error, BuildError::NotTcp { .. }), "{error:?}");
+    }
+    let error = refused(builder(&ledger).members([(1, "a:1"), (2, "b:1"), (1, "c:1")]).create(&dir)).await;
+    assert_eq!(error.to_string(), "server 1 is twice among the members");
+    assert!(!dir.exists(), "nothing was touched");
+}
+
+/// Lets nobody through.
+#[derive(Debug)]
+struct Nobody;
+
+impl Guard for Nobody {
+    fn secure_outgoing(&self, _: NodeId, _: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>> {
+        Box::pin(async { Err("nobody".into()) })
+    }
+
+    fn secure_incoming(&self, _: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>> {
+        Box::pin(async { Err("nobody".into()) })
+    }
 }
 
 #[test]

@@ -1,17 +1,35 @@
 //! What goes through safe links, and what the log says of those that cannot be had.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 
 use raft_core::{NodeId, Term};
 use raft_std_driver::transport::{OutgoingSnapshot, Transport};
+use raft_tokio_driver::machine::{Command, SnapshotWriter};
 use raft_tokio_driver::tls::Tls;
 use raft_tokio_driver::transport::tcp::TcpTransport;
+use raft_tokio_driver::{Bytes, Node, StateMachine};
 
 use super::AUTHORITY;
 use super::certs::Authority;
 use super::driver::Tested;
 use super::support::*;
+
+struct Silent;
+
+impl StateMachine for Silent {
+    fn apply(&mut self, _: &[Command<'_>], _: &mut Vec<Bytes>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> SnapshotWriter {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 fn with(id: u64, tls: Option<Tls>) -> Server {
     watch_log();
@@ -67,6 +85,14 @@ fn one_side_without_tls() {
         logged(&["server 611: someone at", "does not speak TLS"])
             && logged(&["server 611: no way to server 612", "it may be set to plain TCP"])
     });
+}
+
+/// It is found at home, not by peers that let nobody in.
+#[tokio::test]
+async fn a_node_with_the_certificate_of_another_does_not_start() {
+    let builder = Node::builder().id(641).members([(641, "127.0.0.1:0")]).tls(&AUTHORITY.tls(642));
+    let error = builder.open("/nowhere").machine(Silent).start().await.unwrap_err();
+    assert_eq!(error.to_string(), "this is server 641, but its TLS was loaded for server 642");
 }
 
 /// A good certificate, and another id in the hello.
