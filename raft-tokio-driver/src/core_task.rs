@@ -18,14 +18,20 @@ use crate::watching::Watching;
 const TRAFFIC_READ_EVERY: Duration = Duration::from_millis(250);
 
 /// Until the node stops; it has ended when its transport has.
-pub(crate) async fn run(
-    mut engine: Engine,
+pub(crate) fn run(
+    engine: Engine,
     transport: Arc<dyn Transport>,
     alive: Alive,
     watching: Arc<Watching>,
     meters: Arc<Meters>,
-) {
-    let retire = Retire(&watching, &meters);
+) -> impl Future<Output = ()> {
+    // Here, and not in the task: that may be dropped before it is polled.
+    let retire = Retire { watching, meters };
+    drive(engine, transport, alive, retire)
+}
+
+async fn drive(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive, retire: Retire) {
+    let meters = &retire.meters;
     let mut read = Instant::now();
     let mut timer = Box::pin(sleep_until(Instant::now()));
     while poll_fn(|context| poll_round(&mut engine, timer.as_mut(), context)).await {
@@ -61,11 +67,14 @@ fn poll_round(engine: &mut Engine, mut timer: Pin<&mut Sleep>, context: &mut Con
 }
 
 /// However the task ends: a node that is gone must not look as if it still led.
-struct Retire<'a>(&'a Watching, &'a Meters);
+struct Retire {
+    watching: Arc<Watching>,
+    meters: Arc<Meters>,
+}
 
-impl Drop for Retire<'_> {
+impl Drop for Retire {
     fn drop(&mut self) {
-        self.0.retire();
-        self.1.retire();
+        self.watching.retire();
+        self.meters.retire();
     }
 }

@@ -84,6 +84,10 @@
 //! [`Node::watch`] shows how a node stands, [`Node::events`] what happens. Logs go to [`tracing`], numbers to [`metrics`]:
 //! `docs/observability.md` lists them all.
 //!
+//! # What is not there yet
+//!
+//! Membership change, leadership transfer, and reads without a log entry: a read is a command.
+//!
 //! # To test what is built on it
 //!
 //! [`Builder::workers`] runs the parts that block where the test says ([`workers::Tasks`]: right there),

@@ -59,10 +59,16 @@ impl<A: Application> TypedNode<A> {
     ///
     /// # Errors
     /// What became of it, and what to do then.
-    pub async fn start(&self, command: &A::Command) -> Result<A::Response, TypedError> {
-        let command = typed::encode_readable(command).map_err(TypedError::Command)?;
-        let answer = self.node.start(command).await?;
-        typed::decode(&answer).map_err(TypedError::Response)
+    pub fn start(
+        &self,
+        command: &A::Command,
+    ) -> impl Future<Output = Result<A::Response, TypedError>> + Send + use<'_, A> {
+        // Written at once: the future holds on to bytes only, whatever the command's type is.
+        let command = typed::encode_readable(command).map_err(TypedError::Command);
+        async move {
+            let answer = self.node.start(command?).await?;
+            typed::decode(&answer).map_err(TypedError::Response)
+        }
     }
 
     /// Many at once. See [`Node::start_all`].

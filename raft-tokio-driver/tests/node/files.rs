@@ -302,7 +302,7 @@ async fn a_first_start_that_fails_leaves_no_directory() {
     let error = refused(tcp().members([(2, "b:1"), (3, "c:1")])).await;
     assert!(matches!(error, BuildError::Missing { call: "members", .. }), "{error}");
     drop(taken);
-    let error = refused(tcp().tune(|config| config.tick = std::time::Duration::ZERO)).await;
+    let error = refused(tcp().tune(|config| config.tick = Duration::ZERO)).await;
     assert!(matches!(error, BuildError::Node(NodeError::NoTick)), "{error}");
     let error = refused(tcp().tune(|config| config.raft.append_bytes_max = 0)).await;
     assert!(matches!(error, BuildError::Node(NodeError::Restore(_))), "{error}");

@@ -1,6 +1,6 @@
 //! The other servers: what waits for each, its connections, and what has been counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -108,6 +108,8 @@ pub struct Peers<C> {
     limits: Limits,
     closed: AtomicBool,
     map: Mutex<BTreeMap<NodeId, Arc<Peer<C>>>>,
+    /// Members whose address nobody has said: told once each.
+    nowhere: Mutex<BTreeSet<NodeId>>,
 }
 
 impl<C: Cut> Peers<C> {
@@ -117,7 +119,7 @@ impl<C: Cut> Peers<C> {
         let (me, limits) = (config.id, config.limits());
         let others = peers.into_iter().filter(|(id, _)| *id != me);
         let map = others.map(|(id, address)| (id, Arc::new(Peer::new(id, address, limits)))).collect();
-        Peers { me, limits, closed: AtomicBool::new(false), map: Mutex::new(map) }
+        Peers { me, limits, closed: AtomicBool::new(false), map: Mutex::new(map), nowhere: Mutex::default() }
     }
 
     /// The peer of this id.
@@ -172,6 +174,7 @@ impl<C: Cut> Peers<C> {
         }
         let peer = Arc::new(Peer::new(id, address, self.limits));
         begin(&peer)?;
+        lock(&self.nowhere).remove(&id);
         peers.insert(id, peer);
         Ok(())
     }
@@ -189,7 +192,11 @@ impl<C: Cut> Peers<C> {
     pub fn post(&self, to: NodeId, message: Message) -> bool {
         let me = self.me;
         let Some(peer) = self.find(to) else {
-            tracing::debug!("server {me}: no address for server {to}: {message} is dropped");
+            if lock(&self.nowhere).insert(to) {
+                tracing::warn!(
+                    "server {me}: no address for server {to}: what is said to it is dropped until it has one"
+                );
+            }
             return true;
         };
         match peer.mailbox.post(message) {

@@ -60,7 +60,7 @@ pub(super) async fn connect(hub: &Hub, peer: &Peer, channel: Channel) -> Result<
     let place = peer.outgoing(channel).enter_now(&line).ok_or(Trouble::Closed)?;
     let attempt = async {
         let mut trouble = Trouble::NoAddress;
-        for address in hub.sockets.resolve(&address).await? {
+        for address in within(hub.config.connect_timeout, hub.sockets.resolve(&address)).await? {
             match connect_to(hub, peer, channel, address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => trouble = error,
