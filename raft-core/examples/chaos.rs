@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use raft_core::sim::{Coverage, Failure, Options, run_bytes, run_script, run_seed};
+use raft_core::sim::{Coverage, Failure, NeverHappened, Options, Shrunk, run_bytes, run_script, run_seed};
 
 const USAGE: &str = "\
 Run a deterministic cluster through faults, one run for each seed, and watch every invariant.
@@ -52,21 +52,46 @@ fn main() -> ExitCode {
         return script(file);
     }
     let result = match &arguments.bytes {
-        Some(bytes) => run_bytes(bytes, arguments.options).map(|report| eprintln!("{} steps", report.steps)),
+        Some(bytes) => match run_bytes(bytes, arguments.options) {
+            Ok(report) => {
+                eprintln!("{} steps", report.steps);
+                Ok(())
+            }
+            Err(failure) => Err(Trouble::Broken(failure)),
+        },
         None => campaign(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble::Missed(missed)) => {
+            println!("{missed}");
+            ExitCode::FAILURE
+        }
         // What was printed is a script, and stays one.
-        Err(failure) if arguments.options.trace => {
+        Err(Trouble::Broken(failure)) if arguments.options.trace => {
             eprintln!("{}\nreplay: {}", failure.violation, failure.replay);
             ExitCode::FAILURE
         }
-        Err(failure) => {
+        Err(Trouble::Broken(failure)) => {
             println!("{failure}");
+            eprintln!("cutting the story down ...");
+            match failure.shrunk() {
+                Some(shrunk) => print_script(&shrunk),
+                None => println!("its story breaks nothing as a script: time matters"),
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is printed can be put into a file as it is.
+fn print_script(shrunk: &Shrunk) {
+    let Shrunk { script, violation, commands: (all, left), tries } = shrunk;
+    println!("\n# {violation}");
+    println!(
+        "# {left} of {all} commands are left after {tries} tries; put this into tests/scripts/NAME.txt, or into a"
+    );
+    println!("# file for: cargo run -p raft-core --features sim --example chaos -- --script FILE\n\n{script}");
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
@@ -121,7 +146,14 @@ fn hex(digits: &str) -> Result<Vec<u8>, String> {
     bytes.ok_or_else(|| "--bytes: not hexadecimal".into())
 }
 
-fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
+/// Why a campaign is no success.
+enum Trouble {
+    Broken(Box<Failure>),
+    /// Nothing was broken, but not everything was tried.
+    Missed(NeverHappened),
+}
+
+fn campaign(arguments: &Arguments) -> Result<(), Trouble> {
     let began = Instant::now();
     let mut total = Total::default();
     let mut told = began;
@@ -129,7 +161,7 @@ fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
         if arguments.limit.is_some_and(|limit| began.elapsed() >= limit) {
             break;
         }
-        let report = run_seed(seed, arguments.options)?;
+        let report = run_seed(seed, arguments.options).map_err(Trouble::Broken)?;
         total.seeds += 1;
         total.steps += report.steps;
         total.ticks += report.ticks;
@@ -137,9 +169,13 @@ fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
         total.slowest_healing = total.slowest_healing.max((report.healing_ticks, seed));
         total.hash = total.hash.rotate_left(5).wrapping_mul(0x2545_f491_4f6c_dd1d) ^ report.trace_hash;
         total.coverage.add(&report.coverage);
-        if !arguments.quiet && told.elapsed() >= Duration::from_secs(1) && std::io::stderr().is_terminal() {
+        // A terminal sees it at once, a log now and then.
+        let (pause, end) = if std::io::stderr().is_terminal() { (1, "\r") } else { (60, "\n") };
+        if !arguments.quiet && told.elapsed() >= Duration::from_secs(pause) {
             told = Instant::now();
-            eprint!("\rseed {seed}: {} steps, {:.0} steps/s ", total.steps, total.rate(began));
+            let unseen = total.coverage.missing().count();
+            let (steps, rate, seconds) = (total.steps, total.rate(began), began.elapsed().as_secs());
+            eprint!("seed {seed}: {seconds} s, {steps} steps, {rate:.0} steps/s, {unseen} things never happened {end}");
             let _ = std::io::stderr().flush();
         }
     }
@@ -163,7 +199,9 @@ fn campaign(arguments: &Arguments) -> Result<(), Box<Failure>> {
         total.slowest_healing.1,
         total.hash,
     );
-    Ok(())
+    // Two servers have no bridge between them: only a campaign of all sizes can meet everything.
+    let seeds = if arguments.options.servers.is_none() { total.seeds } else { 0 };
+    total.coverage.guard(seeds).map_err(Trouble::Missed)
 }
 
 #[derive(Default)]

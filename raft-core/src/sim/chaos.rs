@@ -1,6 +1,7 @@
 //! A run: a faulty phase in which nothing may go wrong, then a calm one in which all must go right.
 
 use std::boxed::Box;
+use std::cmp::Ordering;
 use std::fmt;
 use std::format;
 use std::string::String;
@@ -8,11 +9,11 @@ use std::vec::Vec;
 
 use super::clients::{COMMAND_BYTES_MIN, CommandId, Outcome};
 use super::cluster::{Cluster, Temper};
-use super::coverage::Coverage;
+use super::coverage::{Coverage, Happening};
 use super::entropy::Entropy;
 use super::plan::Plan;
 use super::queue::{TICK, Time};
-use super::script::settings;
+use super::script::{SHRINK_COMMANDS, Shrunk, settings, shrink_script};
 use super::server::Clock;
 use super::trace::Trace;
 use super::violation::{Invariant, Verdict, Violation, broken};
@@ -57,6 +58,19 @@ pub struct Failure {
     pub story: Vec<String>,
     /// How to see it again.
     pub replay: String,
+    /// Where its choices came from.
+    entropy: Entropy,
+    options: Options,
+}
+
+impl Failure {
+    /// The story of the run cut down to what it takes to break the same invariant, as a script that may be put into
+    /// `tests/scripts`. Takes seconds. Nothing, if it is time that breaks it: a script has none.
+    #[must_use]
+    pub fn shrunk(&self) -> Option<Shrunk> {
+        let shrunk = shrink_script(&story(self.entropy.clone(), self.options), SHRINK_COMMANDS);
+        shrunk.filter(|shrunk| shrunk.violation.invariant == self.violation.invariant)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -96,7 +110,11 @@ pub fn run_bytes(bytes: &[u8], options: Options) -> Result<Report, Box<Failure>>
 /// file, cut down, and run by itself.
 #[must_use]
 pub fn script_of_seed(seed: u64, options: Options) -> String {
-    let mut chaos = Chaos::new(Entropy::from_seed(seed), options, Trace::all());
+    story(Entropy::from_seed(seed), options)
+}
+
+fn story(entropy: Entropy, options: Options) -> String {
+    let mut chaos = Chaos::new(entropy, options, Trace::all());
     if let Err(violation) = chaos.run() {
         chaos.cluster.trace.remark(violation);
     }
@@ -125,6 +143,8 @@ fn run(entropy: &Entropy, options: Options, replay: impl Fn() -> String) -> Resu
         steps: cluster.steps,
         story: again.cluster.trace.take(),
         replay: replay(),
+        entropy: entropy.clone(),
+        options,
     }))
 }
 
@@ -139,6 +159,14 @@ impl Chaos {
         let plan = Plan::draw(&mut entropy, options.servers);
         let mut cluster = Cluster::new(plan.members.clone(), plan.temper, entropy, trace);
         cluster.downtime = plan.nemesis.downtime();
+        for (server, period) in cluster.servers.iter_mut().zip(&plan.periods) {
+            server.period = *period;
+            match period.cmp(&TICK) {
+                Ordering::Less => cluster.coverage.count(Happening::ClockFast),
+                Ordering::Greater => cluster.coverage.count(Happening::ClockSlow),
+                Ordering::Equal => {}
+            }
+        }
         Chaos { cluster, plan, healed_at: 0 }
     }
 
@@ -176,7 +204,7 @@ impl Chaos {
                 request_at = now + self.cluster.entropy.between(1, self.plan.workload.pause);
             }
             if now == strike_at {
-                self.plan.nemesis.strike(&mut self.cluster);
+                self.plan.nemesis.strike(&mut self.cluster)?;
                 strike_at = now + self.cluster.entropy.between(1, self.plan.nemesis.pause);
             }
         }
@@ -196,12 +224,33 @@ impl Chaos {
         let anyone = entropy.place(self.cluster.servers.len());
         let astray = entropy.chance(workload.astray);
         let target = if astray { Some(anyone) } else { self.cluster.leader() };
-        for slot in 0..self.cluster.servers.len() {
-            if everywhere || target == Some(slot) {
-                self.start(slot, count, bytes)?;
-            }
+        if everywhere {
+            self.cluster.coverage.count(Happening::StartedEverywhere);
+            return (0..self.cluster.servers.len()).try_for_each(|slot| self.start(slot, count, bytes).map(|_| ()));
+        }
+        let Some(slot) = target else { return Ok(()) };
+        let command = self.start(slot, count, bytes)?;
+        if self.cluster.entropy.chance(workload.retries) {
+            self.insist(command, slot, bytes)?;
         }
         Ok(())
+    }
+
+    /// A client that does not give up: it goes from server to server until one takes its command, and it comes back with a
+    /// command of which it heard nothing, or nothing good. Each try is a command of its own: sessions are not the core's.
+    fn insist(&mut self, mut command: Option<CommandId>, first: usize, bytes: usize) -> Verdict {
+        let servers = self.cluster.servers.len();
+        for offset in 1..servers {
+            let refused = command.is_none_or(|id| self.cluster.clients.outcome(id) == Some(Outcome::Refused));
+            if !refused {
+                break;
+            }
+            self.cluster.coverage.count(Happening::ClientWentOn);
+            command = self.start((first + offset) % servers, 1, bytes)?;
+        }
+        let Some(leader) = self.cluster.leader().filter(|_| self.cluster.clients.regret()) else { return Ok(()) };
+        self.cluster.coverage.count(Happening::ClientRetried);
+        self.start(leader, 1, bytes).map(|_| ())
     }
 
     /// Feed a request to a server, if it is up and awake. Names its first command.
@@ -228,6 +277,9 @@ impl Chaos {
             server.paused_until = 0;
             server.clock_stopped_until = 0;
             server.disk.stalled_until = 0;
+            server.disk.slow_until = 0;
+            server.machine.slow_until = 0;
+            server.period = TICK;
             if let Clock::Coarse(_) = server.clock {
                 server.clock = Clock::Steady;
             }

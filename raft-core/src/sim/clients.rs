@@ -45,6 +45,8 @@ pub(crate) struct Workload {
     pub(crate) everywhere: Odds,
     /// How often a request goes to any server and not to a leader.
     pub(crate) astray: Odds,
+    /// How often a client tries again, here or elsewhere.
+    pub(crate) retries: Odds,
     /// How often a request is empty or has a command that is too large.
     pub(crate) odd: Odds,
 }
@@ -57,6 +59,7 @@ impl Workload {
             padding: entropy.magnitude(1, 64),
             everywhere: entropy.odds_up_to(Odds::percent(20)),
             astray: entropy.odds_up_to(Odds::percent(50)),
+            retries: entropy.odds_up_to(Odds::percent(100)),
             odd: entropy.odds_up_to(Odds::percent(10)),
         }
     }
@@ -65,6 +68,8 @@ impl Workload {
 #[derive(Default)]
 pub(crate) struct Clients {
     outcomes: Vec<Outcome>,
+    /// Commands that entered a log and of which nobody knows that they took effect; their clients may try again.
+    regretted: u32,
     /// For each server, the commands that it accepted in this life and that are not yet decided.
     waiting: [BTreeMap<(Index, Term), CommandId>; SERVERS_MAX],
 }
@@ -107,15 +112,16 @@ impl Clients {
         }
     }
 
-    /// A server has applied an entry: that decides everything that it accepted at this index. Says which command got
-    /// no answer or another one's, if so.
+    /// A server has applied an entry: that decides everything that it accepted at this index. Says whose success that is;
+    /// and which command got no answer or another one's, if so.
     pub(crate) fn applied(
         &mut self,
         coverage: &mut Coverage,
         slot: usize,
         entry: EntryId,
         payload: &Payload,
-    ) -> Result<(), CommandId> {
+    ) -> Result<Option<CommandId>, CommandId> {
+        let mut acknowledged = None;
         while let Some(waiter) = self.waiting[slot].first_entry() {
             let (index, term) = *waiter.key();
             if index > entry.index {
@@ -131,12 +137,13 @@ impl Clients {
                 if command_id(payload) != Some(id) {
                     return Err(id);
                 }
+                acknowledged = Some(id);
             } else {
                 coverage.count(Happening::OutcomeSuperseded);
                 self.decide(id, Outcome::Superseded);
             }
         }
-        Ok(())
+        Ok(acknowledged)
     }
 
     /// A snapshot covers everything through `index`.
@@ -161,7 +168,15 @@ impl Clients {
     fn decide(&mut self, id: CommandId, outcome: Outcome) {
         if let Some(known) = self.outcomes.get_mut(id as usize) {
             *known = outcome;
+            self.regretted += u32::from(matches!(outcome, Outcome::Unknown | Outcome::Superseded));
         }
+    }
+
+    /// Whether there is a command to try again: that is done with now.
+    pub(crate) fn regret(&mut self) -> bool {
+        let any = self.regretted > 0;
+        self.regretted -= u32::from(any);
+        any
     }
 
     pub(crate) fn outcome(&self, id: CommandId) -> Option<Outcome> {

@@ -78,6 +78,17 @@ pub(crate) enum Item {
         slot: usize,
         life: u32,
     },
+    /// Links that come and go change their mind.
+    Flap(Flap),
+}
+
+/// When links that come and go do so, and through when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flap {
+    /// Which of all that ever flapped.
+    pub(crate) number: u32,
+    pub(crate) pause: Time,
+    pub(crate) until: Time,
 }
 
 /// A snapshot on its way.
@@ -179,6 +190,10 @@ impl Cluster {
             Item::Pulse { slot, life } if self.lives(slot, life) => self.pulse(slot),
             Item::Restart { slot, life } if self.servers[slot].life == life => self.start(slot),
             Item::Synced { slot, life } if self.lives(slot, life) => self.synced(slot),
+            Item::Flap(flap) => {
+                self.flap(flap);
+                Ok(())
+            }
             Item::Deliver { to: slot, .. } | Item::Arrive(Transfer { to: slot, .. }) => {
                 if self.servers[slot].is_up() && self.now < self.servers[slot].paused_until {
                     self.queue.push(self.servers[slot].paused_until, item);
@@ -202,6 +217,15 @@ impl Cluster {
             }
             // It belongs to an earlier life.
             _ => Ok(()),
+        }
+    }
+
+    /// Links come or go, until their time is over or the network is mended.
+    fn flap(&mut self, flap: Flap) {
+        if self.network.flap(flap.number, self.now < flap.until) {
+            self.coverage.count(Happening::LinkFlapped);
+            let at = (self.now + flap.pause).min(flap.until);
+            self.queue.push(at, Item::Flap(flap));
         }
     }
 
@@ -242,7 +266,7 @@ impl Cluster {
     /// A tick has passed for a server; when the core hears of it is a matter of its driver's clock.
     fn pulse(&mut self, slot: usize) -> Verdict {
         let server = &mut self.servers[slot];
-        self.queue.push(self.now + TICK, Item::Pulse { slot, life: server.life });
+        self.queue.push(self.now + server.period, Item::Pulse { slot, life: server.life });
         if self.now < server.clock_stopped_until {
             return Ok(());
         }
@@ -329,62 +353,6 @@ impl Cluster {
         if before.role == RoleKind::Leader && !seen.leads_on_from(before) {
             self.coverage.count(Happening::SteppedDown);
         }
-    }
-
-    /// Start a server that is down, from what it kept.
-    pub(crate) fn start(&mut self, slot: usize) -> Verdict {
-        let server = &mut self.servers[slot];
-        if server.is_up() {
-            return Ok(());
-        }
-        self.busy = slot;
-        server.life += 1;
-        server.drop_unnamed_files();
-        server.handed = server.machine.kept.last.index;
-        server.started_from = server.disk.durable.snapshot.last;
-        let raft = match server.revived() {
-            Ok(raft) => raft,
-            Err(error) => return self.oracles.start_refused(&error),
-        };
-        server.seen = Seen::of(raft.status());
-        server.raft = Some(raft);
-        let (id, life, handed) = (server.id, server.life, server.handed);
-        self.trace.event(self.now, id, format_args!("starts from applied {handed}"));
-        if life > 1 {
-            self.coverage.count(Happening::Restarted);
-        }
-        if handed > Index(0) {
-            self.coverage.count(Happening::ResumedFromOwnApplied);
-        }
-        let phase = self.entropy.between(1, TICK);
-        self.queue.push(self.now + phase, Item::Pulse { slot, life });
-        self.oracles.started(&self.servers[slot])
-    }
-
-    /// A server's process dies, or its power goes.
-    pub(crate) fn crash(&mut self, slot: usize) {
-        let server = &mut self.servers[slot];
-        if server.raft.take().is_none() {
-            return;
-        }
-        server.unfed_ticks = 0;
-        server.crash_in = None;
-        server.paused_until = 0;
-        server.clock_stopped_until = 0;
-        server.machine.crash();
-        let loss = server.disk.crash(&mut self.entropy);
-        self.coverage.count(Happening::Crashed);
-        if loss.lost > 0 {
-            self.coverage.count(Happening::WritesLost);
-        }
-        if loss.kept > 0 {
-            self.coverage.count(Happening::WritesKeptUnconfirmed);
-        }
-        let restart = self.now + self.entropy.between(self.downtime.0, self.downtime.1);
-        self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
-        self.clients.crashed(&mut self.coverage, slot);
-        self.oracles.crashed();
-        self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {}", loss.through));
     }
 
     /// The server that leads in the latest term.

@@ -1,6 +1,7 @@
 //! What happened in a run: a campaign that never saw a fault has not tested it.
 
 use std::fmt;
+use std::vec::Vec;
 
 use crate::{Action, AppendOutcome, Event, Message, News, Payload, Refusal, RoleKind, Rpc, SnapshotWrite, Write};
 
@@ -51,6 +52,8 @@ happenings! {
     PartitionedInTwo "cluster cut in two",
     PartitionedOneWay "one direction cut",
     ServerIsolated "server cut off",
+    Bridged "cluster cut in two but for one server",
+    LinkFlapped "link came or went by itself",
     Mended "network mended",
     Crashed "server crashed",
     CrashedBetweenActions "server crashed between two actions of a step",
@@ -59,9 +62,13 @@ happenings! {
     WritesKeptUnconfirmed "unconfirmed writes survived a crash",
     Restarted "server restarted",
     DiskStalled "disk stalled",
+    DiskSlowed "disk slow for a while",
+    MachineSlowed "application slow for a while",
     AcksCollapsed "confirmations of writes collapsed into a later one",
     Paused "server paused",
     ClockStopped "clock stopped",
+    ClockFast "clock ran fast",
+    ClockSlow "clock ran slowly",
     LongTick "tick of more than one",
     TimeoutForced "election timeout forced",
     StoodAsPreCandidate "pre-candidate stood",
@@ -70,6 +77,9 @@ happenings! {
     SteppedDown "leader stepped down",
     LogTruncated "log truncated",
     NoopWritten "no-op written",
+    StartedEverywhere "command started on every server",
+    ClientWentOn "client went on to another server",
+    ClientRetried "client tried again, its command's fate unknown or worse",
     CommandsAccepted "commands accepted",
     SeveralAccepted "several commands accepted together",
     RefusedNotLeader "refused: not the leader",
@@ -87,6 +97,8 @@ happenings! {
     SnapshotFailed "snapshot transfer failed",
     SnapshotDoubled "snapshot delivered twice",
     SnapshotLate "snapshot delivered late",
+    SnapshotOutdated "snapshot delivered with a newer one behind it",
+    SnapshotAtRandom "snapshot made at a random moment",
     SnapshotReportLost "report of a snapshot transfer lost",
     RestoredAtStart "state restored from the own snapshot",
     RestoredFromLeader "state restored from the leader's snapshot",
@@ -96,6 +108,22 @@ happenings! {
 }
 
 const COUNT: usize = Happening::ALL.len();
+
+/// A campaign of so many seeds, each with a number of servers of its own, must have met everything there is.
+pub const CAMPAIGN_SEEDS: u64 = 1500;
+
+/// What a campaign should have met, and did not: it proves nothing about that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeverHappened(pub Vec<Happening>);
+
+impl fmt::Display for NeverHappened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("never happened in the whole campaign:")?;
+        self.0.iter().try_for_each(|happening| write!(f, "\n  {}", happening.words()))
+    }
+}
+
+impl std::error::Error for NeverHappened {}
 
 /// How often each [`Happening`] happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +145,15 @@ impl Coverage {
     /// What never happened.
     pub fn missing(&self) -> impl Iterator<Item = Happening> + '_ {
         Happening::ALL.iter().copied().filter(|happening| self.of(*happening) == 0)
+    }
+
+    /// Whether a campaign of so many seeds has met every fault, message and refusal; fewer than [`CAMPAIGN_SEEDS`] need not.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn guard(&self, seeds: u64) -> Result<(), NeverHappened> {
+        let missing: Vec<Happening> = self.missing().collect();
+        if missing.is_empty() || seeds < CAMPAIGN_SEEDS { Ok(()) } else { Err(NeverHappened(missing)) }
     }
 
     /// Count another run's happenings in.
@@ -201,5 +238,21 @@ impl fmt::Display for Coverage {
         Happening::ALL
             .iter()
             .try_for_each(|happening| writeln!(f, "{:>12}  {}", self.of(*happening), happening.words()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_campaign_that_missed_something_says_what() {
+        let mut coverage = Coverage([1; COUNT]);
+        assert_eq!(coverage.guard(CAMPAIGN_SEEDS), Ok(()));
+        coverage.0[Happening::Bridged as usize] = 0;
+        assert_eq!(coverage.guard(CAMPAIGN_SEEDS - 1), Ok(()));
+        let missing = coverage.guard(CAMPAIGN_SEEDS).unwrap_err().to_string();
+        assert_eq!(missing, "never happened in the whole campaign:\n  cluster cut in two but for one server");
     }
 }

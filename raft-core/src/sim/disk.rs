@@ -83,6 +83,9 @@ impl Image {
     }
 }
 
+/// How much longer everything takes on a disk, and in an application, that is slow for a while.
+pub(crate) const SLOWNESS: u64 = 12;
+
 /// How the disks of a run behave.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiskTemper {
@@ -122,6 +125,8 @@ pub(crate) struct Disk {
     /// How many of the outstanding writes the running sync covers; 0 if none runs.
     syncing: usize,
     pub(crate) stalled_until: Time,
+    /// Until then everything takes [`SLOWNESS`] times as long.
+    pub(crate) slow_until: Time,
     newest_confirmation: Time,
 }
 
@@ -143,6 +148,7 @@ impl Disk {
             through: WriteId::from_number(0),
             syncing: 0,
             stalled_until: 0,
+            slow_until: 0,
             newest_confirmation: 0,
         }
     }
@@ -159,7 +165,8 @@ impl Disk {
         }
         self.syncing = 1 + entropy.place(self.outstanding.len());
         let (shortest, longest) = temper.latency;
-        Some(now.max(self.stalled_until) + entropy.between(shortest, longest))
+        let slowness = if now < self.slow_until { SLOWNESS } else { 1 };
+        Some(now.max(self.stalled_until) + slowness * entropy.between(shortest, longest))
     }
 
     /// The running sync is done: what it covers is durable. Names the newest of its writes.
@@ -224,6 +231,7 @@ impl Disk {
         self.outstanding.clear();
         self.syncing = 0;
         self.stalled_until = 0;
+        self.slow_until = 0;
         self.written = self.durable.clone();
         Loss { kept, lost, through }
     }

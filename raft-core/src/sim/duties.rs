@@ -4,6 +4,7 @@ use std::format;
 
 use super::cluster::{Cluster, Item, Transfer};
 use super::coverage::Happening;
+use super::disk::SLOWNESS;
 use super::entropy::{Entropy, Odds};
 use super::machine::{Done, SnapshotFile, Work};
 use super::queue::{TICK, Time};
@@ -171,10 +172,17 @@ impl Cluster {
     fn give(&mut self, slot: usize, work: Work) {
         let server = &mut self.servers[slot];
         if server.machine.give(work) {
-            let (shortest, longest) = self.temper.machine.delay;
-            let at = self.now + self.entropy.between(shortest, longest);
-            self.queue.push(at, Item::Run { slot, life: server.life });
+            let life = server.life;
+            let at = self.now + self.pace(slot);
+            self.queue.push(at, Item::Run { slot, life });
         }
+    }
+
+    /// How long the machine lets its next piece of work wait.
+    fn pace(&mut self, slot: usize) -> Time {
+        let (shortest, longest) = self.temper.machine.delay;
+        let slowness = if self.now < self.servers[slot].machine.slow_until { SLOWNESS } else { 1 };
+        slowness * self.entropy.between(shortest, longest)
     }
 
     /// The machine does a piece of its work.
@@ -206,7 +214,7 @@ impl Cluster {
             self.queue.push(at, Item::Run { slot, life });
         }
         let snapshot_is_due = temper.snapshot_every.is_some_and(|every| state.last.index.0 % every == 0);
-        if snapshot_is_due || entropy.chance(temper.snapshots) {
+        if snapshot_is_due || self.entropy.chance(temper.snapshots) {
             self.snapshot(slot)?;
         }
         Ok(())
@@ -214,16 +222,24 @@ impl Cluster {
 
     /// The machine does its next piece of work, or as much of it as `count` says; the clients hear of it.
     pub(crate) fn do_work(&mut self, slot: usize, count: impl FnOnce(&mut Entropy, &Entries) -> u64) -> Verdict<Done> {
-        let Cluster { servers, entropy, clients, coverage, lab, .. } = self;
+        let Cluster { servers, entropy, clients, coverage, oracles, lab, .. } = self;
         let server = &mut servers[slot];
-        let mut wrong = None;
+        let mut answers = Ok(());
         let mut restored = None;
         let done = server.machine.run(
             |entries| count(entropy, entries),
-            |id, payload| {
-                wrong = clients.applied(coverage, slot, id, payload).err().or(wrong);
+            |state, payload| {
                 if let Some(lab) = lab {
-                    lab.applied(id, payload);
+                    lab.applied(state.last, payload);
+                }
+                if answers.is_ok() {
+                    answers = match clients.applied(coverage, slot, state.last, payload) {
+                        Ok(None) => Ok(()),
+                        Ok(Some(command)) => oracles.acknowledged(command, state),
+                        Err(command) => {
+                            broken(Invariant::Outcomes, format!("command {command} got no answer, or another one's"))
+                        }
+                    };
                 }
             },
             |index| restored = Some(index),
@@ -231,15 +247,13 @@ impl Cluster {
         if let Some(index) = restored {
             clients.restored(coverage, slot, index);
         }
-        if let Some(command) = wrong {
-            return broken(Invariant::Outcomes, format!("command {command} got no answer, or another one's"));
-        }
+        answers?;
         self.oracles.state(&server.machine.state)?;
         Ok(done)
     }
 
     /// The machine writes its state down; when that is durable the log may go.
-    fn snapshot(&mut self, slot: usize) -> Verdict {
+    pub(crate) fn snapshot(&mut self, slot: usize) -> Verdict {
         let server = &mut self.servers[slot];
         let state = server.machine.state;
         let Some(raft) = &server.raft else { return Ok(()) };
@@ -298,6 +312,9 @@ impl Cluster {
             return Ok(());
         }
         self.coverage.count(Happening::SnapshotDelivered);
+        if self.servers[from].seen.snapshot.index > transfer.file.meta.last.index {
+            self.coverage.count(Happening::SnapshotOutdated);
+        }
         let delivered = !self.entropy.chance(self.temper.transfer.report_wrong);
         let after = self.now + self.entropy.below(TICK);
         self.report_transfer(&transfer, after, delivered);

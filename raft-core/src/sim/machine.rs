@@ -88,6 +88,8 @@ pub(crate) struct Machine {
     pub(crate) state: State,
     /// What it has durably itself; nothing, if it keeps nothing.
     pub(crate) kept: State,
+    /// Until then everything takes longer.
+    pub(crate) slow_until: Time,
     queue: VecDeque<Work>,
     running: bool,
 }
@@ -99,12 +101,12 @@ impl Machine {
         !std::mem::replace(&mut self.running, true)
     }
 
-    /// Do the next piece of work, or as many of its entries as `count` says; `applied` hears of every entry and `restored`
+    /// Do the next piece of work, or as many of its entries as `count` says; `applied` hears of every entry and what it made, and `restored`
     /// of a new state.
     pub(crate) fn run(
         &mut self,
         count: impl FnOnce(&Entries) -> u64,
-        mut applied: impl FnMut(EntryId, &Payload),
+        mut applied: impl FnMut(&State, &Payload),
         restored: impl FnOnce(Index),
     ) -> Done {
         let mut in_parts = false;
@@ -114,7 +116,7 @@ impl Machine {
                 in_parts = count < entries.len();
                 for (id, payload) in entries.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
                     self.state.apply(id, payload);
-                    applied(id, payload);
+                    applied(&self.state, payload);
                 }
                 if in_parts {
                     self.queue.push_front(Work::Apply(entries.starting_at(self.state.last.index.next())));

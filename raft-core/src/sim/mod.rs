@@ -28,6 +28,7 @@ mod duties;
 mod entropy;
 pub mod explore;
 mod lab;
+mod lives;
 mod machine;
 mod nemesis;
 mod network;
@@ -40,7 +41,7 @@ mod trace;
 mod violation;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
-pub use coverage::{Coverage, Happening};
+pub use coverage::{CAMPAIGN_SEEDS, Coverage, Happening, NeverHappened};
 pub use lab::Lab;
-pub use script::{ScriptError, run_script};
+pub use script::{SHRINK_COMMANDS, ScriptError, Shrunk, run_script, shrink_script};
 pub use violation::{Invariant, Violation};

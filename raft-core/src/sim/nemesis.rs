@@ -2,10 +2,12 @@
 
 use std::vec::Vec;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Flap, Item};
 use super::coverage::Happening;
 use super::entropy::Entropy;
+use super::network::SERVERS_MAX;
 use super::queue::Time;
+use super::violation::Verdict;
 
 /// A fault, or the end of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +19,38 @@ pub(crate) enum Fault {
     Partition,
     CutOneWay,
     Isolate,
+    Bridge,
+    Flap,
     StallDisk,
+    SlowDisk,
+    SlowMachine,
+    Compact,
     Pause,
     StopClock,
     /// Some election timers run out, at about the same time perhaps.
     TimeOut,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 15] = [
     Fault::Crash,
     Fault::CrashBetweenActions,
     Fault::CrashAll,
     Fault::Partition,
     Fault::CutOneWay,
     Fault::Isolate,
+    Fault::Bridge,
+    Fault::Flap,
     Fault::StallDisk,
+    Fault::SlowDisk,
+    Fault::SlowMachine,
+    Fault::Compact,
     Fault::Pause,
     Fault::StopClock,
     Fault::TimeOut,
 ];
 
 pub(crate) struct Nemesis {
-    /// What this run has to bear, never nothing.
+    /// What this run has to bear, never nothing: one to three of all there are, or any part of them.
     faults: Vec<Fault>,
     /// The longest time between two faults.
     pub(crate) pause: Time,
@@ -48,7 +60,11 @@ pub(crate) struct Nemesis {
 
 impl Nemesis {
     pub(crate) fn new(entropy: &mut Entropy, pause: Time, longest: Time) -> Nemesis {
-        let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| entropy.flip()).collect();
+        let mut faults: Vec<Fault> = if entropy.flip() {
+            (0..entropy.between(1, 3)).map(|_| FAULTS[entropy.place(FAULTS.len())]).collect()
+        } else {
+            FAULTS.into_iter().filter(|_| entropy.flip()).collect()
+        };
         faults.insert(0, Fault::Mend);
         Nemesis { faults, pause, longest }
     }
@@ -58,55 +74,34 @@ impl Nemesis {
         (0, self.longest)
     }
 
-    pub(crate) fn strike(&self, cluster: &mut Cluster) {
+    pub(crate) fn strike(&self, cluster: &mut Cluster) -> Verdict {
         // Who is cut off sees nothing of other faults: every second strike on a cut network mends it.
         let mend = cluster.network.is_cut() && cluster.entropy.flip();
         let fault = if mend { Fault::Mend } else { self.faults[cluster.entropy.place(self.faults.len())] };
         let victim = self.victim(cluster);
         cluster.trace.remark(format_args!("{fault:?}, if of one server then of s{}", cluster.servers[victim].id));
         let until = cluster.now + cluster.entropy.between(1, self.longest);
-        let up = cluster.servers[victim].is_up();
         match fault {
             Fault::Mend => {
                 cluster.network.mend();
                 cluster.coverage.count(Happening::Mended);
-            }
-            Fault::Crash => cluster.crash(victim),
-            Fault::CrashBetweenActions => {
-                let actions = cluster.entropy.below(6);
-                cluster.servers[victim].crash_in.get_or_insert(actions);
             }
             Fault::CrashAll => {
                 (0..cluster.servers.len()).for_each(|slot| cluster.crash(slot));
                 cluster.coverage.count(Happening::CrashedAll);
             }
             Fault::Partition => partition(cluster),
-            Fault::CutOneWay => {
-                let other = cluster.entropy.place(cluster.servers.len());
-                if other != victim {
-                    cluster.network.cut(victim, other);
-                    cluster.coverage.count(Happening::PartitionedOneWay);
-                }
-            }
+            Fault::CutOneWay => cut_one_way(cluster, victim),
             Fault::Isolate => {
                 cut(cluster, |slot| slot == victim);
                 cluster.coverage.count(Happening::ServerIsolated);
             }
-            Fault::StallDisk => {
-                cluster.servers[victim].disk.stalled_until = until;
-                cluster.coverage.count(Happening::DiskStalled);
-            }
-            Fault::Pause if up => {
-                cluster.servers[victim].paused_until = until;
-                cluster.coverage.count(Happening::Paused);
-            }
-            Fault::StopClock if up => {
-                cluster.servers[victim].clock_stopped_until = until;
-                cluster.coverage.count(Happening::ClockStopped);
-            }
-            Fault::Pause | Fault::StopClock => {}
+            Fault::Bridge => bridge(cluster, victim),
+            Fault::Flap => flap(cluster, until),
             Fault::TimeOut => time_out(cluster),
+            _ => return befall(cluster, fault, victim, until),
         }
+        Ok(())
     }
 
     /// Anyone; a leader, and whoever waits for its disk, more often than others.
@@ -121,10 +116,81 @@ impl Nemesis {
     }
 }
 
+/// What happens to one server, for a while perhaps.
+fn befall(cluster: &mut Cluster, fault: Fault, victim: usize, until: Time) -> Verdict {
+    let now = cluster.now;
+    let server = &mut cluster.servers[victim];
+    let happening = match fault {
+        Fault::Crash => {
+            cluster.crash(victim);
+            return Ok(());
+        }
+        Fault::CrashBetweenActions => {
+            server.crash_in.get_or_insert(cluster.entropy.below(6));
+            return Ok(());
+        }
+        Fault::StallDisk => {
+            server.disk.stalled_until = until;
+            Happening::DiskStalled
+        }
+        Fault::SlowDisk => {
+            server.disk.slow_until = until;
+            Happening::DiskSlowed
+        }
+        Fault::SlowMachine => {
+            server.machine.slow_until = until;
+            Happening::MachineSlowed
+        }
+        Fault::Pause if server.is_up() => {
+            server.paused_until = until;
+            Happening::Paused
+        }
+        Fault::StopClock if server.is_up() => {
+            server.clock_stopped_until = until;
+            Happening::ClockStopped
+        }
+        Fault::Compact if server.is_up() && now >= server.paused_until => {
+            cluster.coverage.count(Happening::SnapshotAtRandom);
+            return cluster.snapshot(victim);
+        }
+        _ => return Ok(()),
+    };
+    cluster.coverage.count(happening);
+    Ok(())
+}
+
+fn cut_one_way(cluster: &mut Cluster, from: usize) {
+    let to = cluster.entropy.place(cluster.servers.len());
+    if to != from {
+        cluster.network.cut(from, to);
+        cluster.coverage.count(Happening::PartitionedOneWay);
+    }
+}
+
 fn partition(cluster: &mut Cluster) {
     let side = cluster.entropy.below(1 << cluster.servers.len());
     cut(cluster, |slot| side & (1 << slot) != 0);
     cluster.coverage.count(Happening::PartitionedInTwo);
+}
+
+/// Only over one server are the two sides connected: both may hear of each other, and neither reaches a majority without it.
+fn bridge(cluster: &mut Cluster, middle: usize) {
+    let side = cluster.entropy.below(1 << cluster.servers.len());
+    for from in (0..cluster.servers.len()).filter(|from| *from != middle) {
+        for to in (0..cluster.servers.len()).filter(|to| *to != middle && side >> to & 1 != side >> from & 1) {
+            cluster.network.cut(from, to);
+            cluster.coverage.count(Happening::Bridged);
+        }
+    }
+}
+
+/// Some links, each way by itself, come and go until then.
+fn flap(cluster: &mut Cluster, until: Time) {
+    let everyone = (1 << cluster.servers.len()) - 1;
+    let links = std::array::from_fn(|_| u8::try_from(cluster.entropy.below(1 << SERVERS_MAX)).unwrap_or(0) & everyone);
+    let number = cluster.network.start_flapping(links);
+    let pause = 1 + cluster.entropy.below(until.saturating_sub(cluster.now) / 2);
+    cluster.queue.push(cluster.now, Item::Flap(Flap { number, pause, until }));
 }
 
 /// Nothing crosses the line between the two sides any more.

@@ -37,15 +37,15 @@ impl Weather {
         noticed: Odds::NEVER,
     };
 
-    /// Delays up to `longest`.
-    pub(crate) fn draw(entropy: &mut Entropy, longest: Time) -> Weather {
+    /// Delays up to `longest`; the slow way takes up to many a timeout.
+    pub(crate) fn draw(entropy: &mut Entropy, longest: Time, timeout: Time) -> Weather {
         let shortest = entropy.below(TICK / 4);
         let spread = entropy.magnitude(1, longest);
         Weather {
             loss: entropy.odds_up_to(Odds::percent(30)),
             duplicate: entropy.odds_up_to(Odds::percent(20)),
             slow: entropy.odds_up_to(Odds::percent(10)),
-            slow_moments: (0, entropy.magnitude(TICK, 200 * TICK)),
+            slow_moments: (0, entropy.magnitude(TICK, 20 * timeout)),
             delay: (shortest, shortest + spread),
             in_order: entropy.flip(),
             noticed: entropy.odds_up_to(Odds::percent(100)),
@@ -56,18 +56,35 @@ impl Weather {
 /// What becomes of a message: when each of its copies arrives, or nothing.
 pub(crate) type Arrivals = SmallVec<[Time; 2]>;
 
+/// For each sender, a bit for each receiver.
+pub(crate) type Links = [u8; SERVERS_MAX];
+
 pub(crate) struct Network {
     pub(crate) weather: Weather,
     /// How replies are treated, if not as everything else.
     pub(crate) reply_weather: Option<Weather>,
     /// For each sender, a bit for each receiver that it cannot reach.
-    cut: [u8; SERVERS_MAX],
+    cut: Links,
+    /// What of that is cut until it is mended.
+    cut_for_good: Links,
+    /// The number of those that come and go, and which they are.
+    flapping: Option<(u32, Links)>,
+    flaps: u32,
     newest_arrival: [[Time; SERVERS_MAX]; SERVERS_MAX],
 }
 
 impl Network {
     pub(crate) fn new(weather: Weather) -> Network {
-        Network { weather, reply_weather: None, cut: [0; SERVERS_MAX], newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX] }
+        let none = [0; SERVERS_MAX];
+        Network {
+            weather,
+            reply_weather: None,
+            cut: none,
+            cut_for_good: none,
+            flapping: None,
+            flaps: 0,
+            newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX],
+        }
     }
 
     /// Whether anything gets from one server to the other now.
@@ -78,15 +95,40 @@ impl Network {
     /// From now on nothing gets from `from` to `to`.
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
         self.cut[from] |= 1 << to;
+        self.cut_for_good[from] |= 1 << to;
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.cut != [0; SERVERS_MAX]
+        self.cut != [0; SERVERS_MAX] || self.flapping.is_some()
     }
 
     /// From now on everything connects again.
     pub(crate) fn mend(&mut self) {
         self.cut = [0; SERVERS_MAX];
+        self.cut_for_good = self.cut;
+        self.flapping = None;
+    }
+
+    /// From now on these links come and go, in place of those that did. Numbers them.
+    pub(crate) fn start_flapping(&mut self, links: Links) -> u32 {
+        self.flaps += 1;
+        self.cut = self.cut_for_good;
+        self.flapping = Some((self.flaps, links));
+        self.flaps
+    }
+
+    /// The flapping links are cut if they were not, and come back if they were; for good, unless this goes `on`. Says
+    /// whether they flap any more.
+    pub(crate) fn flap(&mut self, number: u32, on: bool) -> bool {
+        let Some((_, links)) = self.flapping.filter(|(newest, _)| *newest == number) else { return false };
+        let whole = self.cut == self.cut_for_good;
+        self.cut = self.cut_for_good;
+        if !on {
+            self.flapping = None;
+        } else if whole {
+            self.cut.iter_mut().zip(links).for_each(|(cut, links)| *cut |= links);
+        }
+        on
     }
 
     pub(crate) fn route(

@@ -19,6 +19,8 @@ const SERVERS_DRAWN_MAX: usize = 5;
 
 pub(crate) struct Plan {
     pub(crate) members: Vec<(Config, Clock)>,
+    /// How many moments a tick lasts on each server's clock.
+    pub(crate) periods: Vec<Time>,
     pub(crate) temper: Temper,
     pub(crate) workload: Workload,
     pub(crate) nemesis: Nemesis,
@@ -41,7 +43,7 @@ impl Temper {
         let mut longest = || if entropy.below(8) == 7 { 2 * timeout } else { timeout / 4 };
         let (delay, latency) = (longest(), longest());
         Temper {
-            weather: Weather::draw(entropy, delay),
+            weather: Weather::draw(entropy, delay, timeout),
             disk: DiskTemper::draw(entropy, latency),
             machine: MachineTemper::draw(entropy),
             transfer: TransferTemper::draw(entropy),
@@ -60,8 +62,13 @@ impl Plan {
             let clock = clock(entropy, common.heartbeat_ticks);
             (Config { id: NodeId(id), ..limits }, clock)
         });
+        let members = members.collect();
+        let exact = entropy.flip();
+        let period = |_| if exact { TICK } else { entropy.between(TICK / 2, 2 * TICK) };
+        let periods = (0..count).map(period).collect();
         Plan {
-            members: members.collect(),
+            members,
+            periods,
             temper: Temper::draw(entropy, u64::from(common.election_ticks_min) * TICK),
             workload: Workload::draw(entropy),
             nemesis: Nemesis::draw(entropy, &common),

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::disk::Disk;
 use super::machine::{Machine, SnapshotFile};
-use super::queue::Time;
+use super::queue::{TICK, Time};
 use crate::{
     Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, RestoreError, Restored, RoleKind, SnapshotMeta,
     Status,
@@ -69,6 +69,8 @@ pub(crate) struct Server {
     pub(crate) machine: Machine,
     pub(crate) files: Vec<SnapshotFile>,
     pub(crate) clock: Clock,
+    /// How many moments a tick of its own clock lasts.
+    pub(crate) period: Time,
     /// The election timeout of a script's server, which throws no dice.
     pub(crate) stated_timeout: Option<u32>,
     /// Ticks that passed and are not yet fed.
@@ -107,6 +109,7 @@ impl Server {
             machine: Machine::default(),
             files: Vec::new(),
             clock,
+            period: TICK,
             stated_timeout: None,
             unfed_ticks: 0,
             paused_until: 0,

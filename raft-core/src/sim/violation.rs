@@ -18,6 +18,8 @@ pub enum Invariant {
     LeaderAppendOnly,
     /// Two logs with the same entry are the same through it.
     LogMatching,
+    /// Terms never fall within a log.
+    TermOrder,
     /// A leader has every entry committed before its term.
     LeaderCompleteness,
     /// No two servers apply different entries at an index.
@@ -38,6 +40,12 @@ pub enum Invariant {
     WriteThrough,
     /// Each index is applied once in a life, in order, once it is committed and durable.
     ApplyOrder,
+    /// A snapshot's state is what its entries make.
+    SnapshotState,
+    /// What a client was told to be done stays done.
+    Acknowledged,
+    /// The clients' histories are linearizable.
+    Linearizable,
     /// Each request has one outcome, and a true one.
     Outcomes,
     /// No message and no hand-out is larger than the limits allow.
@@ -62,6 +70,7 @@ impl Invariant {
             Invariant::ElectionRestriction => "§5.4.1",
             Invariant::LeaderAppendOnly => "§5.3, Figure 3",
             Invariant::LogMatching => "§5.3, Figure 3",
+            Invariant::TermOrder => "§5.3, §5.4.1",
             Invariant::LeaderCompleteness => "§5.4, Figure 3",
             Invariant::StateMachineSafety => "§5.4.3, Figure 3",
             Invariant::CommitRule => "§5.4.2",
@@ -72,6 +81,8 @@ impl Invariant {
             Invariant::Acknowledgements => "§5.3",
             Invariant::WriteThrough => "Figure 2",
             Invariant::ApplyOrder => "§5.3, §7",
+            Invariant::SnapshotState => "§7",
+            Invariant::Acknowledged | Invariant::Linearizable => "§8",
             Invariant::Outcomes => "§8",
             Invariant::Limits => "Config",
             Invariant::Restart => "Figure 2, §7",

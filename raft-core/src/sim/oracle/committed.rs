@@ -48,6 +48,10 @@ impl Committed {
         self.state_at(index).map(|state| state.last)
     }
 
+    pub(crate) fn command_at(&self, index: Index) -> Option<CommandId> {
+        self.at(index)?.command
+    }
+
     pub(crate) fn payload_at(&self, index: Index) -> Option<Digest> {
         self.at(index).map(|known| known.payload)
     }

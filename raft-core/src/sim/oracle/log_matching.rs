@@ -40,7 +40,6 @@ impl LogMatching {
             if self.known.len() <= place {
                 self.known.resize(place + 1, SmallVec::new());
             }
-            ensure(follows <= Some(id.term), Invariant::LogMatching, || format!("{id} follows term {follows:?}"))?;
             let payload = Digest::of_payload(payload);
             let earlier = self.known[place].iter().find(|known| known.term == id.term);
             match (earlier, follows) {

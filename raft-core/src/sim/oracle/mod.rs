@@ -1,6 +1,7 @@
 //! The oracles: one file per invariant. They look at every step from outside, know the one true history, and cost little:
 //! each looks only at what changed.
 
+mod acknowledged;
 mod acknowledgements;
 mod append_only;
 mod apply_order;
@@ -11,6 +12,7 @@ mod election_restriction;
 mod election_safety;
 mod leader_completeness;
 mod limits;
+mod linearizable;
 mod log_matching;
 mod match_index;
 mod monotone;
@@ -18,12 +20,14 @@ mod outcomes;
 mod promises;
 mod restart;
 mod single_vote;
+mod snapshot_state;
 mod state_machine_safety;
+mod terms_rise;
 mod write_through;
 
 use std::format;
 
-use super::clients::Clients;
+use super::clients::{Clients, CommandId};
 use super::disk::Image;
 use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
@@ -41,11 +45,14 @@ pub(crate) struct Oracles {
     log_matching: log_matching::LogMatching,
     match_index: match_index::MatchIndex,
     outcomes: outcomes::Outcomes,
+    acknowledged: acknowledged::Acknowledged,
+    linearizable: linearizable::Linearizable,
 }
 
 impl Oracles {
     pub(crate) fn started(&mut self, server: &Server) -> Verdict {
         restart::started(server)?;
+        terms_rise::started(&server.disk.durable)?;
         state_machine_safety::commits(server, Index(0), &self.committed)
     }
 
@@ -129,6 +136,7 @@ impl Oracles {
     pub(crate) fn writing(&mut self, server: &Server, before: &Seen, write: &Write) -> Verdict {
         append_only::writing(before, &server.seen, write)?;
         limits::writing(server, before, write)?;
+        terms_rise::writing(&server.disk.written, server.seen.hard_state.term, write)?;
         self.log_matching.writing(&server.disk.written, write)
     }
 
@@ -150,7 +158,9 @@ impl Oracles {
     }
 
     pub(crate) fn file<'a>(&self, server: &'a Server, meta: &SnapshotMeta) -> Verdict<&'a SnapshotFile> {
-        restart::file(server, meta)
+        let file = restart::file(server, meta)?;
+        snapshot_state::used(file, &self.committed)?;
+        Ok(file)
     }
 
     /// A machine has come to this state.
@@ -159,12 +169,19 @@ impl Oracles {
     }
 
     pub(crate) fn asked(&mut self, request: RequestId, count: u64) {
+        self.linearizable.asked(request, count);
         self.outcomes.asked(request, count);
     }
 
     /// An answer to a request. Says how many commands it had.
     pub(crate) fn answered(&mut self, request: RequestId, accepted: Option<u64>) -> Verdict<u64> {
         self.outcomes.answered(request, accepted)
+    }
+
+    /// A client is told that its command has taken effect, as the last entry that made `state`.
+    pub(crate) fn acknowledged(&mut self, command: CommandId, state: &State) -> Verdict {
+        self.acknowledged.told(command, state.last, &self.committed)?;
+        self.linearizable.answered(command, state.last.index, state.history, &self.committed)
     }
 
     /// All actions of a step have been carried out.
@@ -207,6 +224,8 @@ impl Oracles {
 
     /// The run is over and all have converged.
     pub(crate) fn finish(&self, clients: &Clients) -> Verdict {
+        self.acknowledged.finish(&self.committed)?;
+        self.linearizable.finish(&self.committed)?;
         outcomes::finish(&self.committed, clients)
     }
 }

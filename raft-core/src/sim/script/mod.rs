@@ -3,7 +3,8 @@
 //! simulator tells its stories in the same one.
 //!
 //! Reading order: `grammar` (lines and words), `world` (servers, mail, disks), `commands` and `events` (what may be said),
-//! `picture` and `expect` (what may be asked), `settings` (what stands before the first step).
+//! `picture` and `expect` (what may be asked), `settings` (what stands before the first step), `shrink`
+//! (what a story can do without).
 
 mod commands;
 mod events;
@@ -11,6 +12,7 @@ mod expect;
 mod grammar;
 mod picture;
 pub(crate) mod settings;
+mod shrink;
 mod world;
 
 use std::boxed::Box;
@@ -22,6 +24,7 @@ use std::vec::Vec;
 use super::trace::INDENT;
 use super::violation::Violation;
 use grammar::{Line, Words};
+pub use shrink::{SHRINK_COMMANDS, Shrunk, shrink_script};
 use world::World;
 
 /// Why a script did not run to its end.

@@ -1,0 +1,68 @@
+//! How a server's life begins and ends.
+
+use std::format_args;
+
+use super::cluster::{Cluster, Item};
+use super::coverage::Happening;
+use super::queue::TICK;
+use super::server::Seen;
+use super::violation::Verdict;
+use crate::Index;
+
+impl Cluster {
+    /// Start a server that is down, from what it kept.
+    pub(crate) fn start(&mut self, slot: usize) -> Verdict {
+        let server = &mut self.servers[slot];
+        if server.is_up() {
+            return Ok(());
+        }
+        self.busy = slot;
+        server.life += 1;
+        server.drop_unnamed_files();
+        server.handed = server.machine.kept.last.index;
+        server.started_from = server.disk.durable.snapshot.last;
+        let raft = match server.revived() {
+            Ok(raft) => raft,
+            Err(error) => return self.oracles.start_refused(&error),
+        };
+        server.seen = Seen::of(raft.status());
+        server.raft = Some(raft);
+        let (id, life, handed) = (server.id, server.life, server.handed);
+        self.trace.event(self.now, id, format_args!("starts from applied {handed}"));
+        if life > 1 {
+            self.coverage.count(Happening::Restarted);
+        }
+        if handed > Index(0) {
+            self.coverage.count(Happening::ResumedFromOwnApplied);
+        }
+        let phase = self.entropy.between(1, TICK);
+        self.queue.push(self.now + phase, Item::Pulse { slot, life });
+        self.oracles.started(&self.servers[slot])
+    }
+
+    /// A server's process dies, or its power goes.
+    pub(crate) fn crash(&mut self, slot: usize) {
+        let server = &mut self.servers[slot];
+        if server.raft.take().is_none() {
+            return;
+        }
+        server.unfed_ticks = 0;
+        server.crash_in = None;
+        server.paused_until = 0;
+        server.clock_stopped_until = 0;
+        server.machine.crash();
+        let loss = server.disk.crash(&mut self.entropy);
+        self.coverage.count(Happening::Crashed);
+        if loss.lost > 0 {
+            self.coverage.count(Happening::WritesLost);
+        }
+        if loss.kept > 0 {
+            self.coverage.count(Happening::WritesKeptUnconfirmed);
+        }
+        let restart = self.now + self.entropy.between(self.downtime.0, self.downtime.1);
+        self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
+        self.clients.crashed(&mut self.coverage, slot);
+        self.oracles.crashed();
+        self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {}", loss.through));
+    }
+}
