@@ -161,7 +161,11 @@ fn work(
         let original = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let write = |text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
         write(&bug.plant(&original)?)?;
-        let verdict = copy.search(&checks).map_err(|error| format!("{}: {error}", bug.name))?;
+        // One that does not build tells nothing; the others are still to be tried.
+        let verdict = copy.search(&checks).unwrap_or_else(|error| {
+            eprintln!("{}: {error}", bug.name);
+            Verdict { caught: false, by: "not searched".into(), after: Duration::ZERO }
+        });
         write(&original)?;
         eprintln!("{}: {} ({:.1} s)", bug.name, verdict.by, verdict.after.as_secs_f64());
         done.lock().map_err(|error| error.to_string())?.push((at, verdict));
@@ -244,7 +248,10 @@ impl Copy {
             .map_err(|error| format!("cargo: {error}"))?;
         let messages = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            return Err(format!("does not build:\n{}\n{messages}", String::from_utf8_lossy(&output.stderr)));
+            let errors = messages.lines().filter_map(|line| line.split_once("\"rendered\":\"")?.1.split_once("\\n"));
+            let errors: Vec<&str> = errors.map(|(error, _)| error).collect();
+            let words = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("does not build: {}\n{words}", errors.join("; ")));
         }
         let programs = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
         Ok(programs.map(|(path, _)| PathBuf::from(path)).collect())
