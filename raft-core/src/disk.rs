@@ -271,6 +271,17 @@ mod tests {
         assert_eq!(disk.durable(), Index(8));
     }
 
+    /// Whatever order the changes of a step come in.
+    #[test]
+    fn a_write_reaches_back_to_the_earliest_change() {
+        let mut disk = Disk::new(Index(9));
+        for from in [5, 3, 4] {
+            disk.entries_changed(Index(from));
+        }
+        let (_, changes) = disk.issue(Index(7), 0).unwrap();
+        assert_eq!(changes.entries_from, Some(Index(3)));
+    }
+
     #[test]
     fn completion_reorder() {
         let mut disk = Disk::new(Index(0));
