@@ -306,13 +306,20 @@ fn compaction_stays_within_what_is_applied() {
     let mut server = follower(&[1, 1, 2, 2], 3);
     assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
     assert_eq!(server.status().counters().unfounded, 1);
+    // Handed out is not applied: such a snapshot cannot exist yet.
+    server.application_held = true;
+    server.receive(2, 2, heartbeat(id(2, 4), 4));
+    assert_eq!((server.status().handed_out(), server.status().applied()), (Index(4), Index(3)));
+    assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
+    assert_eq!(server.status().counters().unfounded, 2);
     assert_eq!(written(&server.step(Event::Compact { index: Index(3) })).len(), 1);
     for again in [3, 2, 0] {
         assert_eq!(server.step(Event::Compact { index: Index(again) }), []);
     }
     assert_eq!(server.raft.snapshot_at(Index(2)), None);
     assert_eq!(server.raft.snapshot_at(Index(3)), Some(snapshot(id(2, 3))));
-    assert_eq!(server.raft.snapshot_at(Index(4)), None, "not handed out yet");
+    assert_eq!(server.raft.snapshot_at(Index(4)), Some(snapshot(id(2, 4))), "where it will be");
+    assert_eq!(server.raft.snapshot_at(Index(5)), None, "not handed out yet");
     let beyond = server.receive_snapshot(2, 2, &snapshot(EntryId { term: raft_core::Term(1), index: Index(u64::MAX) }));
     assert!(matches!(beyond[..], [Action::Discard(_)]));
     assert_eq!(server.status().counters().malformed, 1);

@@ -12,8 +12,6 @@ pub(crate) struct Bug {
     pub(crate) file: String,
     pub(crate) old: Vec<String>,
     pub(crate) new: Vec<String>,
-    /// Why nothing can catch it.
-    pub(crate) keeps: Option<String>,
 }
 
 /// The bugs of a catalogue, in its order.
@@ -33,7 +31,6 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Bug>, String> {
             "file" => bug.file = value,
             "-" => bug.old.push(value),
             "+" => bug.new.push(value),
-            "keeps" => bug.keeps = Some(value),
             _ => return Err(format!("line {}: {key}: not known", number + 1)),
         }
     }
