@@ -115,6 +115,11 @@ impl Run {
         u64::from(self.end - self.start)
     }
 
+    /// What its whole allocation counts against byte limits: all of that lives as long as the run does.
+    pub(crate) fn bytes_kept_alive(&self) -> u64 {
+        if self.len() == self.entries.len() as u64 { self.bytes } else { self.entries.iter().map(Entry::bytes).sum() }
+    }
+
     pub(crate) fn last(&self) -> Index {
         Index(self.first.0 + self.len() - 1)
     }
@@ -140,6 +145,21 @@ impl Run {
         run.end -= u32::try_from(drop).unwrap_or(u32::MAX);
         run.bytes = run.entries().iter().map(Entry::bytes).sum();
         run
+    }
+
+    /// The run as a log keeps it: were it less than half of what it keeps alive, it gets an allocation of its own, and so
+    /// do its commands, which live in the frame they came in. Else a peer could make us hold a frame for each entry.
+    pub(crate) fn settled(self) -> Run {
+        if self.bytes_kept_alive() <= 2 * self.bytes {
+            return self;
+        }
+        let own = |entry: &Entry| match &entry.payload {
+            Payload::Command(command) => {
+                Entry { term: entry.term, payload: Payload::Command(Bytes::copy_from_slice(command)) }
+            }
+            Payload::Noop | Payload::Membership(_) => entry.clone(),
+        };
+        Run::new(self.first, self.entries().iter().map(own).collect())
     }
 }
 

@@ -23,7 +23,7 @@ use crate::membership::Membership;
 use crate::types::{EntryId, Index, Term};
 
 /// A slice of more runs than this is merged into one, in the log too, so that it is done once.
-const RUNS_MAX: usize = 8;
+pub(crate) const RUNS_MAX: usize = 8;
 
 /// What a snapshot stands for (§7): everything through `last`, and who the members were there. The data itself never
 /// enters the core.
@@ -141,7 +141,7 @@ impl Log {
         for run in entries.runs() {
             debug_assert_eq!(run.first, self.last().index.next());
             self.note_terms(run);
-            self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
+            self.runs.push_back(Placed { run: run.clone().settled(), offset: self.bytes_end });
             self.bytes_end += run.bytes;
             self.last = EntryId { term: run.last_term(), index: run.last() };
         }
@@ -210,7 +210,7 @@ impl Log {
                 self.runs.pop_back();
                 continue;
             }
-            placed.run = placed.run.clip(placed.run.first, from.prev());
+            placed.run = placed.run.clip(placed.run.first, from.prev()).settled();
             self.bytes_end += placed.run.bytes;
             break;
         }
@@ -313,7 +313,7 @@ impl Log {
         let end = self.runs.partition_point(|p| p.run.last() <= merged.last());
         if start < end {
             let run = merged.clip(self.runs[start].run.first, self.runs[end - 1].run.last());
-            self.runs[start].run = run;
+            self.runs[start].run = run.settled();
             self.runs.drain(start + 1..end);
         }
         Entries::one(merged)

@@ -40,6 +40,8 @@ pub(crate) fn received(server: &mut Server, follower: &mut Follower, from: NodeI
         return acknowledge(server, follower, from);
     }
     let committed = server.commit;
+    // What was verified beyond it is gone with the log. No leader contradicts itself so; a hostile one does.
+    follower.verified = last.index;
     server.log.reset(last);
     server.history = History::new(last.index, Arc::clone(&snapshot.membership));
     server.snapshot = snapshot.clone();

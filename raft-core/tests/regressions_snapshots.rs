@@ -69,6 +69,16 @@ fn snapshot_vs_conflicting_log() {
     assert_eq!((restarted.last(), restarted.terms()), (id(2, 3), vec![]));
 }
 
+/// A leader that contradicts itself gets no promise and no commit beyond our log: what it replaced is verified no longer.
+#[test]
+fn a_snapshot_takes_what_was_verified_along() {
+    let mut server = follower(&[1, 1, 1, 1], 0);
+    server.receive_snapshot(2, 2, &snapshot(id(2, 3)));
+    let actions = server.receive(2, 2, heartbeat(id(2, 3), 4));
+    assert_eq!(sent_to(&actions, 2), [matched(3)]);
+    assert_eq!((server.last(), server.status().commit()), (id(2, 3), Index(3)));
+}
+
 #[test]
 fn snapshot_same_index_other_term() {
     let mut server = follower(&[1, 1, 2], 2);

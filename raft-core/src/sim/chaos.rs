@@ -106,6 +106,18 @@ pub fn run_bytes(bytes: &[u8], options: Options) -> Result<Report, Box<Failure>>
     })
 }
 
+/// The bytes with which [`run_bytes`] does what [`run_seed`] does, or the first `wanted` of them: a run that begins the
+/// same and then comes to rest.
+#[must_use]
+pub fn bytes_of_seed(seed: u64, options: Options, wanted: usize) -> Vec<u8> {
+    let mut chaos = Chaos::new(Entropy::recorded(seed, wanted), options, Trace::off());
+    // Whether all goes well is for those to say who run it.
+    let _ = chaos.run();
+    let mut bytes = chaos.cluster.entropy.into_record();
+    bytes.truncate(wanted);
+    bytes
+}
+
 /// The story of a seed as a script (`docs/scripts.md`), to its end or to where an invariant is broken: it may be put into a
 /// file, cut down, and run by itself.
 #[must_use]

@@ -10,6 +10,7 @@ use super::digest::Digest;
 use super::disk::DiskTemper;
 use super::duties::TransferTemper;
 use super::entropy::Entropy;
+use super::fuzz::{Feed, Recorder};
 use super::lab::Book;
 use super::machine::{MachineTemper, SnapshotFile};
 use super::network::{Network, Weather};
@@ -124,6 +125,7 @@ pub(crate) struct Cluster {
     pub(crate) lab: Option<Book>,
     pub(crate) coverage: Coverage,
     pub(crate) trace: Trace,
+    pub(crate) recorder: Recorder,
     /// How long a server that crashed stays down.
     pub(crate) downtime: (Time, Time),
     /// Of everything that happened.
@@ -155,6 +157,7 @@ impl Cluster {
             lab: None,
             coverage: Coverage::default(),
             trace,
+            recorder: Recorder::default(),
             downtime: (0, 0),
             digest: Digest::default(),
             steps: 0,
@@ -304,8 +307,10 @@ impl Cluster {
             self.oracles.asked(*request, commands.len() as u64);
         }
         self.trace.event(self.now, server.id, &event);
+        self.recorder.fed(server.id, || Feed::Event(event.clone()));
         let mut actions = std::mem::take(&mut self.actions);
         raft.step_into(event, &mut actions);
+        self.recorder.answered(server.id, &actions);
         let seen = Seen::of(raft.status());
         let before = std::mem::replace(&mut server.seen, seen);
         self.note_step(slot, &before, actions.len());

@@ -5,7 +5,11 @@ use std::vec::Vec;
 /// Where every choice of a run comes from: a seed, or bytes that a fuzzer mutates. The same source makes the same run, on
 /// every machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Entropy(Source);
+pub(crate) struct Entropy {
+    source: Source,
+    /// The bytes that make the same choices as a seed did, and how many are wanted.
+    record: Option<(Vec<u8>, usize)>,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -33,18 +37,27 @@ impl Odds {
 impl Entropy {
     /// Choices without end, all from `seed`.
     pub(crate) fn from_seed(seed: u64) -> Entropy {
-        Entropy(Source::Seed(seed))
+        Entropy { source: Source::Seed(seed), record: None }
     }
 
     /// Choices read from `bytes`. When they are spent every further choice is the quietest one: no fault, the shortest
     /// delay.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Entropy {
-        Entropy(Source::Bytes { bytes: bytes.to_vec(), next: 0 })
+        Entropy { source: Source::Bytes { bytes: bytes.to_vec(), next: 0 }, record: None }
+    }
+
+    /// As [`Entropy::from_seed`], and the first `wanted` bytes that would make the same choices are written down.
+    pub(crate) fn recorded(seed: u64, wanted: usize) -> Entropy {
+        Entropy { record: Some((Vec::new(), wanted)), ..Entropy::from_seed(seed) }
+    }
+
+    pub(crate) fn into_record(self) -> Vec<u8> {
+        self.record.map(|(bytes, _)| bytes).unwrap_or_default()
     }
 
     /// Whether no choice is left; a seed has choices without end.
     pub(crate) fn is_spent(&self) -> bool {
-        match &self.0 {
+        match &self.source {
             Source::Seed(_) => false,
             Source::Bytes { bytes, next } => *next >= bytes.len(),
         }
@@ -55,7 +68,8 @@ impl Entropy {
         if bound <= 1 {
             return 0;
         }
-        match &mut self.0 {
+        let width = (71 - (bound - 1).leading_zeros()) as usize / 8;
+        match &mut self.source {
             Source::Seed(state) => {
                 *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 let mut word = *state;
@@ -63,10 +77,13 @@ impl Entropy {
                 word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 word ^= word >> 31;
                 let product = u128::from(word) * u128::from(bound);
-                u64::try_from(product >> 64).unwrap_or_default()
+                let number = u64::try_from(product >> 64).unwrap_or_default();
+                if let Some((bytes, _)) = self.record.as_mut().filter(|(bytes, wanted)| bytes.len() < *wanted) {
+                    bytes.extend_from_slice(&number.to_be_bytes()[8 - width..]);
+                }
+                number
             }
             Source::Bytes { bytes, next } => {
-                let width = (71 - (bound - 1).leading_zeros()) as usize / 8;
                 let mut word = 0;
                 for _ in 0..width {
                     word = word << 8 | u64::from(bytes.get(*next).copied().unwrap_or_default());

@@ -21,7 +21,9 @@ impl Cluster {
         server.drop_unnamed_files();
         server.handed = server.machine.kept.last.index;
         server.started_from = server.disk.durable.snapshot.last;
-        let raft = match server.revived() {
+        let birth = server.birth();
+        self.recorder.started(&birth);
+        let raft = match birth.server() {
             Ok(raft) => raft,
             Err(error) => return self.oracles.start_refused(&error),
         };

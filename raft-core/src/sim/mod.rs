@@ -16,7 +16,7 @@
 //!
 //! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
 //! then `network`, `disk`, `machine`, `clients` and `nemesis`, which make trouble, and `plan`, which draws how much. In
-//! `script` nothing is drawn: a text says what happens.
+//! `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
 
 mod chaos;
 mod clients;
@@ -27,6 +27,7 @@ mod disk;
 mod duties;
 mod entropy;
 pub mod explore;
+pub mod fuzz;
 mod lab;
 mod lives;
 mod machine;

@@ -3,12 +3,10 @@
 use std::vec::Vec;
 
 use super::disk::Disk;
+use super::fuzz::Birth;
 use super::machine::{Machine, SnapshotFile};
 use super::queue::{TICK, Time};
-use crate::{
-    Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, RestoreError, Restored, RoleKind, SnapshotMeta,
-    Status,
-};
+use crate::{Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, SnapshotMeta, Status};
 
 /// How a driver keeps time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,14 +138,10 @@ impl Server {
         }
     }
 
-    /// A core made of that; each life throws other dice, or those that are stated.
-    pub(crate) fn revived(&self) -> Result<Raft, RestoreError> {
+    /// What a core is made of that; each life throws other dice, or those that are stated.
+    pub(crate) fn birth(&self) -> Birth {
         let config = Config { seed: self.config.seed.wrapping_add(self.life.into()), ..self.config.clone() };
-        let mut raft = Raft::new(config, self.restored())?;
-        if let Some(ticks) = self.stated_timeout {
-            raft.fix_election_timeouts(ticks);
-        }
-        Ok(raft)
+        Birth { config, restored: self.restored(), timeout: self.stated_timeout }
     }
 
     /// The data of a snapshot.

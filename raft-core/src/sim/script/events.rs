@@ -5,6 +5,7 @@ use std::format;
 use super::grammar::{self, Words};
 use super::world::World;
 use super::{Outcome, Stop};
+use crate::sim::fuzz::Feed;
 use crate::{Event, Index, NodeId, RequestId, WriteId};
 
 /// The command is one line, and the server's name is read already.
@@ -96,6 +97,7 @@ pub(crate) fn time_out_in(world: &mut World, slot: usize, ticks: u32) -> Outcome
         return Err(Stop::Wrong(format!("s{} is down", server.id)));
     };
     raft.set_election_timeout(ticks);
+    cluster.recorder.fed(server.id, || Feed::Timeout(ticks));
     cluster.trace.event(cluster.now, server.id, format_args!("timeout in {ticks}"));
     Ok(())
 }

@@ -9,7 +9,7 @@
 mod commands;
 mod events;
 mod expect;
-mod grammar;
+pub(crate) mod grammar;
 mod picture;
 pub(crate) mod settings;
 mod shrink;
@@ -21,6 +21,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use super::fuzz::Life;
 use super::trace::INDENT;
 use super::violation::Violation;
 use grammar::{Line, Words};
@@ -85,6 +86,18 @@ pub(crate) type Outcome<T = ()> = Result<T, Stop>;
 /// # Errors
 /// If a command makes no sense, an expectation is not met, or an invariant is broken.
 pub fn run_script(text: &str) -> Result<String, ScriptError> {
+    run(text, false).map(|(result, _)| result)
+}
+
+/// Run a script, and say what its servers lived through: every life of each, in the order in which they began.
+///
+/// # Errors
+/// As [`run_script`].
+pub fn lives_of_script(text: &str) -> Result<Vec<Life>, ScriptError> {
+    run(text, true).map(|(_, lives)| lives)
+}
+
+fn run(text: &str, recorded: bool) -> Result<(String, Vec<Life>), ScriptError> {
     let mut world = None;
     let mut result = String::new();
     let mut end = (0, "");
@@ -97,6 +110,10 @@ pub fn run_script(text: &str) -> Result<String, ScriptError> {
         let Line::Command(command) = kind else { continue };
         end = (number, command);
         let outcome = run_command(&mut world, command);
+        if let Some(world) = world.as_mut().filter(|_| recorded) {
+            // The first command makes a world, in which nobody lives yet.
+            world.cluster.recorder.0.get_or_insert_default();
+        }
         let trace = world.as_mut().map(World::told).unwrap_or_default();
         let (trace, outcome) = laid_out(command, trace, outcome);
         if let Err(stop) = outcome {
@@ -107,9 +124,10 @@ pub fn run_script(text: &str) -> Result<String, ScriptError> {
             result.push('\n');
         }
     }
+    let lives = world.as_mut().and_then(|world| world.cluster.recorder.0.take()).unwrap_or_default();
     let finished = world.ok_or_else(|| Stop::Wrong("there is no command".into())).and_then(World::finish);
     match finished {
-        Ok(()) => Ok(result),
+        Ok(()) => Ok((result, lives)),
         Err(stop) => Err(ScriptError { line: end.0, command: end.1.into(), what: stop.to_string(), trace: Vec::new() }),
     }
 }

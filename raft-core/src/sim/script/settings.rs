@@ -4,7 +4,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::grammar::{self, Wrong};
+use super::grammar::{self, Words, Wrong};
 use crate::{
     Bytes, Config, Entries, Entry, HardState, Index, NodeId, Payload, SnapshotMeta, SnapshotWrite, Term, WipedPolicy,
     Write, WriteId,
@@ -53,8 +53,17 @@ pub(crate) fn change(config: &mut Config, name: &str, value: &str) -> Wrong {
     Ok(())
 }
 
+/// Change several settings, as in `leader_noop=off trailing_entries=0`.
+pub(crate) fn change_all(config: &mut Config, words: &mut Words<'_>) -> Wrong {
+    while let Some(word) = words.next() {
+        let (name, value) = grammar::setting(word)?;
+        change(config, name, value)?;
+    }
+    Ok(())
+}
+
 /// What is not as in `usual`.
-fn differences(config: &Config, usual: &Config) -> String {
+pub(crate) fn differences(config: &Config, usual: &Config) -> String {
     let numbers = NUMBERS.iter().filter(|name| number(config, name) != number(usual, name));
     let mut words: String =
         numbers.map(|name| format!(" {name}={}", number(config, name).unwrap_or_default())).collect();

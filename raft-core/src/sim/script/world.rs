@@ -124,10 +124,7 @@ impl World {
     /// Change the configuration of a server, which counts from its next start on.
     pub(crate) fn configure(&mut self, slot: usize, words: &mut Words<'_>) -> Wrong {
         let server = &mut self.cluster.servers[slot];
-        while let Some(word) = words.next() {
-            let (name, value) = grammar::setting(word)?;
-            settings::change(&mut server.config, name, value)?;
-        }
+        settings::change_all(&mut server.config, words)?;
         server.config.check().map_err(|error| error.to_string())
     }
 

@@ -1,11 +1,10 @@
-//! Any events, in any order, from hostile peers and a lying driver: `step` must neither panic nor lose its own bearings.
-#![no_main]
+//! What is drawn from the bytes where they state nothing: any event, most of them near to what would make sense.
 
 use libfuzzer_sys::arbitrary::{self, Unstructured};
-use libfuzzer_sys::fuzz_target;
+use raft_core::sim::fuzz::Birth;
 use raft_core::{
-    Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, Message,
-    NodeId, Payload, Raft, RequestId, Restored, RoleKind, Rpc, SnapshotMeta, Status, Term, WipedPolicy, WriteId,
+    AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, Message, NodeId,
+    Payload, RequestId, Restored, Rpc, SnapshotMeta, Status, Term, WipedPolicy, WriteId,
 };
 
 /// Few servers and small numbers, so that events often mean something; now and then the ends of the range.
@@ -76,7 +75,8 @@ fn message(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Me
     Ok(Message { term, incarnation: Incarnation(u.int_in_range(0..=3)?), rpc })
 }
 
-fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Event> {
+/// Anything that may come to a server in this state.
+pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Event> {
     let snapshot = |u: &mut Unstructured<'_>| {
         arbitrary::Result::Ok(SnapshotMeta { last: entry_id(u)?, membership: membership(u)?.into() })
     };
@@ -126,77 +126,9 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
     })
 }
 
-fn run(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
+/// A server of a new cluster, with limits that bite.
+pub(crate) fn birth(u: &mut Unstructured<'_>) -> arbitrary::Result<Birth> {
     let members = [1, 2, 3].map(NodeId).into_iter().take(u.int_in_range(1..=3)?);
     let restored = Restored::new_cluster(Incarnation(9), Membership::new(members));
-    let mut raft = Raft::new(config(u)?, restored).expect("a good configuration");
-    let mut actions = Vec::new();
-    let mut newest_write = None;
-    for _ in 0..2_000 {
-        if u.is_empty() {
-            return Ok(());
-        }
-        // Half of the time the driver does its duty, so that the server gets anywhere.
-        let event = match newest_write.take().filter(|_| u.ratio(3, 4).unwrap_or(true)) {
-            Some(id) => Event::Persisted(id),
-            None => event(u, raft.status())?,
-        };
-        let before = view(raft.status());
-        let request = if let Event::Start { request, .. } = &event { Some(*request) } else { None };
-        let halted = raft.status().halted().is_some();
-        actions.clear();
-        raft.step_into(event, &mut actions);
-        check(&before, raft.status(), &actions, halted, request);
-        newest_write = actions.iter().rev().find_map(|action| match action {
-            Action::Persist(write) => Some(write.id),
-            _ => None,
-        });
-    }
-    Ok(())
+    Ok(Birth { config: config(u)?, restored, timeout: None })
 }
-
-struct View {
-    term: Term,
-    voted_for: Option<NodeId>,
-    commit: Index,
-    handed_out: Index,
-    applied: Index,
-    leads: bool,
-    last: EntryId,
-}
-
-fn view(status: Status<'_>) -> View {
-    View {
-        term: status.term(),
-        voted_for: status.voted_for(),
-        commit: status.commit(),
-        handed_out: status.handed_out(),
-        applied: status.applied(),
-        leads: status.role() == RoleKind::Leader,
-        last: status.last(),
-    }
-}
-
-fn check(before: &View, status: Status<'_>, actions: &[Action], halted: bool, request: Option<RequestId>) {
-    let after = view(status);
-    assert!(after.term >= before.term && after.commit >= before.commit, "terms and commits never fall");
-    assert!(after.handed_out >= before.handed_out && after.applied >= before.applied, "nothing is applied twice");
-    assert!(after.applied <= after.handed_out && after.handed_out <= after.commit, "only what is committed is applied");
-    assert!(after.commit <= after.last.index && status.durable() <= after.last.index);
-    assert!(status.snapshot().last.index <= after.last.index && status.first_index() <= after.last.index.next());
-    if after.term == before.term {
-        assert!(before.voted_for.is_none() || before.voted_for == after.voted_for, "one vote per term");
-        assert!(!before.leads || after.last >= before.last, "a leader never overwrites its log");
-    }
-    assert!(!halted || actions.is_empty(), "a halted server is silent");
-    assert!(actions.iter().filter(|action| matches!(action, Action::Persist(_))).count() <= 1, "one write per step");
-    let answers = actions.iter().filter(|action| match action {
-        Action::Accepted { request: id, .. } | Action::Refused { request: id, .. } => Some(*id) == request,
-        _ => false,
-    });
-    assert_eq!(answers.count(), usize::from(request.is_some() && status.halted().is_none()), "one answer per request");
-}
-
-fuzz_target!(|data: &[u8]| {
-    let _ = run(&mut Unstructured::new(data));
-});

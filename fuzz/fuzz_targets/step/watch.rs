@@ -1,0 +1,352 @@
+//! What must hold of one server whatever comes to it: Figure 2's monotony, promises that wait for the disk, the limits of its
+//! configuration, and memory in proportion to what it holds.
+
+use std::collections::VecDeque;
+
+use raft_core::sim::fuzz::{Birth, Feed};
+use raft_core::{
+    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryId, Event, HardState, Index,
+    Message, News, NodeId, Raft, RequestId, RoleKind, Rpc, Status, Term, Write, WriteId,
+};
+
+use crate::memory;
+
+/// How many steps may pass between two looks at the memory.
+const WEIGHED_EVERY: usize = 16;
+
+// What may be allocated, in bytes, for a server without anything and for each thing that it holds: a few times what it takes,
+// as lists that grow have room to spare.
+const SERVER_BYTES: usize = 16 << 10;
+const ENTRY_BYTES: usize = 512;
+const PLACE_BYTES: usize = 256;
+const WRITE_BYTES: usize = 128;
+const MEMBER_BYTES: usize = 128;
+const FOLLOWER_BYTES: usize = 1024;
+const INFLIGHT_BYTES: usize = 64;
+
+/// A server between two steps.
+struct View {
+    hard_state: HardState,
+    commit: EntryId,
+    handed_out: Index,
+    applied: Index,
+    durable: Index,
+    role: RoleKind,
+    last: EntryId,
+    backlog: u64,
+    /// Whether it may take entries from a leader.
+    has_room: bool,
+    halted: bool,
+}
+
+/// Bytes of the entries after `from` through `to` that are in the log.
+fn bytes(status: Status<'_>, from: Index, to: Index) -> u64 {
+    let resident = from.next().max(status.first_index()).0..=to.min(status.last().index).0;
+    let payloads = resident.filter_map(|index| status.entry(Index(index)));
+    payloads.map(|payload| Entry { term: Term(1), payload: payload.clone() }.bytes()).sum()
+}
+
+fn view(status: Status<'_>, config: &Config) -> View {
+    let commit = status.commit();
+    View {
+        hard_state: HardState { term: status.term(), voted_for: status.voted_for() },
+        commit: EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit },
+        handed_out: status.handed_out(),
+        applied: status.applied(),
+        durable: status.durable(),
+        role: status.role(),
+        last: status.last(),
+        backlog: status.backlog_bytes(),
+        has_room: bytes(status, status.durable(), status.last().index) < config.unpersisted_bytes_max
+            && bytes(status, status.applied(), commit) < config.backlog_bytes_max,
+        halted: status.halted().is_some(),
+    }
+}
+
+pub(crate) struct Watch {
+    config: Config,
+    before: Option<View>,
+    /// Who waits for an answer in this step.
+    request: Option<RequestId>,
+    issued: u64,
+    /// What the driver was asked to write and has not confirmed.
+    writes: VecDeque<(WriteId, Option<HardState>)>,
+    durable: HardState,
+    newest_write: Option<WriteId>,
+    empty: usize,
+    steps: usize,
+    /// The most that ever was: of entries in the log, of writes, and of bytes in one piece that came or went.
+    entries_max: usize,
+    writes_max: usize,
+    piece_max: usize,
+}
+
+impl Watch {
+    /// `empty` is what was allocated before there was a server.
+    pub(crate) fn new(birth: &Birth, empty: usize) -> Watch {
+        let mut watch = Watch {
+            config: birth.config.clone(),
+            before: None,
+            request: None,
+            issued: 0,
+            writes: VecDeque::new(),
+            durable: birth.restored.hard_state,
+            newest_write: None,
+            empty,
+            steps: 0,
+            entries_max: 0,
+            writes_max: 0,
+            piece_max: 0,
+        };
+        watch.note_entries(&birth.restored.entries);
+        watch
+    }
+
+    /// The write that the driver was asked for in the last step.
+    pub(crate) fn take_newest_write(&mut self) -> Option<WriteId> {
+        self.newest_write.take()
+    }
+
+    /// This is about to come.
+    pub(crate) fn before(&mut self, status: Status<'_>, feed: &Feed) {
+        self.before = Some(view(status, &self.config));
+        self.request = None;
+        let Feed::Event(event) = feed else { return };
+        match event {
+            Event::Start { request, commands } => {
+                self.request = Some(*request);
+                self.note_piece(commands.len(), commands.iter().map(Bytes::len).sum());
+            }
+            Event::Receive { message: Message { rpc: Rpc::AppendEntries { entries, .. }, .. }, .. } => {
+                self.note_entries(entries);
+            }
+            Event::Persisted(id) if id.number() <= self.issued => {
+                while let Some((_, hard_state)) = self.writes.pop_front_if(|(write, _)| *write <= *id) {
+                    self.durable = hard_state.unwrap_or(self.durable);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_piece(&mut self, entries: usize, bytes: usize) {
+        self.piece_max = self.piece_max.max(entries * ENTRY_BYTES + 2 * bytes);
+    }
+
+    fn note_entries(&mut self, entries: &Entries) {
+        self.note_piece(entries.len() as usize, entries.bytes() as usize);
+    }
+
+    /// This came of it.
+    pub(crate) fn after(&mut self, raft: &Raft, actions: &[Action]) {
+        let status = raft.status();
+        let Some(before) = self.before.take() else { return };
+        if before.halted || status.halted().is_some() {
+            let news = usize::from(!before.halted);
+            assert!(actions.len() == news, "a halted server is silent");
+            assert!(actions.iter().all(|action| matches!(action, Action::Halt { .. })));
+            return;
+        }
+        self.newest_write = None;
+        let after = view(status, &self.config);
+        self.check_monotony(&before, &after, status);
+        self.check_writes(&before, &after, actions);
+        self.check_applied(&before, status, actions);
+        for action in actions {
+            self.check_action(&before, status, action);
+        }
+        self.check_answer(&before, actions);
+        self.check_followers(status);
+        assert!(raft.ticks_until_due() > 0);
+        let snapshot = raft.snapshot_at(status.snapshot().last.index);
+        assert!(snapshot.is_none_or(|snapshot| snapshot.last == status.snapshot().last));
+        self.entries_max = self.entries_max.max(resident(status));
+    }
+
+    fn check_monotony(&self, before: &View, after: &View, status: Status<'_>) {
+        assert!(after.hard_state.term >= before.hard_state.term, "terms never fall");
+        assert!(after.commit.index >= before.commit.index, "commits never fall");
+        assert!(after.handed_out >= before.handed_out && after.applied >= before.applied, "nothing is applied twice");
+        assert!(
+            after.applied <= after.handed_out && after.handed_out <= after.commit.index,
+            "only commits are applied"
+        );
+        assert!(after.commit.index <= after.last.index && after.durable <= after.last.index);
+        let (snapshot, first) = (status.snapshot().last.index, status.first_index());
+        assert!(snapshot <= after.commit.index && first <= snapshot.next(), "snapshots are committed, the log follows");
+        let committed = status.term_at(before.commit.index);
+        assert!(committed.is_none_or(|term| term == before.commit.term), "what is committed stays");
+        if after.hard_state.term == before.hard_state.term {
+            let vote = before.hard_state.voted_for;
+            assert!(vote.is_none() || vote == after.hard_state.voted_for, "one vote per term");
+            assert!(before.role != RoleKind::Leader || after.last >= before.last, "a leader never overwrites its log");
+        }
+        if after.role == RoleKind::Leader {
+            let own = HardState { term: after.hard_state.term, voted_for: Some(self.config.id) };
+            assert!(self.durable == own, "a leader's term and vote are durable before it leads");
+            assert!(status.leader() == Some(self.config.id));
+        }
+        assert!(after.last.term <= after.hard_state.term, "no entry is of a later term");
+    }
+
+    fn check_writes(&mut self, before: &View, after: &View, actions: &[Action]) {
+        let mut writes =
+            actions.iter().filter_map(|action| if let Action::Persist(write) = action { Some(write) } else { None });
+        let (write, second) = (writes.next(), writes.next());
+        assert!(second.is_none(), "one write per step");
+        let hard_state = write.and_then(|write| write.hard_state);
+        assert!(
+            before.hard_state == after.hard_state || hard_state == Some(after.hard_state),
+            "what changed is written"
+        );
+        assert!(hard_state.is_none_or(|written| written == after.hard_state));
+        let Some(Write { id, snapshot, entries, .. }) = write else {
+            assert!(before.last == after.last, "what changed is written");
+            return;
+        };
+        self.issued += 1;
+        assert!(id.number() == self.issued, "writes are counted");
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            assert!(first.index > before.commit.index && last == after.last, "what is committed is not overwritten");
+            let is_own = before.role == RoleKind::Leader || after.role == RoleKind::Leader;
+            assert!(is_own || before.has_room, "a follower that is full takes no entries");
+        } else {
+            assert!(before.last == after.last || snapshot.is_some(), "what changed is written");
+        }
+        self.writes.push_back((*id, hard_state));
+        self.writes_max = self.writes_max.max(self.writes.len());
+        self.newest_write = Some(*id);
+    }
+
+    fn check_applied(&self, before: &View, status: Status<'_>, actions: &[Action]) {
+        let mut handed_out = before.handed_out;
+        for action in actions {
+            match action {
+                Action::Restore(snapshot) => {
+                    assert!(snapshot == status.snapshot() && snapshot.last.index > status.applied());
+                    handed_out = snapshot.last.index;
+                }
+                Action::Apply(entries) => {
+                    let waiting = bytes(status, status.applied(), handed_out);
+                    let fits = waiting + entries.bytes() <= self.config.apply_bytes_max;
+                    assert!(fits || waiting == 0 && entries.len() == 1, "the application is not flooded");
+                    assert!(entries.first().is_some_and(|first| first.index == handed_out.next()), "in order");
+                    assert!(entries.iter().all(|(id, _)| status.term_at(id.index) == Some(id.term)));
+                    handed_out = entries.last().map_or(handed_out, |last| last.index);
+                    assert!(handed_out <= status.commit().min(status.durable()), "committed and durable here");
+                }
+                _ => {}
+            }
+        }
+        assert!(handed_out == status.handed_out());
+    }
+
+    fn check_action(&mut self, before: &View, status: Status<'_>, action: &Action) {
+        match action {
+            Action::Send { to, message } => {
+                assert!(*to != self.config.id && message.term == status.term());
+                assert!(message.incarnation == status.incarnation());
+                self.check_message(*to, message, status);
+            }
+            Action::Accepted { first, count, .. } => {
+                assert!(before.role == RoleKind::Leader && first.term == status.term());
+                let last = first.index.plus(*count).prev();
+                assert!(last == status.last().index && first.index == before.last.index.next());
+                let added = bytes(status, first.index.prev(), last);
+                let alone = before.backlog == 0 || before.last.term < first.term;
+                assert!(
+                    alone || before.backlog + added <= self.config.backlog_bytes_max,
+                    "a leader that is busy refuses"
+                );
+            }
+            Action::SendSnapshot { snapshot, term, .. } => {
+                assert!(status.role() == RoleKind::Leader && *term == status.term() && snapshot == status.snapshot());
+            }
+            Action::News(News::Role { term, role, leader }) => {
+                assert!((*term, *role, *leader) == (status.term(), status.role(), status.leader()));
+            }
+            _ => {}
+        }
+    }
+
+    /// No promise is given that the disk does not keep.
+    fn check_message(&mut self, to: NodeId, message: &Message, status: Status<'_>) {
+        let promised = |vote| HardState { term: message.term, voted_for: Some(vote) };
+        match &message.rpc {
+            Rpc::RequestVoteReply { granted: true } => {
+                assert!(self.durable == promised(to), "a vote waits for the disk")
+            }
+            Rpc::RequestVote { last } => {
+                assert!(self.durable == promised(self.config.id), "a candidate's own vote waits for the disk");
+                assert!(*last == status.last() && last.index <= status.durable(), "and so does the log it stands on");
+            }
+            Rpc::AppendEntries { prev, entries, commit, .. } => {
+                assert!(status.role() == RoleKind::Leader && *commit == status.commit());
+                assert!(status.term_at(prev.index).is_none_or(|term| term == prev.term));
+                assert!(entries.iter().all(|(id, _)| status.term_at(id.index) == Some(id.term)));
+                let (count, bytes) = (entries.len(), entries.bytes());
+                let fits = count <= self.config.append_entries_max && bytes <= self.config.append_bytes_max;
+                assert!(fits || count <= 1, "a message keeps to its limits");
+                self.note_entries(entries);
+            }
+            Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
+                AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
+                    assert!(durable <= received && received <= status.last().index && durable <= status.durable());
+                    assert!(durable == Index(0) || self.durable.term == message.term, "the term is durable too");
+                }
+                AppendOutcome::Conflict { prev, hint } => assert!(hint.index <= prev),
+            },
+            _ => {}
+        }
+    }
+
+    fn check_answer(&self, before: &View, actions: &[Action]) {
+        let answers = actions.iter().filter(|action| match action {
+            Action::Accepted { request: id, .. } | Action::Refused { request: id, .. } => Some(*id) == self.request,
+            _ => false,
+        });
+        assert!(answers.count() == usize::from(self.request.is_some() && !before.halted), "one answer per request");
+    }
+
+    fn check_followers(&self, status: Status<'_>) {
+        for follower in status.followers() {
+            assert!(follower.inflight <= self.config.inflight_appends_max, "a window keeps to its limit");
+            assert!(follower.matched.index < follower.next && follower.matched.index <= status.last().index);
+            assert!(follower.next <= status.last().index.next());
+        }
+    }
+
+    /// From time to time: what is allocated, besides `spare`, is a few times what the server holds. The rest of a piece that
+    /// was cut up may be held with the first entry.
+    pub(crate) fn weigh(&mut self, status: Status<'_>, spare: usize) {
+        self.steps += 1;
+        if !self.steps.is_multiple_of(WEIGHED_EVERY) {
+            return;
+        }
+        let allocated = memory::in_use().saturating_sub(self.empty + spare);
+        let log = bytes(status, Index(0), Index::MAX);
+        let backlog = if status.applied().next() >= status.first_index() {
+            bytes(status, status.applied(), Index::MAX)
+        } else {
+            log
+        };
+        assert!(status.backlog_bytes() == backlog, "bytes are counted");
+        let entries = resident(status);
+        let followers = status.followers().map(|follower| FOLLOWER_BYTES + follower.inflight * INFLIGHT_BYTES);
+        let members = [status.membership(), &status.snapshot().membership].map(|some| some.members().len());
+        let held = SERVER_BYTES
+            + members.iter().sum::<usize>() * MEMBER_BYTES
+            + entries * ENTRY_BYTES
+            + 2 * (log - entries as u64 * ENTRY_OVERHEAD_BYTES) as usize
+            + self.piece_max
+            + self.entries_max * PLACE_BYTES
+            + self.writes_max * WRITE_BYTES
+            + followers.sum::<usize>();
+        assert!(allocated <= held, "{allocated} bytes are allocated for what may take {held}");
+    }
+}
+
+/// How many entries are in the log.
+fn resident(status: Status<'_>) -> usize {
+    (status.last().index.0 + 1 - status.first_index().0) as usize
+}

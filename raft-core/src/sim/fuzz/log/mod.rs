@@ -1,0 +1,277 @@
+//! The log beside its naive twin: the same operations on a plain list, and after each every answer compared.
+//!
+//! Reading order: `twin` (the list), this file (the comparison), `recorded` (the operations of a script's server).
+
+mod recorded;
+mod twin;
+
+use std::fmt::Debug;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::Fingerprint;
+use crate::log::{Fit, Log, RUNS_MAX};
+use crate::{Entries, Entry, EntryId, Index, Payload, Term};
+
+use twin::{Placed, Twin, bytes_of};
+
+/// A longer log is not made: each operation is followed by questions about all of it.
+const ENTRIES_MAX: usize = 50;
+
+/// An entry without its place: its term, and how many bytes its command has. Without any it is a no-op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sketch {
+    /// Not below the term before it: it is lifted.
+    pub term: Term,
+    /// The size of the command.
+    pub bytes: u8,
+}
+
+/// Something that is done to a log. What no caller may ask for, like compaction of what is not there, is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogOperation {
+    /// A leader's segment arrives: how it fits, and from the first new entry on it replaces the log.
+    Receive {
+        /// The entry before the segment, as its leader has it.
+        prev: EntryId,
+        /// The segment.
+        entries: Vec<Sketch>,
+    },
+    /// The log goes on.
+    Append {
+        /// With these.
+        entries: Vec<Sketch>,
+    },
+    /// Everything from an entry on is dropped.
+    Truncate {
+        /// From here.
+        from: Index,
+    },
+    /// Everything through an entry is forgotten.
+    Compact {
+        /// Through here.
+        index: Index,
+    },
+    /// A snapshot replaces everything.
+    Reset {
+        /// Its last entry.
+        base: EntryId,
+    },
+    /// A part is asked for, within limits.
+    Slice {
+        /// Its first entry.
+        from: Index,
+        /// Its last one.
+        to: Index,
+        /// So many at most.
+        count: u64,
+        /// So many bytes at most.
+        bytes: u64,
+        /// For a follower that is behind.
+        merged: bool,
+    },
+}
+
+/// Operations as bytes, one behind the other.
+#[must_use]
+pub fn encode_log_operations(operations: &[LogOperation]) -> Vec<u8> {
+    let bytes = operations.iter().map(|operation| postcard::to_allocvec(operation).unwrap_or_default());
+    bytes.collect::<Vec<_>>().concat()
+}
+
+/// All operations in `bytes`. What makes none is skipped, so that any bytes make some.
+#[must_use]
+pub fn decode_log_operations(mut bytes: &[u8]) -> Vec<LogOperation> {
+    let mut operations = Vec::new();
+    while !bytes.is_empty() {
+        match postcard::take_from_bytes(bytes) {
+            Ok((operation, rest)) => {
+                operations.push(operation);
+                bytes = rest;
+            }
+            Err(_) => bytes = &bytes[1..],
+        }
+    }
+    operations
+}
+
+/// Do all of this to a log and to its twin.
+///
+/// # Errors
+/// Says after which operation which answers differ.
+pub fn check_log(operations: &[LogOperation]) -> Result<(), String> {
+    let mut pair = Pair { log: Log::new(EntryId::ZERO), twin: Twin::default(), made: 0 };
+    for (number, operation) in operations.iter().enumerate() {
+        let agreed = pair.carry_out(operation).and_then(|()| pair.compare());
+        agreed.map_err(|difference| format!("after operation {number}, {operation:?}: {difference}"))?;
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + Debug>(what: impl FnOnce() -> String, log: &T, twin: &T) -> Result<(), String> {
+    if log == twin { Ok(()) } else { Err(format!("{} is {log:?}, and the twin says {twin:?}", what())) }
+}
+
+struct Pair {
+    log: Log,
+    twin: Twin,
+    /// How many entries were ever made: no two are the same.
+    made: u64,
+}
+
+impl Pair {
+    /// Entries that follow `prev`, as a plain list. Nothing, if no log could hold them.
+    fn segment(&mut self, prev: EntryId, sketches: &[Sketch]) -> Vec<Placed> {
+        let mut last = prev;
+        let mut segment = Vec::new();
+        for Sketch { term, bytes } in sketches.iter().take(ENTRIES_MAX) {
+            last = EntryId { term: (*term).max(last.term).max(Term(1)), index: last.index.next() };
+            self.made += 1;
+            let command = self.made.to_le_bytes().into_iter().cycle().take(usize::from(*bytes));
+            let payload = if *bytes == 0 { Payload::Noop } else { Payload::Command(command.collect()) };
+            segment.push((last, payload));
+        }
+        if last.is_possible() { segment } else { Vec::new() }
+    }
+
+    fn append(&mut self, segment: &[Placed]) -> Result<(), String> {
+        if self.twin.entries.len() + segment.len() <= ENTRIES_MAX {
+            self.log.append(&entries(segment)?);
+            self.twin.entries.extend_from_slice(segment);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, from: Index) {
+        if from > self.twin.base.index {
+            self.log.truncate(from);
+            self.twin.entries.retain(|(id, _)| id.index < from);
+        }
+    }
+
+    fn carry_out(&mut self, operation: &LogOperation) -> Result<(), String> {
+        match *operation {
+            LogOperation::Receive { prev, ref entries } if prev.is_possible() => self.receive(prev, entries)?,
+            LogOperation::Append { ref entries } => {
+                let segment = self.segment(self.twin.last(), entries);
+                self.append(&segment)?;
+            }
+            LogOperation::Truncate { from } => self.truncate(from),
+            LogOperation::Compact { index } => {
+                self.log.compact(index);
+                if let Some(term) = self.twin.term_at(index) {
+                    self.twin = Twin { base: EntryId { term, index }, entries: self.twin.after(index).to_vec() };
+                }
+            }
+            LogOperation::Reset { base } if base.is_possible() => {
+                self.log.reset(base);
+                self.twin = Twin { base, entries: Vec::new() };
+            }
+            LogOperation::Slice { from, to, count, bytes, merged } => {
+                let slice = if merged {
+                    self.log.slice_merged(from, to, count, bytes)
+                } else {
+                    self.log.slice(from, to, count, bytes)
+                };
+                compare_entries("the slice", &slice, &self.twin.slice(from, to, count, bytes))?;
+                let runs = slice.runs().len();
+                if merged && runs > RUNS_MAX {
+                    return Err(format!("the slice is of {runs} runs"));
+                }
+            }
+            LogOperation::Receive { .. } | LogOperation::Reset { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, prev: EntryId, sketches: &[Sketch]) -> Result<(), String> {
+        let segment = self.segment(prev, sketches);
+        let all = entries(&segment)?;
+        let fit = self.log.fit(prev, &all);
+        same(|| format!("how {all} fits behind {prev}"), &fit, &self.twin.fit(prev, &segment))?;
+        let Fit::Matches { new_from: Some(from) } = fit else { return Ok(()) };
+        let new: Vec<Placed> = segment.into_iter().filter(|(id, _)| id.index >= from).collect();
+        // Terms that fall behind a base: no leader has such a log.
+        let follows = self.twin.term_at(from.prev()).is_some_and(|term| new.iter().all(|(id, _)| id.term >= term));
+        if follows {
+            self.truncate(from);
+            compare_entries("what is new", &all.starting_at(from), &new)?;
+            self.append(&new)?;
+        }
+        Ok(())
+    }
+
+    /// Ask both everything.
+    fn compare(&self) -> Result<(), String> {
+        let Pair { log, twin, .. } = self;
+        let last = twin.last();
+        same(|| "the base".into(), &log.base(), &twin.base)?;
+        same(|| "the first index".into(), &log.first_index(), &twin.base.index.next())?;
+        same(|| "the last entry".into(), &log.last(), &last)?;
+        let around = twin.base.index.0.saturating_sub(2)..=last.index.0.saturating_add(2);
+        for index in around.chain([0, Index::MAX.0, u64::MAX]).map(Index) {
+            let term = twin.term_at(index);
+            same(|| format!("the term at {index}"), &log.term_at(index), &term)?;
+            let id = term.map(|term| EntryId { term, index });
+            same(|| format!("the id at {index}"), &log.id_at(index), &id)?;
+            same(|| format!("the entry at {index}"), &log.entry(index), &twin.entry(index))?;
+            let bytes = bytes_of(twin.after(index));
+            same(|| format!("the bytes after {index}"), &log.bytes_after(index), &bytes)?;
+            let near = term.unwrap_or(last.term).0;
+            for term in [0, near.saturating_sub(1), near, near + 1].map(Term) {
+                let id = EntryId { term, index };
+                same(|| format!("whether {id} is there"), &log.contains(id), &twin.contains(id))?;
+                same(|| format!("the last at most {id}"), &log.last_at_most(id), &twin.last_at_most(id))?;
+            }
+        }
+        let all = log.slice(log.first_index(), Index::MAX, u64::MAX, u64::MAX);
+        compare_entries("the whole log", &all, &twin.entries)?;
+        self.compare_with_new(&all)
+    }
+
+    /// A log that was made at once is the same, and keeps no more alive than twice what it holds; but for its first run,
+    /// which may be the rest of a longer one.
+    fn compare_with_new(&self, all: &Entries) -> Result<(), String> {
+        let mut new = Log::new(self.twin.base);
+        new.append(&entries(&self.twin.entries)?);
+        let print = |log: &Log| {
+            let mut print = Fingerprint::new(&[]);
+            log.fingerprint(&mut print);
+            print.finish()
+        };
+        same(|| "the fingerprint".into(), &print(&self.log), &print(&new))?;
+        match all.runs().iter().skip(1).find(|run| run.bytes_kept_alive() > 2 * run.bytes) {
+            Some(run) => Err(format!("{} bytes at {} keep {} alive", run.bytes, run.first, run.bytes_kept_alive())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn entries(list: &[Placed]) -> Result<Entries, String> {
+    let Some((first, _)) = list.first() else { return Ok(Entries::new()) };
+    let entries = list.iter().map(|(id, payload)| Entry { term: id.term, payload: payload.clone() });
+    Entries::from_vec(first.index, entries.collect()).map_err(|error| format!("{error}"))
+}
+
+fn compare_entries(what: &str, entries: &Entries, twin: &[Placed]) -> Result<(), String> {
+    let list = |entries: &Entries| entries.iter().map(|(id, payload)| (id, payload.clone())).collect::<Vec<_>>();
+    same(|| what.into(), &list(entries), &twin.to_vec())?;
+    same(|| format!("the length of {what}"), &entries.len(), &(twin.len() as u64))?;
+    same(|| format!("the size of {what}"), &entries.bytes(), &bytes_of(twin))?;
+    same(|| format!("the start of {what}"), &entries.first(), &twin.first().map(|(id, _)| *id))?;
+    same(|| format!("the end of {what}"), &entries.last(), &twin.last().map(|(id, _)| *id))?;
+    let slices = entries.slices().flat_map(|(first, slice)| {
+        (first.0..)
+            .zip(slice)
+            .map(|(index, entry)| (EntryId { term: entry.term, index: Index(index) }, entry.payload.clone()))
+    });
+    same(|| format!("what the slices of {what} hold"), &slices.collect::<Vec<_>>(), &twin.to_vec())?;
+    let merged = entries.merged().map(|run| list(&Entries::one(run))).unwrap_or_default();
+    same(|| format!("{what}, merged,"), &merged, &twin.to_vec())?;
+    let from = twin.get(twin.len() / 2).map_or(Index(0), |(id, _)| id.index);
+    let tail: Vec<Placed> = twin.iter().filter(|(id, _)| id.index >= from).cloned().collect();
+    same(|| format!("{what} from {from} on"), &list(&entries.clone().starting_at(from)), &tail)
+}

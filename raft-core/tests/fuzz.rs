@@ -1,0 +1,137 @@
+//! What the fuzz targets rest on, without a fuzzer: the log beside its naive twin, and seeds that are what they stand for.
+
+use std::fs;
+use std::path::Path;
+
+use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
+use raft_core::sim::fuzz::{
+    Feed, Life, LogOperation, STATED, Sketch, bytes_of_seed, check_log, decode_birth, decode_feed,
+    decode_log_operations, encode_life, encode_log_operations, lives_of_script,
+};
+use raft_core::sim::{Options, run_bytes, run_seed};
+use raft_core::{EntryId, Index, Term};
+
+/// Operations that mean something as a rule: on short logs, with limits that bite.
+#[derive(Clone, Debug)]
+struct Operation(LogOperation);
+
+impl Arbitrary for Operation {
+    fn arbitrary(g: &mut Gen) -> Operation {
+        let below = |g: &mut Gen, bound: u64| u64::arbitrary(g) % bound;
+        let index = |g: &mut Gen| Index(below(g, 40));
+        let id = |g: &mut Gen| EntryId::new(1 + below(g, 5), 1 + below(g, 40));
+        let entries = |g: &mut Gen, most: u64| {
+            let sketch = |g: &mut Gen| Sketch { term: Term(below(g, 6)), bytes: u8::try_from(below(g, 20)).unwrap() };
+            (0..below(g, most + 1)).map(|_| sketch(g)).collect()
+        };
+        Operation(match below(g, 16) {
+            0..=4 => LogOperation::Append { entries: entries(g, 3) },
+            5..=8 => LogOperation::Receive { prev: id(g), entries: entries(g, 8) },
+            9 => LogOperation::Truncate { from: index(g) },
+            10 => LogOperation::Compact { index: Index(below(g, 20)) },
+            11 if below(g, 4) == 0 => LogOperation::Reset { base: id(g) },
+            _ => {
+                let (from, to, merged) = (index(g), index(g), bool::arbitrary(g));
+                LogOperation::Slice { from, to, count: below(g, 30), bytes: below(g, 400), merged }
+            }
+        })
+    }
+}
+
+#[test]
+fn log_vs_naive() {
+    fn property(operations: Vec<Operation>) -> TestResult {
+        let operations: Vec<LogOperation> = operations.into_iter().map(|operation| operation.0).collect();
+        assert_eq!(decode_log_operations(&encode_log_operations(&operations)), operations);
+        check_log(&operations).map_or_else(TestResult::error, |()| TestResult::passed())
+    }
+    QuickCheck::new().tests(3000).quickcheck(property as fn(Vec<Operation>) -> TestResult);
+}
+
+/// The twin is asked at the far end of the range too, where sums would overflow.
+#[test]
+fn log_vs_naive_at_the_end_of_the_range() {
+    let entries = vec![Sketch { term: Term::MAX, bytes: 9 }; 3];
+    let operations = [
+        LogOperation::Reset { base: EntryId::new(Term::MAX.0, Index::MAX.0 - 4) },
+        LogOperation::Append { entries: entries.clone() },
+        LogOperation::Append { entries: entries.clone() },
+        LogOperation::Receive { prev: EntryId::new(Term::MAX.0, Index::MAX.0 - 2), entries },
+        LogOperation::Slice { from: Index(0), to: Index(u64::MAX), count: u64::MAX, bytes: u64::MAX, merged: true },
+        LogOperation::Compact { index: Index(Index::MAX.0 - 1) },
+    ];
+    check_log(&operations).unwrap();
+}
+
+fn lives() -> Vec<(String, Life)> {
+    let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")).unwrap();
+    let lives = scripts.flat_map(|script| {
+        let path = script.unwrap().path();
+        let lives = lives_of_script(&fs::read_to_string(&path).unwrap()).unwrap();
+        lives.into_iter().map(move |life| (path.display().to_string(), life))
+    });
+    lives.collect()
+}
+
+/// A seed of `step` is what one server lived through in a script: the same comes to it, and it does the same.
+#[test]
+fn a_seed_is_the_life_of_a_script() {
+    let lives = lives();
+    assert!(lives.len() > 100, "only {} lives", lives.len());
+    for (script, life) in lives {
+        let bytes = encode_life(&life);
+        let stated = |bytes: &[u8]| bytes.split_first().filter(|(tag, _)| **tag == STATED).is_some();
+        assert!(stated(&bytes));
+        let (birth, mut rest) = decode_birth(&bytes[1..]).unwrap();
+        let mut raft = birth.server().unwrap();
+        for (number, (fed, wanted)) in life.steps.iter().enumerate() {
+            let server = life.server();
+            assert!(stated(rest), "{script}: s{server}, step {number}");
+            let (feed, behind) = decode_feed(&rest[1..]).unwrap();
+            rest = behind;
+            assert_eq!(format!("{feed:?}"), format!("{fed:?}"), "{script}: s{server}, step {number}");
+            let mut actions = vec![];
+            feed.to(&mut raft, &mut actions);
+            assert_eq!(actions, *wanted, "{script}: s{server}, step {number}, {fed:?}");
+        }
+        assert!(rest.is_empty(), "{script}: something follows");
+    }
+}
+
+/// The logs of scripts pass, and most of what can be done to a log is done there.
+#[test]
+fn the_logs_of_scripts_agree_with_their_twins() {
+    let mut seen = [0; 5];
+    for (script, life) in lives() {
+        let operations = life.log_operations();
+        check_log(&operations).unwrap_or_else(|error| panic!("{script}: s{}: {error}", life.server()));
+        for operation in operations {
+            seen[match operation {
+                LogOperation::Receive { .. } => 0,
+                LogOperation::Append { .. } | LogOperation::Truncate { .. } => 1,
+                LogOperation::Compact { .. } => 2,
+                LogOperation::Reset { .. } => 3,
+                LogOperation::Slice { .. } => 4,
+            }] += 1;
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+}
+
+/// A seed of `cluster` is a run of the simulator: with all of its bytes the same, with some the beginning.
+#[test]
+fn the_bytes_of_a_seed_make_its_run() {
+    for seed in 0..10 {
+        let (options, whole) = (Options::default(), run_seed(seed, Options::default()).unwrap());
+        assert_eq!(run_bytes(&bytes_of_seed(seed, options, usize::MAX), options).unwrap(), whole);
+        let begun = bytes_of_seed(seed, options, 1000);
+        assert!(begun.len() == 1000 && run_bytes(&begun, options).unwrap().steps < whole.steps);
+    }
+}
+
+/// A message that was broken on its way is no event, and takes nothing else with it.
+#[test]
+fn what_makes_no_feed_is_left_out() {
+    assert!(decode_feed(&[]).is_none() && decode_feed(&[1, 2, 0]).is_none() && decode_feed(&[99]).is_none());
+    assert!(matches!(decode_feed(&[9, 7, 0]), Some((Feed::Timeout(7), [0]))));
+}
