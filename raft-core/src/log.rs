@@ -336,3 +336,179 @@ impl fmt::Debug for Log {
         write!(f, "Log({}..{})", self.base, self.last())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    /// The log, said slowly: a base and a list.
+    struct Slow {
+        base: EntryId,
+        entries: Vec<Entry>,
+    }
+
+    impl Slow {
+        /// From the base through the last entry.
+        fn ids(&self) -> Vec<EntryId> {
+            let resident = self.entries.iter().zip(self.base.index.0 + 1..);
+            let resident = resident.map(|(entry, index)| EntryId { term: entry.term, index: Index(index) });
+            [self.base].into_iter().chain(resident).collect()
+        }
+
+        fn last(&self) -> EntryId {
+            *self.ids().last().unwrap()
+        }
+
+        fn term_at(&self, index: Index) -> Option<Term> {
+            self.ids().into_iter().find(|id| id.index == index).map(|id| id.term)
+        }
+
+        fn last_at_most(&self, id: EntryId) -> EntryId {
+            let common = |ours: &EntryId| ours.index <= id.index && ours.term <= id.term;
+            self.ids().into_iter().rev().find(common).unwrap_or(self.base)
+        }
+
+        fn after(&self, index: Index) -> &[Entry] {
+            let forgotten = usize::try_from(self.base.index.distance_to(index)).unwrap();
+            &self.entries[forgotten.min(self.entries.len())..]
+        }
+
+        fn bytes_after(&self, index: Index) -> u64 {
+            self.after(index).iter().map(Entry::bytes).sum()
+        }
+
+        fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> &[Entry] {
+            if from <= self.base.index {
+                return &[];
+            }
+            let some = self.after(from.prev());
+            let wanted = usize::try_from(to.0.saturating_add(1).saturating_sub(from.0).min(count.max(1))).unwrap();
+            let some = &some[..wanted.min(some.len())];
+            let fits = |n: &usize| some[..*n].iter().map(Entry::bytes).sum::<u64>() <= bytes;
+            let most = (0..=some.len()).rev().find(fits).unwrap_or(0);
+            &some[..most.max(some.len().min(1))]
+        }
+
+        fn fit(&self, prev: EntryId, entries: &Entries) -> Fit {
+            if prev.index >= self.base.index && self.term_at(prev.index) != Some(prev.term) {
+                return Fit::Conflict { hint: self.last_at_most(prev) };
+            }
+            let ids = entries.iter().map(|(id, _)| id);
+            let new = ids.filter(|id| id.index > self.base.index).find(|id| self.term_at(id.index) != Some(id.term));
+            Fit::Matches { new_from: new.map(|id| id.index) }
+        }
+    }
+
+    /// Entries of these terms and sizes, each command of bytes that tell it from the others.
+    fn run(first: Index, terms: &[u64], bytes: u8) -> Entries {
+        let command = |i: usize| vec![u8::try_from(i).unwrap() ^ bytes; usize::from(bytes % 5)];
+        let entry =
+            |(i, term): (usize, &u64)| Entry { term: Term(*term), payload: Payload::Command(command(i).into()) };
+        Entries::from_vec(first, terms.iter().enumerate().map(entry).collect()).unwrap()
+    }
+
+    fn same(found: &Entries, first: Index, expected: &[Entry]) -> bool {
+        *found == Entries::from_vec(first, expected.to_vec()).unwrap()
+    }
+
+    fn check(log: &Log, slow: &Slow, a: u8, b: u8) {
+        let last = slow.last();
+        assert_eq!((log.base(), log.last(), log.first_index()), (slow.base, last, slow.base.index.next()));
+        for index in (slow.base.index.0.saturating_sub(2)..=last.index.0 + 2).map(Index) {
+            assert_eq!(log.term_at(index), slow.term_at(index));
+            let resident = slow.slice(index, index, 1, u64::MAX).first();
+            assert_eq!(log.entry(index), resident.map(|entry| &entry.payload));
+            assert_eq!(log.bytes_after(index), slow.bytes_after(index));
+        }
+        let from = Index(slow.base.index.0 + u64::from(a) % (slow.entries.len() as u64 + 3));
+        for (to, count, bytes) in [(3, 9, 90), (9, 3, 1000), (30, 30, u64::from(b) * 8), (0, 0, 0), (90, 90, 2000)] {
+            let slice = log.slice(from, from.plus(to), count, bytes);
+            assert!(same(&slice, from, slow.slice(from, from.plus(to), count, bytes)), "{from} {to} {count} {bytes}");
+        }
+        for term in 0..=last.term.0 + 1 {
+            let id = EntryId { term: Term(term), index: from };
+            assert_eq!(log.last_at_most(id), slow.last_at_most(id));
+            // A leader's segment: ours for a while, then, if its term is later, its own.
+            let ours = slow.slice(from.next(), Index::MAX, u64::from(b % 8), u64::MAX).iter().map(|entry| entry.term.0);
+            let mut terms: Vec<u64> = if u64::from(b) % 8 == 0 { vec![] } else { ours.collect() };
+            let own = last.term.0 + u64::from(b % 3);
+            terms.extend(vec![own.max(1); usize::from(b / 64)]);
+            let entries = run(from.next(), &terms, 1);
+            assert_eq!(log.fit(id, &entries), slow.fit(id, &entries), "{id} {entries}");
+        }
+    }
+
+    quickcheck! {
+        /// Whatever happens to it, the log holds what a list would hold.
+        fn log_vs_list(steps: Vec<(u8, u8, u8)>) -> bool {
+            let (mut log, mut slow) = (Log::new(EntryId::ZERO), Slow { base: EntryId::ZERO, entries: vec![] });
+            for (kind, a, b) in steps {
+                let (last, len) = (slow.last(), slow.entries.len() as u64);
+                let (here, next) = (slow.base.index.plus(u64::from(a) % (len + 1)), last.index.next());
+                match kind % 16 {
+                    13 => {
+                        log.truncate(here.next());
+                        slow.entries.truncate(usize::try_from(slow.base.index.distance_to(here)).unwrap());
+                    }
+                    14 => {
+                        let base = EntryId { term: slow.term_at(here).unwrap(), index: here };
+                        log.compact(here);
+                        slow = Slow { base, entries: slow.after(here).to_vec() };
+                    }
+                    15 if a % 4 == 0 => {
+                        slow = Slow { base: EntryId { term: last.term.next(), index: next }, entries: vec![] };
+                        log.reset(slow.base);
+                    }
+                    12 | 15 => {
+                        let (count, bytes) = (u64::from(b % 32), u64::from(b) * 64);
+                        let slice = log.slice_merged(here, Index::MAX, count, bytes);
+                        assert!(same(&slice, here, slow.slice(here, Index::MAX, count, bytes)), "{here} {count} {bytes}");
+                    }
+                    _ => {
+                        let term = last.term.0.max(1);
+                        let terms: Vec<u64> = (0..=u64::from(a % 4)).map(|i| term + i * u64::from(b % 3 / 2)).collect();
+                        let terms: Vec<u64> = terms.iter().map(|term| term + u64::from(b % 7 / 6)).collect();
+                        let entries = run(next, &terms, b);
+                        log.append(&entries);
+                        slow.entries.extend(entries.slices().flat_map(|(_, slice)| slice.to_vec()));
+                    }
+                }
+                check(&log, &slow, a, b);
+            }
+            true
+        }
+    }
+
+    /// What was merged for one follower is not merged again for the next, nor does it stay behind.
+    #[test]
+    fn merging_is_done_once() {
+        let mut log = Log::new(EntryId::ZERO);
+        for index in 1..=20 {
+            log.append(&run(Index(index), &[1], 1));
+        }
+        log.slice_merged(Index(1), Index(8), 8, u64::MAX);
+        assert_eq!(log.runs.len(), 20, "few enough");
+        log.slice_merged(Index(3), Index(18), 16, u64::MAX);
+        let places: Vec<_> = log.runs.iter().map(|p| (p.run.first.0, p.run.last().0, p.offset)).collect();
+        assert_eq!(places, [(1, 1, 0), (2, 2, 17), (3, 18, 34), (19, 19, 306), (20, 20, 323)]);
+    }
+
+    /// What is compacted is forgotten, down to its last entry.
+    #[test]
+    fn compaction_frees() {
+        let mut log = Log::new(EntryId::ZERO);
+        for first in [1, 4, 7] {
+            log.append(&run(Index(first), &[first, first, first], 1));
+        }
+        for (through, first, runs, terms) in [(3, 4, 2, 2), (4, 5, 2, 1), (7, 8, 1, 0), (9, 10, 0, 0)] {
+            log.compact(Index(through));
+            let front = log.runs.front().map_or(10, |placed| placed.run.first.0);
+            assert_eq!((front, log.runs.len(), log.terms.len()), (first, runs, terms));
+        }
+    }
+}

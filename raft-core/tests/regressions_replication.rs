@@ -263,6 +263,30 @@ fn a_wiped_follower_is_fed_anew_where_the_settings_say_so() {
     assert_eq!(server.follower(2).matched, id(1, 2));
 }
 
+/// A disk that is wiped again and again is given up at last: it may have had so many lives, and not one more.
+#[test]
+fn a_follower_that_is_wiped_for_ever_is_given_up() {
+    let mut server = leader(|config| config.wiped = WipedPolicy::Resync);
+    for lost in 1..=8 {
+        server.receive_from_life(2, Incarnation(1000 + lost), 1, matched(0));
+        assert_eq!(server.follower(2).given_up, lost == 8, "{lost}");
+    }
+}
+
+/// Nobody has more than was sent, or has seen a round that has not begun.
+#[test]
+fn answers_from_the_future_are_ignored() {
+    let mut server = leader(|_| {});
+    server.start(&["a", "b"]);
+    for (count, impossible) in [matched(3), matched_in(2, 1)].into_iter().enumerate() {
+        assert_eq!(server.receive(2, 1, impossible), []);
+        assert_eq!(server.status().counters().malformed, count as u64 + 1);
+        assert_eq!((server.follower(2).matched, server.status().commit()), (NOTHING, Index(0)));
+    }
+    server.receive(2, 1, matched(2));
+    assert_eq!(server.status().commit(), Index(2));
+}
+
 #[test]
 fn heartbeat_prev_is_match() {
     let mut server = leader(|_| {});

@@ -5,7 +5,7 @@ mod kit;
 use kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, EntryId, Event, Fatal, FlowKind, Index, Membership, NodeId, RoleKind, Rpc,
-    SnapshotMeta, SnapshotWrite,
+    SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -330,9 +330,29 @@ fn compaction_stays_within_what_is_applied() {
     assert_eq!(server.raft.snapshot_at(Index(3)), Some(snapshot(id(2, 3))));
     assert_eq!(server.raft.snapshot_at(Index(4)), Some(snapshot(id(2, 4))), "where it will be");
     assert_eq!(server.raft.snapshot_at(Index(5)), None, "not handed out yet");
-    let beyond = server.receive_snapshot(2, 2, &snapshot(EntryId { term: raft_core::Term(1), index: Index(u64::MAX) }));
+    let beyond = server.receive_snapshot(2, 2, &snapshot(EntryId { term: Term(1), index: Index(u64::MAX) }));
     assert!(matches!(beyond[..], [Action::Discard(_)]));
     assert_eq!(server.status().counters().malformed, 1);
+}
+
+/// What no leader can send is not kept, and changes nothing.
+#[test]
+fn impossible_snapshots_are_discarded() {
+    let mut server = follower(&[1, 1], 2);
+    let impossible = [
+        (1, 2, id(2, 9)),               // from itself
+        (2, 0, NOTHING),                // before the first term
+        (2, Term::MAX.0 + 1, id(2, 9)), // after the last
+        (2, 2, EntryId { term: Term(0), index: Index(9) }),
+        (2, 3, id(4, 9)), // an entry of a later term
+    ];
+    for (count, (from, term, last)) in impossible.into_iter().enumerate() {
+        let actions = server.receive_snapshot(from, term, &snapshot(last));
+        assert_eq!(actions, [Action::Discard(snapshot(last))], "{from} {term} {last}");
+        assert_eq!(server.status().counters().malformed, count as u64 + 1);
+    }
+    assert_eq!((server.role(), server.last()), ((RoleKind::Follower, 2), id(1, 2)));
+    assert!(installed(&server.receive_snapshot(2, Term::MAX.0, &snapshot(id(2, 9)))), "the last term there is");
 }
 
 /// A snapshot at the last index that a log can reach leaves no room, not even for a no-op.
@@ -340,7 +360,7 @@ fn compaction_stays_within_what_is_applied() {
 fn the_end_of_all_logs() {
     let config = Config { leader_noop: true, ..config(1) };
     let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
-    server.receive_snapshot(2, 1, &snapshot(EntryId { term: raft_core::Term(1), index: Index::MAX }));
+    server.receive_snapshot(2, 1, &snapshot(EntryId { term: Term(1), index: Index::MAX }));
     server.ticks(20);
     server.elect();
     assert_eq!(server.last().index, Index::MAX);

@@ -325,6 +325,30 @@ fn what_is_too_large_is_not_written_and_not_read() {
     assert_eq!(decode_write(frame.into()), Err(CodecError::TooLarge { bytes }));
 }
 
+/// Entries that fit make no frame with an envelope that leaves no room for them: what counts in the end is what was written.
+#[test]
+fn an_envelope_counts_too() {
+    let membership = Arc::new(Membership::new((0..100).map(NodeId)));
+    let with = |bytes: usize| {
+        let entry = Entry { term: Term(1), payload: Payload::Command(vec![0; bytes].into()) };
+        let entries = Entries::from_vec(Index(1), vec![entry]).unwrap();
+        let snapshot = SnapshotMeta { last: EntryId::new(1, 9), membership: membership.clone() };
+        Write { id: WriteId(1), hard_state: None, snapshot: Some(SnapshotWrite::Installed { snapshot }), entries }
+    };
+    // Large enough for a tag that is as long as that of the largest.
+    let around = write_frame(&with(FRAME_BYTES_MAX / 2)).len() - FRAME_BYTES_MAX / 2;
+    let mut out = vec![1, 2, 3];
+    let largest = with(FRAME_BYTES_MAX - around);
+    encode_write(&largest, &mut out).unwrap();
+    assert_eq!(out.len(), 3 + FRAME_BYTES_MAX);
+    assert_eq!(decode_write(Bytes::from(out.split_off(3))), Ok(largest));
+    for more in [1, 2] {
+        let bytes = (FRAME_BYTES_MAX + more) as u64;
+        assert_eq!(encode_write(&with(FRAME_BYTES_MAX - around + more), &mut out), Err(CodecError::TooLarge { bytes }));
+        assert_eq!(out, [1, 2, 3], "nothing of it is left behind");
+    }
+}
+
 /// Commands are slices of the frame, and stay so when the message that brought them is gone.
 #[test]
 fn commands_share_the_frame() {
@@ -356,6 +380,8 @@ fn encoding_grows_the_buffer_once() {
         let message = Message { term: Term(u64::MAX), incarnation: Incarnation(u64::MAX), rpc };
         let Rpc::AppendEntries { entries, .. } = &message.rpc else { panic!("{message}") };
         let reserved = usize::try_from(entries.bytes()).unwrap() + ENVELOPE_BYTES;
-        assert!(message_frame(&message).len() <= reserved, "{bytes}");
+        let frame = message_frame(&message);
+        assert!(frame.len() <= reserved, "{bytes}");
+        assert_eq!(frame.capacity(), reserved, "{bytes}: no more than that");
     }
 }
