@@ -353,24 +353,22 @@ mod tests {
     }
 
     impl Slow {
-        /// From the base through the last entry.
-        fn ids(&self) -> Vec<EntryId> {
-            let resident = self.entries.iter().zip(self.base.index.0 + 1..);
-            let resident = resident.map(|(entry, index)| EntryId { term: entry.term, index: Index(index) });
-            [self.base].into_iter().chain(resident).collect()
-        }
-
         fn last(&self) -> EntryId {
-            *self.ids().last().unwrap()
+            let index = self.base.index.plus(self.entries.len() as u64);
+            EntryId { term: self.entries.last().map_or(self.base.term, |entry| entry.term), index }
         }
 
         fn term_at(&self, index: Index) -> Option<Term> {
-            self.ids().into_iter().find(|id| id.index == index).map(|id| id.term)
+            match index.0.checked_sub(self.base.index.0)? {
+                0 => Some(self.base.term),
+                n => self.entries.get(usize::try_from(n - 1).unwrap()).map(|entry| entry.term),
+            }
         }
 
         fn last_at_most(&self, id: EntryId) -> EntryId {
-            let common = |ours: &EntryId| ours.index <= id.index && ours.term <= id.term;
-            self.ids().into_iter().rev().find(common).unwrap_or(self.base)
+            let entries = self.entries.iter().zip(self.base.index.0 + 1..);
+            let ids = entries.map(|(entry, index)| EntryId { term: entry.term, index: Index(index) });
+            ids.filter(|ours| ours.index <= id.index && ours.term <= id.term).last().unwrap_or(self.base)
         }
 
         fn after(&self, index: Index) -> &[Entry] {
@@ -389,8 +387,12 @@ mod tests {
             let some = self.after(from.prev());
             let wanted = usize::try_from(to.0.saturating_add(1).saturating_sub(from.0).min(count.max(1))).unwrap();
             let some = &some[..wanted.min(some.len())];
-            let fits = |n: &usize| some[..*n].iter().map(Entry::bytes).sum::<u64>() <= bytes;
-            let most = (0..=some.len()).rev().find(fits).unwrap_or(0);
+            let mut sum = 0;
+            let mut fits = |entry: &&Entry| {
+                sum += entry.bytes();
+                sum <= bytes
+            };
+            let most = some.iter().take_while(|entry| fits(entry)).count();
             &some[..most.max(some.len().min(1))]
         }
 

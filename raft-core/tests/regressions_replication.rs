@@ -90,7 +90,7 @@ fn next_gt_match() {
     server.start(&["a", "b", "c"]);
     server.receive(2, 1, matched(2));
     let stale = server.status().counters().stale;
-    for (prev, hint) in [(2, NOTHING), (1, NOTHING), (0, NOTHING), (2, id(1, 1))] {
+    for (prev, hint) in [(2, NOTHING), (1, NOTHING), (0, NOTHING), (2, id(1, 1)), (4, NOTHING)] {
         assert_eq!(server.receive(2, 1, conflict(prev, hint)), []);
     }
     for late in [1, 0, 2] {
@@ -98,7 +98,7 @@ fn next_gt_match() {
     }
     let follower = server.follower(2);
     assert_eq!((follower.matched, follower.next, follower.flow), (id(1, 2), Index(4), FlowKind::Replicate));
-    assert_eq!(server.status().counters().stale, stale + 4);
+    assert_eq!(server.status().counters().stale, stale + 5);
     // A conflict beyond it is news, but never leads below it.
     server.receive(2, 1, conflict(3, NOTHING));
     assert_eq!(server.follower(2).next, Index(3));
@@ -143,8 +143,10 @@ fn conflict_probe_compacted() {
     server.start(&["a", "b", "c", "d"]);
     server.receive(3, 1, matched(4));
     server.step(Event::Compact { index: Index(3) });
-    let actions = server.receive(2, 1, conflict(3, id(1, 1)));
-    assert_eq!(snapshots_sent(&actions), [(2, id(1, 3))]);
+    for prev in [3, 4] {
+        let actions = server.clone().receive(2, 1, conflict(prev, id(1, 1)));
+        assert_eq!(snapshots_sent(&actions), [(2, id(1, 3))], "at once: nothing is left to ask");
+    }
     // A follower that has compacted more than the leader asks about is asked about what is committed: it matches.
     let mut follower = Server::with_log(2, &[1, 2, 3], 1, &[1, 1, 1, 1]);
     follower.receive(1, 1, heartbeat(id(1, 4), 4));

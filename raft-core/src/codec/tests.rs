@@ -349,6 +349,24 @@ fn an_envelope_counts_too() {
     }
 }
 
+/// A frame within its limit whose entries count more than that is not read: no server could write them out again.
+#[test]
+fn entries_that_count_too_much_are_not_read() {
+    let half = FRAME_BYTES_MAX / 2 - 10;
+    let segment = Some(Segment { first: Index(1), count: 2 });
+    let mut frame = vec![VERSION];
+    put(&WriteHead { id: 1, hard_state: None, snapshot: None, segment }, &mut frame).unwrap();
+    let length = (half as u64) << LENGTH_SHIFT;
+    for (tag, term) in [(length | TERM_FOLLOWS, Some(Term(1))), (length, None)] {
+        put(&tag, &mut frame).unwrap();
+        term.map_or(Ok(()), |term| put(&term, &mut frame)).unwrap();
+        frame.resize(frame.len() + half, 0);
+    }
+    assert!(frame.len() <= FRAME_BYTES_MAX, "{}", frame.len());
+    let bytes = 2 * (half as u64 + ENTRY_OVERHEAD_BYTES);
+    assert_eq!(decode_write(frame.into()), Err(CodecError::TooLarge { bytes }));
+}
+
 /// Commands are slices of the frame, and stay so when the message that brought them is gone.
 #[test]
 fn commands_share_the_frame() {
