@@ -7,6 +7,8 @@ mod figure2;
 mod regressions_elections;
 #[path = "regressions_flow.rs"]
 mod regressions_flow;
+#[path = "regressions_membership.rs"]
+mod regressions_membership;
 #[path = "regressions_persistence.rs"]
 mod regressions_persistence;
 #[path = "regressions_replication.rs"]
