@@ -345,6 +345,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::types::NodeId;
 
     fn entry(term: u64) -> Entry {
         Entry { term: Term(term), payload: Payload::Noop }
@@ -358,6 +359,25 @@ mod tests {
             assert!(matches!(Entries::from_vec(Index(first), vec![entry(term)]), Err(EntriesError::OutOfRange { .. })));
         }
         assert!(Entries::from_vec(Index(0), vec![]).unwrap().is_empty());
+        assert_eq!(Entries::from_vec(Index::MAX, vec![entry(Term::MAX.0)]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn equal_is_what_holds_the_same_however_it_is_shared() {
+        let all = |terms: &[u64]| Entries::from_vec(Index(4), terms.iter().map(|term| entry(*term)).collect()).unwrap();
+        let mut parts = all(&[2]);
+        parts.push_run(Entries::from_vec(Index(5), vec![entry(3)]).unwrap().runs()[0].clone());
+        assert_eq!(parts, all(&[2, 3]));
+        for other in [all(&[]), all(&[2]), all(&[2, 2]), all(&[2, 3, 3]), all(&[1, 2, 3]).starting_at(Index(5))] {
+            assert_ne!(parts, other);
+        }
+    }
+
+    #[test]
+    fn members_count_against_byte_limits() {
+        let membership = Membership::joint([NodeId(1), NodeId(2)], [NodeId(3)], [NodeId(4), NodeId(5)]);
+        let entry = Entry { term: Term(1), payload: Payload::Membership(membership.into()) };
+        assert_eq!(entry.bytes(), 5 * 8 + ENTRY_OVERHEAD_BYTES);
     }
 
     #[test]

@@ -173,6 +173,29 @@ fn timeout_redraw() {
     assert!(rounds.windows(2).any(|pair| pair[0] != pair[1]), "{rounds:?}");
 }
 
+/// Messages get lost: who has not answered is asked again with each heartbeat interval, who has answered is left alone.
+#[test]
+fn the_silent_are_asked_again() {
+    let mut server = Server::new(1, &[1, 2, 3, 4]);
+    assert_eq!(sent(&server.time_out()).len(), 3);
+    server.receive(2, 0, PRE_GRANTED);
+    let asked = [(); 6].map(|()| sent(&server.ticks(1)).into_iter().map(|(to, _)| to).collect::<Vec<_>>());
+    assert_eq!(asked, [vec![], vec![3, 4], vec![], vec![3, 4], vec![], vec![3, 4]]);
+}
+
+/// Asking whether it could win gives no vote away: until it does campaign, a server still has its own to give.
+#[test]
+fn who_only_asks_still_votes() {
+    let mut server = Server::with_log(1, &[1, 2, 3], 5, &[1]);
+    server.time_out();
+    assert_eq!(server.role(), (RoleKind::PreCandidate, 5));
+    assert_eq!(sent_to(&server.receive(2, 5, request(NOTHING)), 2), [REFUSED], "not for a poorer log");
+    assert_eq!(server.role(), (RoleKind::PreCandidate, 5));
+    assert_eq!(sent_to(&server.receive(2, 5, request(id(1, 1))), 2), [GRANTED]);
+    assert_eq!((server.role(), server.status().voted_for()), ((RoleKind::Follower, 5), Some(NodeId(2))));
+    assert_eq!(server.ticks(9), [], "and waits for the one it voted for");
+}
+
 #[test]
 fn unaware_voter_votes() {
     let learner = Kept { snapshot: with_learner(), ..Kept::new(4, &[]) };

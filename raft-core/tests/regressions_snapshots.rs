@@ -4,8 +4,8 @@ mod kit;
 
 use kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, EntryId, Event, Fatal, FlowKind, Index, Membership, NodeId, RoleKind, Rpc,
-    SnapshotMeta, SnapshotWrite, Term,
+    Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Incarnation, Index,
+    Membership, NodeId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -308,6 +308,35 @@ fn entries_for_a_running_transfer_are_kept() {
             _ => assert_eq!(server.follower(2).flow, FlowKind::Snapshot),
         }
     }
+}
+
+/// What is kept for a transfer is counted from where it begins to where the snapshot stands, and may be just as much as the
+/// limit; what stands behind the snapshot stays anyway.
+#[test]
+fn what_a_transfer_keeps_is_limited_exactly() {
+    let two = 2 * (ENTRY_OVERHEAD_BYTES + 1);
+    for (transfer_bytes_max, first) in [(two, 6), (two - 1, 8)] {
+        let mut server = leader(5, |config| config.transfer_bytes_max = transfer_bytes_max);
+        server.step(Event::Compact { index: Index(5) });
+        assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
+        server.start(&["y", "z", "behind"]);
+        server.receive(3, 1, matched(8));
+        server.step(Event::Compact { index: Index(7) });
+        assert_eq!(server.status().first_index(), Index(first));
+    }
+}
+
+/// Nothing is kept for a follower that is served no longer.
+#[test]
+fn who_was_given_up_keeps_nothing_back() {
+    let mut server = leader(5, |_| {});
+    server.receive(2, 1, matched(5));
+    server.receive_from_life(2, Incarnation(999), 1, conflict(5, NOTHING));
+    assert!(server.follower(2).given_up);
+    server.start(&["y", "z"]);
+    server.receive(3, 1, matched(7));
+    server.step(Event::Compact { index: Index(7) });
+    assert_eq!(server.status().first_index(), Index(8));
 }
 
 /// Only what is applied can be compacted, and only forwards.
