@@ -214,6 +214,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::{self, SeqDeserializer};
+
     use super::*;
 
     fn voters(ids: &[u64]) -> Arc<Membership> {
@@ -243,6 +245,9 @@ mod tests {
         let most = postcard::from_bytes::<Membership>(&list(Membership::MEMBERS_MAX)).unwrap();
         assert_eq!(most.entries(), Membership::MEMBERS_MAX);
         assert!(postcard::from_bytes::<Membership>(&list(Membership::MEMBERS_MAX + 1)).is_err());
+        let many = SeqDeserializer::<_, value::Error>::new(0..2000u64);
+        let refused = Ids::deserialize(many).map(|ids| ids.0.len()).unwrap_err();
+        assert_eq!(alloc::format!("{refused}"), "invalid length 1025, expected at most 1024 members");
     }
 
     #[test]

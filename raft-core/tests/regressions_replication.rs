@@ -5,8 +5,8 @@ mod kit;
 use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
-    Action, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, Fatal, FlowKind, Incarnation, Index, News, NodeId, Refusal,
-    RoleKind, Rpc, WipedPolicy,
+    Action, Bytes, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal, FlowKind, Incarnation,
+    Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, WipedPolicy,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -39,7 +39,7 @@ fn figure8() {
     cluster.route(5, &asked);
     cluster.tick_until(60, |cluster| cluster.leader() == Some(5));
     cluster.cut.clear();
-    cluster.step(5, Event::Start { request: raft_core::RequestId(1), commands: [raft_core::Bytes::from("y")].into() });
+    cluster.step(5, Event::Start { request: RequestId(1), commands: [Bytes::from("y")].into() });
     cluster.tick_until(20, Cluster::agrees);
     assert!(cluster.servers.iter().all(|server| server.terms()[1] == 3), "(d)");
 }
@@ -125,8 +125,7 @@ fn deep_divergence() {
         let asked = cluster.server(1).time_out();
         cluster.route(1, &asked);
         cluster.tick_until(3, |cluster| cluster.leader() == Some(1));
-        cluster
-            .step(1, Event::Start { request: raft_core::RequestId(1), commands: [raft_core::Bytes::from("x")].into() });
+        cluster.step(1, Event::Start { request: RequestId(1), commands: [Bytes::from("x")].into() });
         cluster.cut.clear();
         let before = cluster.delivered;
         cluster.tick_until(6, Cluster::agrees);
@@ -225,6 +224,41 @@ fn refusals_say_why() {
     server.receive(2, 1, matched(2));
     assert_eq!(why(&server.start(&["c", "d"])), Refusal::Busy { max: backlog }, "committed, but not applied");
     assert!(matches!(server.start(&["c"])[0], Action::Accepted { first, .. } if first == id(1, 3)));
+}
+
+/// Limits are taken at their word: what just fits is taken, one byte more is not.
+#[test]
+fn commands_may_fill_the_limits() {
+    let backlog = 3 * ENTRY_OVERHEAD_BYTES + 1 + 2 + 3;
+    for (backlog_bytes_max, taken) in [(backlog, true), (backlog - 1, false)] {
+        let mut server = leader(|config| config.backlog_bytes_max = backlog_bytes_max);
+        server.start(&["a"]);
+        assert_eq!(matches!(server.start(&["bb", "ccc"])[0], Action::Accepted { .. }), taken);
+    }
+    // All of one start become one write, which must fit into a frame.
+    let megabyte = Bytes::from(vec![0; 1 << 20]);
+    for more in 0..3 {
+        let mut server = leader(|config| config.command_bytes_max = 1 << 20);
+        let entry = megabyte.slice(usize::try_from(ENTRY_OVERHEAD_BYTES).unwrap()..);
+        let mut commands = vec![entry; usize::try_from(FRAME_ROOM_BYTES >> 20).unwrap()];
+        commands[7] = megabyte.slice(usize::try_from(ENTRY_OVERHEAD_BYTES).unwrap() - more..);
+        let actions = server.step(Event::Start { request: RequestId(1), commands: commands.into() });
+        let bytes = FRAME_ROOM_BYTES + more as u64;
+        match actions[0] {
+            Action::Refused { why, .. } => assert_eq!(why, Refusal::TooLarge { bytes, max: FRAME_ROOM_BYTES }),
+            _ => assert_eq!((more, server.last()), (0, id(1, FRAME_ROOM_BYTES >> 20))),
+        }
+    }
+}
+
+/// Who leads no more has no use for answers.
+#[test]
+fn answers_to_no_leader_are_stale() {
+    let mut server = Server::with_log(1, &[1, 2, 3], 1, &[1]);
+    for count in 1..=2 {
+        assert_eq!(server.receive(2, 1, matched(1)), []);
+        assert_eq!(server.status().counters().stale, count);
+    }
 }
 
 /// A follower whose disk was wiped is noticed by its incarnation: by default it is served no longer.

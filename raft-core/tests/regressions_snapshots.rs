@@ -401,4 +401,13 @@ fn the_end_of_all_logs() {
     };
     server.receive(2, 2, past);
     assert_eq!(server.follower(2).next, Index(Index::MAX.0 + 1));
+
+    let mut server = Server::new(1, &[1, 2, 3]);
+    server.receive_snapshot(2, 1, &snapshot(EntryId { term: Term(1), index: Index::MAX.prev() }));
+    server.ticks(20);
+    server.elect();
+    let full = |actions: &[Action]| matches!(actions, [Action::Refused { why: raft_core::Refusal::LogFull, .. }]);
+    assert!(full(&server.start(&["x", "y"])), "there is room for one");
+    assert!(!full(&server.start(&["x"])) && full(&server.start(&["y"])));
+    assert_eq!(server.last().index, Index::MAX);
 }
