@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What a lock of this crate guards is whole between any two statements, and none is held while foreign code runs: a
+/// Take a lock that others may have poisoned. What a lock of this crate guards is whole between any two statements, and none is held while foreign code runs: a
 /// poisoned one guards nothing broken.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -7,11 +7,12 @@ mod handles;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
 use raft_std_driver::raft_core::{Bytes, Index, NodeId, RoleKind, Term};
+use raft_std_driver::transport::parts::lock;
 use raft_std_driver::transport::{Traffic, Transport};
 use tokio::time::Instant;
 
@@ -80,7 +81,7 @@ impl Meters {
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerMeters>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.peers)
     }
 
     fn with_peer<T>(&self, peer: NodeId, work: impl FnOnce(&mut PeerMeters) -> T) -> T {

@@ -1,12 +1,13 @@
 //! What others can see of a node while it runs: how it stands, and what happens.
 
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
 use raft_std_driver::raft_core::{Index, NodeId, RoleKind, Term};
+use raft_std_driver::transport::parts::lock;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
@@ -64,10 +65,6 @@ pub(crate) struct Watching {
     /// Shows the last one for ever.
     last: watch::Receiver<Standing>,
     events: Mutex<Option<broadcast::Sender<NodeEvent>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watching {

@@ -74,7 +74,7 @@ impl<A: Application> StateMachine for Typed<A> {
             let response = self.0.apply(decode(bytes).map_err(unreadable)?);
             // To stop would stop every server, at each of its starts; the caller hears that there is nothing to read.
             answers.push(encode(&response).unwrap_or_else(|error| {
-                tracing::error!("the answer to the command at {index} cannot be written: {error}");
+                tracing::error!(index = index.0, %error, "an answer cannot be written");
                 Bytes::new()
             }));
         }

@@ -104,6 +104,7 @@ impl FileStorage {
         let wal = Wal::resume(disk.clone(), replay, options.segment_bytes)?;
         let snapshots = Arc::new(SnapshotFiles::open(disk, current)?);
         tracing::info!(
+            node = recovered.identity.node.0,
             term = recovered.hard_state.term.0,
             snapshot = %recovered.snapshot,
             entries = %recovered.entries,

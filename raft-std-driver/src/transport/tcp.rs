@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use raft_core::{Message, NodeId};
 use socket2::SockRef;
+use tracing::Span;
 
 use self::life::Threads;
 pub use super::parts::{BindError, TcpConfig};
@@ -109,7 +110,9 @@ impl Transport for TcpTransport {
         let Some(listener) = lock(&self.listener).clone() else { return Err(shut_down()) };
         let first = || {
             let set = self.hub.inbound.set(Arc::clone(&inbound));
-            set.map_err(|_| io::Error::other("the transport is started already"))
+            set.map_err(|_| io::Error::other("the transport is started already"))?;
+            self.hub.threads.begin(Span::current());
+            Ok(())
         };
         self.hub.peers.start(first, |peer| self.hub.spawn_writer(peer, &inbound))?;
         let (hub, name) = (Arc::clone(&self.hub), self.hub.thread_name("accept"));

@@ -50,7 +50,7 @@ fn strangers_are_refused_with_a_reason_that_is_logged() {
             let mut raw = Raw::connect(server.address());
             assert_eq!(raw.greet(&bytes), Err(refusal));
             raw.wait_for_end();
-            poll("a line in the log", || logged(&["server 301", "is disconnected", line]));
+            poll("a line in the log", || logged(&["node=301 ", "disconnected", line]));
         }
     }
     assert_eq!(Raw::connect(server.address()).greet(&good.encode()), Ok(()));
@@ -62,11 +62,15 @@ fn who_is_refused_logs_the_reason_and_tries_again() {
     let lost = Server::bind(&TcpConfig { cluster: ClusterId(6), ..config(312) }).knows(311, strict.address()).start();
     let strict = strict.knows(312, lost.address()).start();
     poll("both lines", || {
-        logged(&["server 312: no way to server 311", "refuses this one: the accepting server belongs to cluster 77"])
-            && logged(&[
-                "server 311: no way to server 312",
-                "refuses this one: the accepting server belongs to cluster 6",
-            ])
+        logged(&[
+            "node=312 peer=311 ",
+            "no way to a peer",
+            "refuses this one: the accepting server belongs to cluster 77",
+        ]) && logged(&[
+            "node=311 peer=312 ",
+            "no way to a peer",
+            "refuses this one: the accepting server belongs to cluster 6",
+        ])
     });
     assert!(strict.heard().look(|heard| heard.messages.is_empty()));
 }
@@ -100,7 +104,7 @@ fn malformed_bytes_end_the_connection_and_disturb_nobody() {
         }
         raw.write(bytes);
         raw.wait_for_end();
-        poll(line, || logged(&["server 321", "is disconnected", line]));
+        poll(line, || logged(&["node=321 ", "disconnected", line]));
         // A frame broken off in the middle says nothing either.
         let mut raw = Raw::connect(one.address());
         assert_eq!(raw.greet(&hello(323, 321, Channel::Messages).encode()), Ok(()));
@@ -171,7 +175,7 @@ fn nonsense_in_answer_to_a_handshake_is_no_connection() {
     let mut raw = Raw(stream);
     raw.write(&[0x5a; 16]);
     poll("a line in the log", || {
-        logged(&["server 361: no way to server 362", "answer to the handshake makes no sense"])
+        logged(&["node=361 peer=362 ", "no way to a peer", "answer to the handshake makes no sense"])
     });
     let (mut raw, hello) = Raw::accept(&listener);
     assert_eq!((hello.from, hello.to, hello.cluster), (NodeId(361), NodeId(362), CLUSTER));

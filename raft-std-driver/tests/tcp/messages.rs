@@ -163,7 +163,7 @@ fn peers_come_move_and_go() {
 
     one.forgets(2);
     other.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
-    poll("the refusal", || logged(&["server 2", "server 2 is not a peer of the accepting server"]));
+    poll("the refusal", || logged(&["node=2 ", "server 2 is not a peer of the accepting server"]));
 }
 
 #[test]

@@ -396,7 +396,7 @@ pub(crate) fn logged(words: &[&str]) -> bool {
     LOG.lock().unwrap().iter().any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// Keep all log lines of warnings.
+/// Keep all log lines, but for what is told all the time.
 pub(crate) fn watch_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(LogKeeper).unwrap());
@@ -406,7 +406,7 @@ struct LogKeeper;
 
 impl tracing::Subscriber for LogKeeper {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN
+        *metadata.level() <= tracing::Level::DEBUG
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -420,8 +420,11 @@ impl tracing::Subscriber for LogKeeper {
     fn event(&self, event: &tracing::Event<'_>) {
         struct Line(String);
         impl tracing::field::Visit for Line {
-            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn Debug) {
-                write!(self.0, "{value:?} ").unwrap();
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
+                match field.name() {
+                    "message" => write!(self.0, "{value:?} ").unwrap(),
+                    name => write!(self.0, "{name}={value:?} ").unwrap(),
+                }
             }
         }
         let mut line = Line(String::new());

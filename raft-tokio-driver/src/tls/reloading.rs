@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::Tls;
 
@@ -20,11 +21,13 @@ impl Drop for TlsWatch {
 }
 
 pub(super) fn start(tls: Tls, interval: Duration) -> TlsWatch {
-    TlsWatch { task: tokio::spawn(watch(tls, interval.max(Duration::from_millis(1)))) }
+    // In whatever the caller does: his span may say more.
+    let watching = watch(tls, interval.max(Duration::from_millis(1))).in_current_span();
+    TlsWatch { task: tokio::spawn(watching) }
 }
 
 async fn watch(tls: Tls, interval: Duration) {
-    let mut complaint: Option<String> = None;
+    let (node, mut complaint) = (tls.node().0, None);
     loop {
         tokio::time::sleep(interval).await;
         let looking = tls.clone();
@@ -35,7 +38,7 @@ async fn watch(tls: Tls, interval: Duration) {
         match looked.await {
             Ok(Ok(changed)) => {
                 if changed {
-                    tracing::info!("new certificates are in use for new connections");
+                    tracing::info!(node, "new certificates are in use for new connections");
                 }
                 complaint = None;
             }
@@ -44,7 +47,7 @@ async fn watch(tls: Tls, interval: Duration) {
                 let mut news = error.to_string();
                 news.retain(|c| !c.is_ascii_digit());
                 if complaint.as_ref() != Some(&news) {
-                    tracing::error!(%error, "certificates need attention; those in use stay in use");
+                    tracing::error!(node, %error, "certificates need attention; those in use stay in use");
                 }
                 complaint = Some(news);
             }

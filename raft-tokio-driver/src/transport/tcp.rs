@@ -33,14 +33,15 @@ mod sockets;
 use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use raft_std_driver::raft_core::{Message, NodeId};
 pub use raft_std_driver::transport::parts::{BindError, TcpConfig};
-use raft_std_driver::transport::parts::{Lobby, Peers, shut_down};
+use raft_std_driver::transport::parts::{Lobby, Peers, lock, shut_down};
 use raft_std_driver::workers::{Threads, Workers};
 use tokio::runtime::Handle;
+use tracing::Span;
 
 use self::gate::Gate;
 use self::life::{Line, Tasks};
@@ -49,11 +50,6 @@ use super::link::{Guard, Listener, Sockets};
 use super::{Inbound, OutgoingSnapshot, Traffic, Transport};
 
 type Peer = raft_std_driver::transport::parts::Peer<Line>;
-
-/// What these locks guard is whole between any two statements: a poisoned one guards nothing broken.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A [`Transport`] over TCP.
 ///
@@ -199,14 +195,14 @@ impl Transport for TcpTransport {
         let first = || {
             let set = hub.runtime.set(runtime);
             set.map_err(|_| io::Error::other("the transport is started already"))?;
+            hub.tasks.begin(Span::current());
             hub.gate.open(inbound);
             Ok(())
         };
         hub.peers.start(first, |peer| hub.spawn_writer(peer))?;
         let listener = self.take_listener().ok_or_else(shut_down)?;
         if hub.guard.is_none() {
-            let me = hub.config.id;
-            tracing::warn!("server {me}: links are open: who can reach {} can read and forge messages", self.address);
+            hub.peers.lines.open_links(self.address);
         }
         hub.spawn("accept", incoming::accept(Arc::clone(hub), listener))
     }

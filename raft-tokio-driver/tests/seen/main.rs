@@ -4,6 +4,7 @@
 #[path = "../node/cluster.rs"]
 mod cluster;
 mod measured;
+mod over_tcp;
 mod recorder;
 mod subscriber;
 mod table;

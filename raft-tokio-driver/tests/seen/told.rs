@@ -9,6 +9,7 @@ use raft_tokio_driver::transport::Transport;
 use raft_tokio_driver::{Builder, RoleKind};
 
 use crate::cluster::{Cluster, Member, in_time};
+use crate::over_tcp::each_says_its_node;
 use crate::subscriber::{Memory, Told, What, memory};
 use crate::table::{self, Line};
 use crate::three;
@@ -30,7 +31,7 @@ async fn wake(cluster: &mut Cluster, member: usize, directory: &Path) {
 }
 
 /// Events with this message.
-fn events<'a>(told: &'a [Told], message: &str) -> Vec<&'a Told> {
+pub(crate) fn events<'a>(told: &'a [Told], message: &str) -> Vec<&'a Told> {
     told.iter().filter(|told| told.what == What::Event && told.line.name == message).collect()
 }
 
@@ -69,6 +70,7 @@ async fn elections_commits_and_snapshots_are_told_as_documented() {
         assert_eq!(events(&told, "stops").len(), 1);
         everything_has_ended(&told);
     }
+    each_says_its_node(memory);
     all_is_documented(memory);
 }
 
@@ -122,7 +124,7 @@ async fn commands_are_not_told_to_operators(cluster: &Cluster, memory: &Memory) 
 }
 
 /// Each span that was opened is closed.
-fn everything_has_ended(told: &[Told]) {
+pub(crate) fn everything_has_ended(told: &[Told]) {
     let mut open: BTreeMap<String, i64> = BTreeMap::new();
     for told in told.iter().filter(|told| told.what != What::Event) {
         let key = format!("{} {:?}", told.line.name, told.fields);
@@ -139,7 +141,8 @@ fn all_is_documented(memory: &Memory) {
         let documented = if told.what == What::Event { &events } else { &spans };
         assert!(documented.contains(&told.line), "not documented: {:?}", told.line);
     }
-    let text = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../raft-std-driver/src"));
+    let text =
+        ["../raft-std-driver/src", "src"].map(|of| sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(of))).concat();
     for Line { name, .. } in spans.iter().chain(&events) {
         assert!(text.contains(&format!("\"{name}\"")), "documented, but nobody tells: {name}");
     }

@@ -78,13 +78,13 @@ fn who_shows_a_good_passport_is_heard() {
     other.send(401, vote(2));
     other.heard().wait("a vote", |heard| heard.messages == [(NodeId(401), vote(1))]);
     one.heard().wait("a vote", |heard| heard.messages == [(NodeId(402), vote(2))]);
-    assert!(!logged(&["server 401: links are open"]));
+    assert!(!logged(&["node=401 ", "links are open"]));
 }
 
 #[test]
 fn open_links_are_told_of() {
     let _open = Server::bind(&config(411)).start();
-    assert!(logged(&["server 411: links are open"]));
+    assert!(logged(&["node=411 ", "links are open"]));
 }
 
 /// Each way in which a link cannot be had.
@@ -94,16 +94,20 @@ fn others_are_turned_away() {
     let expired = guarded(&config(422), 0);
     let (strict, expired) = acquaint(strict, expired);
     poll("both sides' lines", || {
-        logged(&["server 421: someone at", "the link cannot be made safe: its passport has expired"])
-            && logged(&["server 421: no way to server 422", "the link cannot be made safe: its passport has expired"])
+        logged(&["node=421 ", "disconnected", "the link cannot be made safe: its passport has expired"])
+            && logged(&[
+                "node=421 peer=422 ",
+                "no way to a peer",
+                "the link cannot be made safe: its passport has expired",
+            ])
     });
     assert!(expired.heard().look(|heard| heard.messages.is_empty()));
     let wrong = guarded(&config(423), 424).knows(421, strict.address()).start();
     let address = wrong.address();
     let strict = strict.knows(423, address);
     poll("both lines", || {
-        logged(&["server 421: someone at", "it claims to be server 423, but its passport is server 424's"])
-            && logged(&["server 421: no way to server 423", "its passport is server 424's"])
+        logged(&["node=421 ", "disconnected", "it claims to be server 423, but its passport is server 424's"])
+            && logged(&["node=421 peer=423 ", "no way to a peer", "its passport is server 424's"])
     });
     wrong.send(421, vote(1));
     assert!(strict.heard().look(|heard| heard.messages.is_empty()));
@@ -138,7 +142,8 @@ fn a_guard_that_never_ends_is_given_up() {
     let (slow, other) = acquaint(slow, guarded(&config(442), 442));
     let timed_out = std::io::Error::from(std::io::ErrorKind::TimedOut).to_string();
     poll("both lines", || {
-        logged(&["server 441: no way to server 442", &timed_out]) && logged(&["server 441: someone at", &timed_out])
+        logged(&["node=441 peer=442 ", "no way to a peer", &timed_out])
+            && logged(&["node=441 ", "disconnected", &timed_out])
     });
     drop(other);
     slow.transport.shutdown();

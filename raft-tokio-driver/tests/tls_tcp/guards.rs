@@ -73,8 +73,8 @@ fn an_authority_that_only_one_side_knows() {
     let both = old.node(602).trusting(&[&old, &AUTHORITY]).load(NodeId(602)).unwrap();
     let _servers = acquaint(with(601, Some(AUTHORITY.tls(601))), with(602, Some(both)));
     poll("both sides' lines", || {
-        logged(&["server 601: someone at", "the peer's certificate was issued by none of our authorities"])
-            && logged(&["server 602: no way to server 601", "it does not trust the authority of our certificate"])
+        logged(&["node=601 ", "disconnected", "the peer's certificate was issued by none of our authorities"])
+            && logged(&["node=602 peer=601 ", "no way to a peer", "it does not trust the authority of our certificate"])
     });
 }
 
@@ -82,8 +82,8 @@ fn an_authority_that_only_one_side_knows() {
 fn one_side_without_tls() {
     let _servers = acquaint(with(611, Some(AUTHORITY.tls(611))), with(612, None));
     poll("both sides' lines", || {
-        logged(&["server 611: someone at", "does not speak TLS"])
-            && logged(&["server 611: no way to server 612", "it may be set to plain TCP"])
+        logged(&["node=611 ", "disconnected", "does not speak TLS"])
+            && logged(&["node=611 peer=612 ", "no way to a peer", "it may be set to plain TCP"])
     });
 }
 
@@ -101,8 +101,8 @@ fn a_member_that_says_it_is_another() {
     let strict = with(621, Some(AUTHORITY.tls(621)));
     let (strict, wrong) = acquaint(strict, with(622, Some(AUTHORITY.tls(623))));
     poll("both lines", || {
-        logged(&["server 621: someone at", "claims to be server 622", "is for \"node-623\", not for \"node-622\""])
-            && logged(&["server 621: no way to server 622", "is for \"node-623\", not for \"node-622\""])
+        logged(&["node=621 ", "disconnected", "claims to be server 622", "is for \"node-623\", not for \"node-622\""])
+            && logged(&["node=621 peer=622 ", "no way to a peer", "is for \"node-623\", not for \"node-622\""])
     });
     wrong.send(621, vote(1));
     assert!(strict.heard().look(|heard| heard.messages.is_empty()));

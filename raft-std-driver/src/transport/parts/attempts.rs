@@ -1,48 +1,64 @@
 //! When to connect again, and what is said of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raft_core::NodeId;
 
-use super::{TcpConfig, Trouble};
+use super::lines::{kind, say};
+use super::{TcpConfig, Telling, Told, Trouble};
 
-/// The attempts to reach one peer: each reason is told once, and the pauses between them grow.
+/// So many reasons are told apart.
+const REASONS_MOST: usize = 16;
+
+/// The attempts to reach one peer: each reason is told once until there is a connection that stands, and the pauses between
+/// them grow.
 pub struct Attempts {
     me: NodeId,
     peer: NodeId,
     backoff: Backoff,
-    told: String,
+    told: Told<String>,
+    /// The last connection ended as soon as it stood.
+    flaps: bool,
 }
 
 impl Attempts {
     /// Of the server that `config` is for, to reach `peer`.
     #[must_use]
     pub fn new(config: &TcpConfig, peer: NodeId) -> Attempts {
-        Attempts { me: config.id, peer, backoff: Backoff::new(config, peer), told: String::new() }
+        Attempts {
+            me: config.id,
+            peer,
+            backoff: Backoff::new(config, peer),
+            told: Told::new(REASONS_MOST),
+            flaps: false,
+        }
     }
 
     /// The peer has accepted a connection.
     pub fn connected(&mut self) {
-        tracing::info!("server {}: connected to server {}", self.me, self.peer);
-        self.told.clear();
+        let (node, peer) = (self.me.0, self.peer.0);
+        if self.flaps {
+            tracing::debug!(node, peer, "connected");
+        } else {
+            tracing::info!(node, peer, "connected");
+        }
     }
 
     /// An attempt or a connection has ended; `stood` is how long it lasted, if the peer had accepted it. Gives the pause
     /// before the next attempt.
     #[must_use]
     pub fn ended(&mut self, why: Result<(), Trouble>, stood: Option<Duration>) -> Duration {
-        let (me, peer) = (self.me, self.peer);
-        let reason = why.err().map_or_else(|| "the connection is closed".to_owned(), |trouble| trouble.to_string());
-        if reason == self.told {
-            tracing::debug!("server {me}: still no way to server {peer}: {reason}");
-        } else {
-            tracing::warn!("server {me}: no way to server {peer}: {reason}");
-            self.told = reason;
-        }
+        let (node, peer) = (self.me.0, self.peer.0);
         // A connection that ends as soon as it stands is no success.
         if stood.is_some_and(|time| time > self.backoff.max) {
             self.backoff.reset();
+            self.told.forget();
+            self.flaps = false;
+        } else {
+            self.flaps |= stood.is_some();
         }
+        let error = why.err().map_or_else(|| "the connection is closed".to_owned(), |trouble| trouble.to_string());
+        say!(self.told.tell(kind(&error), Instant::now()), node, peer, error, "no way to a peer");
         self.backoff.pause()
     }
 }

@@ -153,7 +153,7 @@ pub fn put_messages(me: NodeId, batch: &mut Vec<Message>, bytes: &mut Vec<u8>) -
     for message in batch.drain(..) {
         match wire::put_frame(bytes, |out| Ok::<_, Trouble>(codec::encode_message(&message, out)?)) {
             Ok(()) => count += 1,
-            Err(error) => tracing::error!("server {me}: {message} is dropped: {error}"),
+            Err(error) => tracing::error!(node = me.0, rpc = %message, %error, "a message cannot be written: dropped"),
         }
     }
     count

@@ -1,9 +1,5 @@
 //! Who is let in.
 
-use std::fmt::Display;
-
-use raft_core::NodeId;
-
 use super::{TcpConfig, Trouble};
 use crate::transport::wire::{self, ANSWER_BYTES, HELLO_BYTES, Hello, HelloError, Refusal};
 
@@ -44,15 +40,5 @@ impl Unwelcome {
 impl From<Trouble> for Unwelcome {
     fn from(trouble: Trouble) -> Unwelcome {
         Unwelcome { answer: None, trouble }
-    }
-}
-
-/// Say in server `me`'s log that a connection that was accepted from `address` has ended; `peer` is whose it was, if that
-/// was known.
-pub fn log_end(me: NodeId, peer: Option<NodeId>, address: impl Display, trouble: Option<&Trouble>) {
-    let who = peer.map_or_else(|| "someone".to_owned(), |peer| format!("server {peer}"));
-    match trouble {
-        None => tracing::debug!("server {me}: {who} at {address} is gone"),
-        Some(trouble) => tracing::warn!("server {me}: {who} at {address} is disconnected: {trouble}"),
     }
 }

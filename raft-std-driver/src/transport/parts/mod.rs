@@ -9,20 +9,27 @@ mod attempts;
 mod config;
 mod frames;
 mod greeting;
+mod lines;
 mod mailbox;
 mod peer;
 mod place;
 mod snapshot;
 mod socket;
+mod told;
 mod trouble;
 
 pub use attempts::{Attempts, Backoff};
 pub use config::{BindError, TcpConfig};
 pub use frames::{Frames, put_messages, reuse};
-pub use greeting::{Unwelcome, log_end};
+pub use greeting::Unwelcome;
+pub use lines::Lines;
 pub use mailbox::{Limits, Mailbox, Posted};
 pub use peer::{Peer, Peers, shut_down};
 pub use place::{Cut, Entering, Lobby, Occupied, Slot, Waiting};
 pub use snapshot::{Chunks, Receiving, Sending, Transfer, expect, put_offer};
 pub use socket::prepare;
+pub use told::{TOLD_AGAIN_AFTER, Telling, Told};
 pub use trouble::Trouble;
+
+pub use crate::queue::lock;
+pub use crate::shared::panic_message;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_core::{Message, NodeId};
 
-use super::{Cut, Limits, Mailbox, Posted, Sending, Slot, TcpConfig};
+use super::{Cut, Limits, Lines, Mailbox, Posted, Sending, Slot, TcpConfig};
 use crate::queue::lock;
 use crate::transport::wire::Channel;
 use crate::transport::{PeerTraffic, Traffic};
@@ -104,6 +104,8 @@ impl<C: Cut> Peer<C> {
 
 /// The peers of one server.
 pub struct Peers<C> {
+    /// What the transport writes to its log.
+    pub lines: Lines,
     me: NodeId,
     limits: Limits,
     closed: AtomicBool,
@@ -119,7 +121,8 @@ impl<C: Cut> Peers<C> {
         let (me, limits) = (config.id, config.limits());
         let others = peers.into_iter().filter(|(id, _)| *id != me);
         let map = others.map(|(id, address)| (id, Arc::new(Peer::new(id, address, limits)))).collect();
-        Peers { me, limits, closed: AtomicBool::new(false), map: Mutex::new(map), nowhere: Mutex::default() }
+        let (lines, map) = (Lines::new(me), Mutex::new(map));
+        Peers { lines, me, limits, closed: AtomicBool::new(false), map, nowhere: Mutex::default() }
     }
 
     /// The peer of this id.
@@ -190,12 +193,9 @@ impl<C: Cut> Peers<C> {
     /// Leave a message for a peer. `false` if messages to it were dropped for want of room: the node should hear
     /// [`unreachable`](crate::transport::Inbound::unreachable).
     pub fn post(&self, to: NodeId, message: Message) -> bool {
-        let me = self.me;
         let Some(peer) = self.find(to) else {
             if lock(&self.nowhere).insert(to) {
-                tracing::warn!(
-                    "server {me}: no address for server {to}: what is said to it is dropped until it has one"
-                );
+                self.lines.nowhere(to);
             }
             return true;
         };
@@ -203,7 +203,7 @@ impl<C: Cut> Peers<C> {
             Posted::Queued => true,
             Posted::Overflowed { lost } => {
                 peer.traffic.dropped(lost);
-                tracing::warn!("server {me}: too much waits for server {to}: its appends are dropped");
+                self.lines.overflowed(to, lost);
                 false
             }
         }

@@ -147,6 +147,8 @@ struct Guests<C> {
 pub struct Waiting<C> {
     lobby: Arc<Lobby<C>>,
     number: u64,
+    /// Another one had to go for it.
+    pub crowded: bool,
 }
 
 impl<C: Cut> Lobby<C> {
@@ -163,16 +165,14 @@ impl<C: Cut> Lobby<C> {
         if state.closed {
             return None;
         }
-        if state.waiting.len() >= self.most
-            && let Some((_, oldest)) = state.waiting.pop_front()
-        {
-            tracing::warn!("too many connections without a handshake: the oldest of them is closed");
+        let crowded = state.waiting.len() >= self.most;
+        if crowded && let Some((_, oldest)) = state.waiting.pop_front() {
             oldest.cut();
         }
         let number = state.next;
         state.next += 1;
         state.waiting.push_back((number, Arc::clone(connection)));
-        Some(Waiting { lobby: Arc::clone(self), number })
+        Some(Waiting { lobby: Arc::clone(self), number, crowded })
     }
 
     /// Cut all who wait, and let nobody in.

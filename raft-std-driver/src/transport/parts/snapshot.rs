@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use raft_core::{EntryId, NodeId, SnapshotMeta, Term};
 
-use super::Trouble;
+use super::{Lines, Trouble};
 use crate::queue::lock;
 use crate::storage::SnapshotSink;
 use crate::transport::Inbound;
@@ -56,15 +56,11 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Keep the outcome of a transfer from server `me`, and log it.
-    pub fn ended(&self, me: NodeId, outcome: Result<(), Trouble>) {
-        let (to, last) = (self.peer, self.last);
+    /// Keep the outcome of a transfer, and say why it failed.
+    pub fn ended(&self, lines: &Lines, outcome: Result<(), Trouble>) {
         match outcome {
-            Ok(()) => {
-                tracing::info!("server {me}: snapshot {last} is delivered to server {to}");
-                *lock(&self.delivered) = true;
-            }
-            Err(trouble) => tracing::warn!("server {me}: snapshot {last} is not delivered to server {to}: {trouble}"),
+            Ok(()) => *lock(&self.delivered) = true,
+            Err(trouble) => lines.not_delivered(self.peer, self.last, &trouble),
         }
     }
 }
@@ -172,12 +168,11 @@ impl Receiving {
     ///
     /// # Errors
     /// If it is not whole, or cannot be made durable: the sender should hear [`Verdict::Refused`].
-    pub fn finish(self, me: NodeId, deliver: impl FnOnce(NodeId, Term, SnapshotMeta)) -> Result<(), Trouble> {
+    pub fn finish(self, deliver: impl FnOnce(NodeId, Term, SnapshotMeta)) -> Result<(), Trouble> {
         if !self.is_whole() {
             return Err(Trouble::SnapshotLength);
         }
         self.sink.finish()?;
-        tracing::info!("server {me}: snapshot {} is received from server {}", self.offer.meta.last, self.from);
         deliver(self.from, self.offer.term, self.offer.meta);
         Ok(())
     }

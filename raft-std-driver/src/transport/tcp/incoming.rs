@@ -11,13 +11,12 @@ use raft_core::{FRAME_BYTES_MAX, codec};
 use super::outgoing::{prepare, read_within};
 use super::{Hub, Peer, Strangers, snapshot};
 use crate::transport::Inbound;
-use crate::transport::parts::{Frames, Trouble, Unwelcome, Waiting, log_end};
+use crate::transport::parts::{Frames, Trouble, Unwelcome, Waiting};
 use crate::transport::wire::{self, Channel, FRAME_HEADER_BYTES, HELLO_BYTES, MAGIC};
 use crate::workers::block_on_until;
 
 /// Accept connections, each with a thread of its own, until the transport is closed.
 pub(super) fn accept(hub: &Arc<Hub>, listener: &TcpListener, inbound: &Arc<dyn Inbound>) {
-    let me = hub.config.id;
     loop {
         let accepted = listener.accept();
         if hub.peers.is_closed() {
@@ -26,12 +25,15 @@ pub(super) fn accept(hub: &Arc<Hub>, listener: &TcpListener, inbound: &Arc<dyn I
         let spawned = accepted.and_then(|(stream, address)| {
             let stream = Arc::new(stream);
             let Some(place) = hub.lobby.enter(&stream) else { return Ok(()) };
+            if place.crowded {
+                hub.peers.lines.crowded();
+            }
             let (guest_hub, guest_inbound) = (Arc::clone(hub), Arc::clone(inbound));
             let name = hub.thread_name("in");
             hub.threads.spawn(name, inbound, move || welcome(&guest_hub, &stream, place, address, &*guest_inbound))
         });
         if let Err(error) = spawned {
-            tracing::warn!("server {me}: cannot accept a connection: {error}");
+            hub.peers.lines.cannot_accept(&error);
             // Out of descriptors or threads: trying again at once would not help.
             thread::sleep(Duration::from_millis(10));
         }
@@ -44,7 +46,8 @@ fn welcome(hub: &Hub, stream: &Arc<TcpStream>, place: Waiting<TcpStream>, addres
     drop(place);
     let (who, trouble) = match greeted {
         Ok(Guest::Peer(peer, channel)) => {
-            let served = serve(hub, &peer, channel, stream, inbound);
+            let span = hub.peers.lines.connection(peer.id, "in");
+            let served = span.in_scope(|| serve(hub, &peer, channel, stream, inbound));
             // A message connection that ends tells nothing new: the peer's own side reports it.
             (Some(peer.id), served.err().filter(|_| !peer.mailbox.is_closed()))
         }
@@ -58,7 +61,7 @@ fn welcome(hub: &Hub, stream: &Arc<TcpStream>, place: Waiting<TcpStream>, addres
         }
     };
     if trouble.is_none() || !hub.peers.is_closed() {
-        log_end(hub.config.id, who, address, trouble.as_ref());
+        hub.peers.lines.ended(who, address, trouble.as_ref());
     }
 }
 

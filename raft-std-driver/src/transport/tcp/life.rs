@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{Builder, JoinHandle};
+
+use tracing::Span;
 
 use crate::queue::lock;
 use crate::shared::panic_message;
@@ -21,6 +23,8 @@ impl Cut for TcpStream {
 /// The threads of a transport, to be joined when it ends.
 #[derive(Default)]
 pub(super) struct Threads {
+    /// What the transport was started in, the node's: what its threads do is done in it.
+    span: OnceLock<Span>,
     state: Mutex<Running>,
 }
 
@@ -31,6 +35,11 @@ struct Running {
 }
 
 impl Threads {
+    /// What is started from now on is done in this span.
+    pub(super) fn begin(&self, span: Span) {
+        let _first = self.span.set(span);
+    }
+
     /// Run `work` on a thread of its own; `inbound` hears if it panics.
     pub(super) fn spawn(
         &self,
@@ -44,10 +53,12 @@ impl Threads {
         }
         state.handles.retain(|handle| !handle.is_finished());
         let (builder, inbound) = (Builder::new().name(name.clone()), Arc::clone(inbound));
+        let span = self.span.get().cloned().unwrap_or_else(Span::none);
         let watched = move || {
+            let _within = span.entered();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
                 let cause = format!("{name} {}", panic_message(&*panic));
-                tracing::error!("{cause}");
+                tracing::error!(thread = name, cause, "the transport has panicked");
                 inbound.failed(cause);
             }
         };

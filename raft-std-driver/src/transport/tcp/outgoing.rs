@@ -30,7 +30,7 @@ pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
         let ended = connection.and_then(|connection| {
             attempts.connected();
             inbound.reachable(peer.id);
-            deliver(hub, &connection.stream, peer)
+            hub.peers.lines.connection(peer.id, "out").in_scope(|| deliver(hub, &connection.stream, peer))
         });
         let lost = peer.lose_mail();
         if peer.mailbox.is_closed() {

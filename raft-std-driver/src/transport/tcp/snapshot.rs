@@ -16,15 +16,17 @@ use crate::transport::{Inbound, OutgoingSnapshot};
 
 /// Send a snapshot on a thread of its own, unless one is under way to this peer.
 pub(super) fn begin(hub: &Arc<Hub>, peer: Arc<Peer>, inbound: &Arc<dyn Inbound>, snapshot: OutgoingSnapshot) {
-    let last = snapshot.meta.last;
+    let (id, last) = (peer.id, snapshot.meta.last);
     let Some(transfer) = peer.sending.begin(peer.id, last, inbound) else { return };
     let thread_hub = Arc::clone(hub);
     let spawned = hub.threads.spawn(hub.thread_name("snap-out"), inbound, move || {
-        transfer.ended(thread_hub.config.id, send(&thread_hub, &peer, snapshot));
+        let lines = &thread_hub.peers.lines;
+        let sent = lines.sending(id, last).in_scope(|| send(&thread_hub, &peer, snapshot));
+        transfer.ended(lines, sent);
     });
     // If this fails, the transfer went with the closure, and has reported its end.
     if let Err(error) = spawned {
-        tracing::warn!("server {}: no thread for snapshot {last}: {error}", hub.config.id);
+        hub.peers.lines.not_delivered(id, last, &error);
     }
 }
 
@@ -63,12 +65,13 @@ pub(super) fn receive(hub: &Hub, from: NodeId, stream: &TcpStream, inbound: &dyn
         Ok(next_frame(&mut frames, stream, max)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?)
     };
     let offer = Offer::decode(&next(OFFER_BYTES_MAX)?)?;
+    let _span = hub.peers.lines.receiving(from, offer.meta.last).entered();
     let mut receiving = Receiving::begin(from, offer, inbound).inspect_err(|_| drop(say(Verdict::Refused)))?;
     say(Verdict::Go)?;
     while !receiving.is_whole() {
         receiving.write(&next(CHUNK_BYTES_MAX)?)?;
     }
     let deliver = |from, term, meta| inbound.snapshot_received(from, term, meta);
-    receiving.finish(hub.config.id, deliver).inspect_err(|_| drop(say(Verdict::Refused)))?;
+    receiving.finish(deliver).inspect_err(|_| drop(say(Verdict::Refused)))?;
     Ok(say(Verdict::Stored)?)
 }

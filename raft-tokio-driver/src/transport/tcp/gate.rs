@@ -5,9 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use raft_std_driver::raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
 use raft_std_driver::storage::{SnapshotSink, StorageError};
 use raft_std_driver::transport::Inbound;
-use raft_std_driver::transport::parts::shut_down;
-
-use super::lock;
+use raft_std_driver::transport::parts::{lock, shut_down};
 
 /// Lets through what is delivered to the node. Once it is closed, nothing gets through.
 #[derive(Default)]

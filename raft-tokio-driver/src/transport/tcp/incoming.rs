@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_std_driver::raft_core::{FRAME_BYTES_MAX, Message, codec};
-use raft_std_driver::transport::parts::{Frames, Trouble, Unwelcome, Waiting, log_end};
+use raft_std_driver::transport::parts::{Frames, Trouble, Unwelcome, Waiting};
 use raft_std_driver::transport::wire::{self, Channel, FRAME_HEADER_BYTES, HELLO_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::life::Line;
 use super::{Hub, Peer, snapshot};
@@ -16,18 +17,20 @@ use crate::transport::link::{BoxStream, Listener};
 
 /// Accept connections, each with a task of its own, until the transport is closed.
 pub(super) async fn accept(hub: Arc<Hub>, mut listener: Box<dyn Listener>) {
-    let me = hub.config.id;
     loop {
         let spawned = listener.accept().await.and_then(|(stream, address)| {
             let line = Arc::new(Line::default());
             let Some(place) = hub.lobby.enter(&line) else { return Ok(()) };
+            if place.crowded {
+                hub.peers.lines.crowded();
+            }
             hub.spawn("in", welcome(Arc::clone(&hub), stream, line, place, address))
         });
         if hub.peers.is_closed() {
             return;
         }
         if let Err(error) = spawned {
-            tracing::warn!("server {me}: cannot accept a connection: {error}");
+            hub.peers.lines.cannot_accept(&error);
             // Out of descriptors: trying again at once would not help.
             sleep(Duration::from_millis(10)).await;
         }
@@ -40,14 +43,14 @@ async fn welcome(hub: Arc<Hub>, stream: BoxStream, line: Arc<Line>, place: Waiti
     drop(place);
     let (who, trouble) = match greeted.unwrap_or_else(|cut| Err(cut.into())) {
         Ok((peer, channel, stream)) => {
-            let served = line.unless_cut(serve(&hub, &peer, channel, stream, &line)).await;
+            let served = line.unless_cut(serve(&hub, &peer, channel, stream, &line));
+            let served = served.instrument(hub.peers.lines.connection(peer.id, "in")).await;
             // A message connection that ends tells nothing new: the peer's own side reports it.
-            let expected = |why: &Trouble| channel == Channel::Messages && matches!(why, Trouble::GivesWay);
-            (Some(peer.id), served.err().filter(|why| !peer.mailbox.is_closed() && !expected(why)))
+            (Some(peer.id), served.err().filter(|_| !peer.mailbox.is_closed()))
         }
         Err(Unwelcome { trouble, .. }) => (None, Some(trouble)),
     };
-    log_end(hub.config.id, who, address, trouble.as_ref());
+    hub.peers.lines.ended(who, address, trouble.as_ref());
 }
 
 type Guest = (Arc<Peer>, Channel, BoxStream);

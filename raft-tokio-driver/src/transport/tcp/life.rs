@@ -5,18 +5,18 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use raft_std_driver::transport::Inbound;
-use raft_std_driver::transport::parts::{Cut, Trouble, shut_down};
+use raft_std_driver::transport::parts::{Cut, Trouble, lock, panic_message, shut_down};
 use raft_std_driver::workers::{Part, Workers};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tracing::Span;
 
 use super::gate::Gate;
-use super::lock;
 
 /// One connection, as others see it: they can cut it.
 #[derive(Default)]
@@ -42,6 +42,8 @@ impl Line {
 /// What runs for a transport: tasks, and parts elsewhere that may block.
 #[derive(Default)]
 pub(super) struct Tasks {
+    /// What the transport was started in, the node's: what its tasks do is done in it.
+    span: OnceLock<Span>,
     state: Mutex<Running>,
 }
 
@@ -64,6 +66,11 @@ struct Entry {
 }
 
 impl Tasks {
+    /// What is started from now on is done in this span.
+    pub(super) fn begin(&self, span: Span) {
+        let _first = self.span.set(span);
+    }
+
     /// Run `work` as a task; `gate` hears if it panics.
     pub(super) fn spawn(
         self: &Arc<Self>,
@@ -112,12 +119,14 @@ impl Tasks {
         state.next += 1;
         state.running.insert(number, Entry { work: is_task.then(|| Arc::clone(&work)), abort: None });
         let entered = Entered { tasks: Arc::clone(self), number };
-        Ok(Watched { work, is_task, name, gate: Arc::clone(gate), entered })
+        let span = self.span.get().cloned().unwrap_or_else(Span::none);
+        Ok(Watched { work, is_task, name, span, gate: Arc::clone(gate), entered })
     }
 
     /// Start nothing more, and end all tasks: at once, and in the order in which they were begun, so that the same
     /// connections end in the same order each time; a task that is just at work ends when it pauses.
     pub(super) fn close(&self) {
+        let _within = self.span.get().map(Span::enter);
         let entries: Vec<_> = {
             let mut state = lock(&self.state);
             state.closed = true;
@@ -168,6 +177,7 @@ struct Watched {
     work: Work,
     is_task: bool,
     name: String,
+    span: Span,
     gate: Arc<Gate>,
     /// Dropped last: who has left holds nothing any more.
     entered: Entered,
@@ -177,16 +187,15 @@ impl Future for Watched {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let _within = self.span.enter();
         let mut place = lock(&self.work);
         let Some(work) = place.as_mut() else { return Poll::Ready(()) };
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => drop(place.take()),
             Err(panic) => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-                let cause = format!("{} panicked: {}", self.name, text.unwrap_or("no message"));
-                tracing::error!("{cause}");
+                let cause = format!("{} {}", self.name, panic_message(&*panic));
+                tracing::error!(thread = self.name, cause, "the transport has panicked");
                 self.gate.failed(cause);
                 // What it holds may panic as well, and has nothing new to say.
                 let work = place.take();
@@ -199,6 +208,7 @@ impl Future for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        let _within = self.span.enter();
         // Dropped undone, it was aborted; or its runtime ends, in an order of its own: then all end now, in theirs.
         if self.is_task && lock(&self.work).is_some() {
             self.entered.tasks.close();

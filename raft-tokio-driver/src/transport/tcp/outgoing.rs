@@ -9,6 +9,7 @@ use raft_std_driver::transport::parts::{self, Attempts, Occupied, Trouble};
 use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, Hello};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use super::life::Line;
 use super::{Hub, Peer};
@@ -32,7 +33,8 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
             Ok(Connection { stream, line, _place }) => {
                 attempts.connected();
                 hub.gate.deliver(|inbound| inbound.reachable(peer.id));
-                match line.unless_cut(deliver(&hub, &peer, stream)).await {
+                let span = hub.peers.lines.connection(peer.id, "out");
+                match line.unless_cut(deliver(&hub, &peer, stream)).instrument(span).await {
                     Err(Trouble::GivesWay) => Ok(()),
                     ended => ended,
                 }

@@ -10,6 +10,7 @@ use raft_std_driver::transport::parts::{self, Chunks, Frames, Occupied, Receivin
 use raft_std_driver::transport::wire::{CHUNK_BYTES_MAX, Channel, OFFER_BYTES_MAX, Offer, Verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::incoming::next_frame;
 use super::life::Line;
@@ -22,18 +23,19 @@ const CHUNKS_AHEAD: usize = 2;
 
 /// Send a snapshot by a task and a part of its own, unless one is under way to this peer.
 pub(super) fn begin(hub: &Arc<Hub>, peer: Arc<Peer>, snapshot: OutgoingSnapshot) {
-    let last = snapshot.meta.last;
+    let (id, last) = (peer.id, snapshot.meta.last);
     let Some(transfer) = peer.sending.begin(peer.id, last, &hub.inbound()) else { return };
     let task_hub = Arc::clone(hub);
     let task = async move {
         // Whoever reads the data holds it too: the next transfer begins when nothing is left of this one.
         let transfer = Arc::new(transfer);
-        let outcome = send(&task_hub, &peer, snapshot, &transfer).await;
-        transfer.ended(task_hub.config.id, outcome);
+        let lines = &task_hub.peers.lines;
+        let outcome = send(&task_hub, &peer, snapshot, &transfer).instrument(lines.sending(id, last)).await;
+        transfer.ended(lines, outcome);
     };
     // If this fails, the transfer goes with the task, and reports its end.
     if let Err(error) = hub.spawn("snap-out", task) {
-        tracing::warn!("server {}: no task for snapshot {last}: {error}", hub.config.id);
+        hub.peers.lines.not_delivered(id, last, &error);
     }
 }
 
@@ -93,8 +95,20 @@ pub(super) async fn receive(
 ) -> Result<(), Trouble> {
     let (stall, mut frames) = (hub.config.stall_timeout, Frames::new());
     let offer = Offer::decode(&next_frame(&mut frames, &mut stream, OFFER_BYTES_MAX, stall).await?)?;
-    let mut left = offer.length;
-    let (chunks, mut news) = store(hub, from, offer, place)?;
+    let span = hub.peers.lines.receiving(from, offer.meta.last);
+    let left = offer.length;
+    let store = span.in_scope(|| store(hub, from, offer, place))?;
+    take(store, stream, frames, left, stall).instrument(span).await
+}
+
+/// Take what was offered, so many bytes, and tell the sender what becomes of it.
+async fn take(
+    (chunks, mut news): Store,
+    mut stream: BoxStream,
+    mut frames: Frames,
+    mut left: u64,
+    stall: Duration,
+) -> Result<(), Trouble> {
     let say = async |verdict: Verdict, stream: &mut BoxStream| write(stream, &[verdict.encode()], stall).await;
     let refused = match news.recv().await {
         Some(Progress::Begun) => None,
@@ -138,8 +152,8 @@ type Store = (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Progress>);
 fn store(hub: &Arc<Hub>, from: NodeId, offer: Offer, place: Occupied<Line>) -> Result<Store, Trouble> {
     let (sender, mut chunks) = mpsc::channel::<Vec<u8>>(CHUNKS_AHEAD);
     let (news, receiver) = mpsc::channel(2);
-    let (gate, me) = (hub.inbound(), hub.config.id);
-    hub.spawn_part("receive", "in", async move {
+    let gate = hub.inbound();
+    let part = async move {
         let stored = async {
             let mut receiving = Receiving::begin(from, offer, &*gate)?;
             if news.send(Progress::Begun).await.is_err() {
@@ -149,12 +163,13 @@ fn store(hub: &Arc<Hub>, from: NodeId, offer: Offer, place: Occupied<Line>) -> R
                 let chunk = chunks.recv().await.ok_or(Trouble::Abandoned)?;
                 receiving.write(&chunk)?;
             }
-            receiving.finish(me, |from, term, meta| gate.snapshot_received(from, term, meta))
+            receiving.finish(|from, term, meta| gate.snapshot_received(from, term, meta))
         };
         let outcome = stored.await;
         // Whoever hears this may send the next one at once.
         drop(place);
         let _heard_or_not = news.send(Progress::Ended(outcome)).await;
-    })?;
+    };
+    hub.spawn_part("receive", "in", part.in_current_span())?;
     Ok((sender, receiver))
 }

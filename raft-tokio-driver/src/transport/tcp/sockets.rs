@@ -59,7 +59,7 @@ impl Listener for Accepting {
                 match parts::prepare(&stream, self.sockets.stall_timeout) {
                     Ok(()) => return Ok((Box::new(stream) as BoxStream, address)),
                     // It is over already; that is no reason to keep the next one waiting.
-                    Err(error) => tracing::debug!("a connection from {address} is closed: {error}"),
+                    Err(error) => tracing::debug!(%address, %error, "an accepted connection was over already"),
                 }
             }
         })
