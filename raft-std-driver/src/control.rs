@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_channel::oneshot;
 use raft_core::{Bytes, EntryId, Refusal};
 
 use crate::error::{NodeError, SnapshotError};
@@ -101,11 +100,14 @@ impl Control {
 
     /// How things stand, as of one moment; after the node has stopped, how they stood then.
     pub async fn status(&self) -> NodeStatus {
-        let (reply, answer) = oneshot::channel();
-        if self.shared.inbox.note(Note::Status(reply)).is_ok()
-            && let Ok(status) = answer.await
-        {
-            return status;
+        if let Some((asking, first)) = self.shared.status.ask() {
+            if first {
+                // If the node has stopped, the core leaves word when it ends.
+                let _stopped = self.shared.inbox.note(Note::Status);
+            }
+            if let Some(status) = asking.await {
+                return status;
+            }
         }
         self.shared.last_status().await
     }
@@ -120,9 +122,12 @@ impl Control {
         if self.shared.mark.is_here() {
             return Err(SnapshotError::OwnThread);
         }
-        let (reply, answer) = oneshot::channel();
-        drop(self.shared.machine.push(MachineWork::Snapshot(reply)));
-        answer.await.unwrap_or(Err(SnapshotError::Stopped))
+        let Some((asking, first)) = self.shared.snapshot.ask() else { return Err(SnapshotError::Stopped) };
+        if first {
+            // If the node has stopped, the machine's part gives the question up when it ends.
+            drop(self.shared.machine.push(MachineWork::Snapshot));
+        }
+        asking.await.unwrap_or(Err(SnapshotError::Stopped))
     }
 
     /// Stop the node; it ends a little later.

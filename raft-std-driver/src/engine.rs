@@ -234,6 +234,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_asks_and_waits_no_longer_fills_no_queue() {
+        let (_engine, control) = setup(Arc::new(Fickle::default()), Arc::new(())).start(Instant::now()).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..1000 {
+            assert!(pin!(control.snapshot()).poll(&mut context).is_pending());
+            assert!(pin!(control.status()).poll(&mut context).is_pending());
+        }
+        assert_eq!((control.shared.machine.len(), control.shared.inbox.leftovers().notes.len()), (1, 1));
+    }
+
     struct Panics;
 
     impl Observer for Panics {

@@ -145,9 +145,10 @@ impl Heart {
                     self.carry_out();
                     self.compacting = Some(self.issued);
                 }
-                // Whoever asked may have gone.
-                Note::Status(reply) => {
-                    let _gone = reply.send(NodeStatus::of(&self.raft));
+                Note::Status => {
+                    if let Some(answer) = self.shared.status.take() {
+                        answer.say(NodeStatus::of(&self.raft));
+                    }
                 }
             }
         }
@@ -311,6 +312,7 @@ impl Drop for Heart {
         // Another may have begun to stop the node and not have come so far.
         self.shared.inbox.close();
         self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(&self.raft) });
+        self.shared.status.close();
         self.transport.shutdown();
         drop(self.shared.inbox.leftovers());
     }

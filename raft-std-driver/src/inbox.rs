@@ -5,11 +5,9 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use futures_channel::oneshot::Sender;
 use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rpc};
 
 use crate::queue::{Sleeper, lock};
-use crate::status::NodeStatus;
 use crate::waiters::Waiter;
 
 #[cfg(test)]
@@ -36,8 +34,8 @@ pub(crate) enum Note {
     Event(Event),
     /// The machine's snapshot through here is durable under its name.
     Built(EntryId),
-    /// A handle wants to know how things stand.
-    Status(Sender<NodeStatus>),
+    /// Handles want to know how things stand.
+    Status,
 }
 
 /// All that waited at one moment, each kind in its order.

@@ -89,6 +89,7 @@
 #[cfg(not(unix))]
 compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
 
+mod asked;
 mod config;
 mod control;
 mod disk_part;

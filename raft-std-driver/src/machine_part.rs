@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use futures_channel::oneshot::Sender;
 use raft_core::{Bytes, Entries, EntryId, Event, Payload};
 
+use crate::asked::Answer;
 use crate::error::SnapshotError;
 use crate::inbox::Note;
 use crate::machine::{Command, SnapshotWriter, StateMachine};
@@ -18,8 +18,8 @@ use crate::shared::Shared;
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 use crate::waiters::{Waiter, Waiters};
 
-/// Who asked for a snapshot, and waits for it to be in force.
-pub(crate) type SnapshotReply = Sender<Result<EntryId, SnapshotError>>;
+/// To those who asked for a snapshot, and wait for it to be in force.
+type SnapshotAnswer = Answer<Result<EntryId, SnapshotError>>;
 
 pub(crate) enum MachineWork {
     /// Commands entered the log at consecutive indexes from `first` on.
@@ -29,7 +29,8 @@ pub(crate) enum MachineWork {
     },
     Apply(Entries),
     Restore(EntryId),
-    Snapshot(SnapshotReply),
+    /// Somebody asks for a snapshot.
+    Snapshot,
     /// The snapshot that was being built, or a newer one, is in force: it ends here.
     Compacted(EntryId),
 }
@@ -48,10 +49,10 @@ pub(crate) struct MachinePart {
     /// What the entries applied since the last snapshot count; a snapshot is due above `log_bytes_max`, unless that is 0.
     log_bytes: u64,
     log_bytes_max: u64,
-    /// Who waits for the snapshot that is being built, while one is.
-    building: Option<Vec<SnapshotReply>>,
-    /// Who asked since it was begun: it may lack what they want in it.
-    asked: Vec<SnapshotReply>,
+    /// A snapshot is being built.
+    building: bool,
+    /// Who waits for it. Who asks since it was begun asks for the next: it may lack what they want in it.
+    awaited: Option<SnapshotAnswer>,
     /// A snapshot to restore was overtaken by a newer one, which comes next: what comes before it is covered by it.
     overtaken: bool,
 }
@@ -85,8 +86,8 @@ impl MachinePart {
             snapshot,
             log_bytes,
             log_bytes_max,
-            building: None,
-            asked: Vec::new(),
+            building: false,
+            awaited: None,
             overtaken: false,
         }
     }
@@ -111,7 +112,8 @@ impl MachinePart {
             MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
             MachineWork::Apply(entries) => self.apply(&entries)?,
             MachineWork::Restore(last) => self.restore(last)?,
-            MachineWork::Snapshot(reply) => self.asked.push(reply),
+            // It is due below.
+            MachineWork::Snapshot => {}
             MachineWork::Compacted(last) => self.compacted(last),
         }
         self.build_if_due()
@@ -164,20 +166,20 @@ impl MachinePart {
 
     /// One snapshot at a time; who asks meanwhile, or what grows meanwhile, gets the next one.
     fn build_if_due(&mut self) -> Result<(), String> {
-        if self.building.is_some() {
+        if self.building {
             return Ok(());
         }
         if self.applied.index <= self.snapshot.index {
-            for reply in self.asked.drain(..) {
-                let _gone = reply.send(Ok(self.snapshot));
+            if let Some(answer) = self.shared.snapshot.take() {
+                answer.say(Ok(self.snapshot));
             }
             return Ok(());
         }
         let due = self.log_bytes_max > 0 && self.log_bytes >= self.log_bytes_max;
-        if !due && self.asked.is_empty() {
+        if !due && !self.shared.snapshot.is_open() {
             return Ok(());
         }
-        self.building = Some(std::mem::take(&mut self.asked));
+        (self.building, self.awaited) = (true, self.shared.snapshot.take());
         self.log_bytes = 0;
         let last = self.applied;
         self.shared.tell(&NodeEvent::SnapshotBegun { last });
@@ -194,9 +196,9 @@ impl MachinePart {
 
     fn compacted(&mut self, last: EntryId) {
         self.snapshot = self.snapshot.max(last);
-        for reply in self.building.take().into_iter().flatten() {
-            // Whoever asked may have gone.
-            let _gone = reply.send(Ok(last));
+        self.building = false;
+        if let Some(answer) = self.awaited.take() {
+            answer.say(Ok(last));
         }
     }
 }
@@ -207,6 +209,7 @@ impl Drop for MachinePart {
         self.shared.stop(None);
         self.shared.machine.close();
         drop(self.shared.machine.leftovers());
+        self.shared.snapshot.close();
     }
 }
 

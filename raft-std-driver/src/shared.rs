@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use raft_core::NodeId;
+use raft_core::{EntryId, NodeId};
 
+use crate::asked::Asked;
 use crate::disk_part::DiskWork;
-use crate::error::NodeError;
+use crate::error::{NodeError, SnapshotError};
 use crate::inbox::{Caller, Inbox};
 use crate::log_lines::LogLines;
 use crate::machine_part::MachineWork;
@@ -69,6 +70,10 @@ pub(crate) struct Shared {
     pub(crate) disk: Queue<DiskWork>,
     pub(crate) machine: Queue<MachineWork>,
     pub(crate) refusals: Queue<RefusedCall>,
+    /// How things stand, which the core answers.
+    pub(crate) status: Asked<NodeStatus>,
+    /// The next snapshot, which the machine answers.
+    pub(crate) snapshot: Asked<Result<EntryId, SnapshotError>>,
     pub(crate) lines: LogLines,
     pub(crate) observer: Arc<dyn Observer>,
     workers: Arc<dyn Workers>,
@@ -101,6 +106,8 @@ impl Shared {
             disk: Queue::default(),
             machine: Queue::default(),
             refusals: Queue::default(),
+            status: Asked::default(),
+            snapshot: Asked::default(),
             lines: LogLines::new(id),
             observer,
             workers,
