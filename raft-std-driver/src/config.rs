@@ -17,7 +17,7 @@ pub struct NodeConfig {
     /// default.
     pub snapshot_log_bytes: u64,
     /// How many bytes of commands may wait for the core, or after a refusal for the call of who submitted them, before who
-    /// starts another one has to wait, and how many bytes of entries from peers before more of them are dropped. 16 MiB by
+    /// starts another one has to wait, and how many bytes of entries of each peer before more of them are dropped. 16 MiB by
     /// default.
     pub inbox_bytes_max: u64,
 }

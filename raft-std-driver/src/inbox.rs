@@ -13,8 +13,8 @@ use crate::waiters::Waiter;
 #[cfg(test)]
 mod tests;
 
-/// So many messages may wait, whatever they carry; more are dropped.
-const MESSAGES_MAX: usize = 1 << 16;
+/// So many messages of one peer may wait, whatever they carry; more are dropped.
+const PEER_MESSAGES_MAX: usize = 1 << 13;
 
 /// A command on its way to the log.
 pub(crate) struct Submission {
@@ -72,12 +72,20 @@ struct State {
     command_bytes: u64,
     /// Commands that were refused and whose callers have not been called yet.
     refused: u64,
-    message_bytes: u64,
+    /// What the messages that wait take up, of each peer that has any: who floods takes nothing away from others.
+    shares: Vec<Share>,
     core: Sleeper,
     /// Who waits for room: threads of the node, and all others.
     own: Line,
     outside: Line,
     closed: bool,
+}
+
+/// What waits of one peer.
+struct Share {
+    from: NodeId,
+    messages: usize,
+    bytes: u64,
 }
 
 /// First come, first served: whoever comes while others wait gets in behind them.
@@ -104,6 +112,16 @@ impl State {
 
     fn has_room(&self, caller: Caller, bytes_max: u64) -> bool {
         self.bytes_before(caller) <= bytes_max
+    }
+
+    /// A cluster is small: it is found in a few steps.
+    fn share(&mut self, from: NodeId) -> &mut Share {
+        let found = self.shares.iter().position(|share| share.from == from);
+        let place = found.unwrap_or_else(|| {
+            self.shares.push(Share { from, messages: 0, bytes: 0 });
+            self.shares.len() - 1
+        });
+        &mut self.shares[place]
     }
 
     fn take_in(&mut self, submission: Submission) {
@@ -166,11 +184,15 @@ impl Inbox {
             _ => 0,
         };
         let mut state = lock(&self.state);
-        let full = bytes > 0 && state.message_bytes > self.bytes_max || state.mail.messages.len() >= MESSAGES_MAX;
-        if full || state.closed {
+        if state.closed {
             return false;
         }
-        state.message_bytes += bytes;
+        let share = state.share(from);
+        if bytes > 0 && share.bytes > self.bytes_max || share.messages >= PEER_MESSAGES_MAX {
+            return false;
+        }
+        share.messages += 1;
+        share.bytes += bytes;
         state.mail.messages.push((from, message));
         self.wake(state);
         true
@@ -252,7 +274,8 @@ impl Inbox {
             return state.core.sleep(context);
         }
         std::mem::swap(&mut state.mail, mail);
-        (state.message_bytes, state.command_bytes) = (0, 0);
+        state.shares.clear();
+        state.command_bytes = 0;
         let admitted = state.admit(self.bytes_max);
         drop(state);
         admitted.iter().for_each(Waker::wake_by_ref);

@@ -49,10 +49,20 @@ fn entries_from_peers_are_dropped_above_the_limit_and_nothing_else() {
     assert!(take(&inbox, &mut mail));
     assert_eq!(mail.messages.len(), 3);
     assert!(inbox.message(from, append(1)));
-    let taken = (1..MESSAGES_MAX * 2).filter(|_| inbox.message(from, vote.clone())).count();
-    assert_eq!(taken, MESSAGES_MAX - 1, "even small ones end somewhere");
+    let taken = (1..PEER_MESSAGES_MAX * 2).filter(|_| inbox.message(from, vote.clone())).count();
+    assert_eq!(taken, PEER_MESSAGES_MAX - 1, "even small ones end somewhere");
     inbox.close();
     assert!(!inbox.message(from, vote));
+}
+
+#[test]
+fn who_floods_takes_no_room_from_others() {
+    let inbox = Inbox::new(1000);
+    let vote = message(Rpc::PreVote { last: EntryId::ZERO });
+    while inbox.message(NodeId(2), vote.clone()) {}
+    assert!(inbox.message(NodeId(3), append(2000)));
+    assert!(!inbox.message(NodeId(3), append(1)), "it has its own limits");
+    assert!(inbox.message(NodeId(4), append(1)));
 }
 
 #[test]

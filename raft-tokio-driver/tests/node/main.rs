@@ -4,4 +4,5 @@ mod cluster;
 mod commands;
 mod endings;
 mod files;
+mod hostile;
 mod typed;

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use super::Trouble;
 use crate::queue::lock;
 
 /// A connection that can be ended by others than the thread or task that serves it.
@@ -45,12 +46,15 @@ fn wake(waiting: Vec<(u64, Waker)>) {
 }
 
 impl<C: Cut> Slot<C> {
-    /// Take the place, once the older connection, which is cut, has been left by who serves it. `None` if the slot is
-    /// closed. Patience is up to the caller.
+    /// Take the place, once the older connection, which is cut, has been left by who serves it. Patience is up to the
+    /// caller. Only the newest waits: those that came before it give up, so that however many come, few are there.
     pub fn enter(self: &Arc<Self>, connection: &Arc<C>) -> Entering<C> {
-        let mut state = lock(&self.state);
-        let number = state.next;
-        state.next += 1;
+        let (number, waiting) = {
+            let mut state = lock(&self.state);
+            state.next += 1;
+            (state.next, state.wake_all())
+        };
+        wake(waiting);
         Entering { slot: Arc::clone(self), connection: Arc::clone(connection), number }
     }
 
@@ -58,7 +62,7 @@ impl<C: Cut> Slot<C> {
     pub fn enter_now(self: &Arc<Self>, connection: &Arc<C>) -> Option<Occupied<C>> {
         let mut entering = self.enter(connection);
         match Pin::new(&mut entering).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(place) => place,
+            Poll::Ready(place) => place.ok(),
             Poll::Pending => None,
         }
     }
@@ -82,7 +86,7 @@ impl<C: Cut> Slot<C> {
     }
 }
 
-/// Waits for a place. See [`Slot::enter`].
+/// Waits for a place; in vain if the slot is closed, or a newer connection comes. See [`Slot::enter`].
 #[must_use]
 pub struct Entering<C: Cut> {
     slot: Arc<Slot<C>>,
@@ -91,12 +95,15 @@ pub struct Entering<C: Cut> {
 }
 
 impl<C: Cut> Future for Entering<C> {
-    type Output = Option<Occupied<C>>;
+    type Output = Result<Occupied<C>, Trouble>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = lock(&self.slot.state);
         if state.closed {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(Trouble::Closed));
+        }
+        if self.number < state.next {
+            return Poll::Ready(Err(Trouble::GivesWay));
         }
         if let Some(older) = &state.connection {
             older.cut();
@@ -105,7 +112,7 @@ impl<C: Cut> Future for Entering<C> {
             return Poll::Pending;
         }
         state.connection = Some(Arc::clone(&self.connection));
-        Poll::Ready(Some(Occupied(Arc::clone(&self.slot))))
+        Poll::Ready(Ok(Occupied(Arc::clone(&self.slot))))
     }
 }
 
@@ -239,11 +246,29 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::SeqCst), 0);
         drop(place);
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        let Poll::Ready(Some(place)) = poll() else { panic!("the place is free") };
+        let Poll::Ready(Ok(place)) = poll() else { panic!("the place is free") };
         assert!(slot.enter_now(&older).is_none());
         assert_eq!(newer.cuts(), 1);
         drop(place);
         assert!(slot.enter_now(&older).is_some());
+    }
+
+    #[test]
+    fn however_many_come_one_waits() {
+        let slot = Arc::new(Slot::default());
+        let [older, newer] = lines();
+        let place = slot.enter_now(&older).unwrap();
+        let mut crowd: Vec<_> = (0..100).map(|_| slot.enter(&newer)).collect();
+        let mut poll = |at: usize| Pin::new(&mut crowd[at]).poll(&mut Context::from_waker(Waker::noop()));
+        assert!((0..99).all(|at| matches!(poll(at), Poll::Ready(Err(Trouble::GivesWay)))));
+        assert!(poll(99).is_pending());
+        let (woken, mut last) = (Arc::new(Woken(AtomicUsize::new(0))), slot.enter(&newer));
+        assert!(matches!(poll(99), Poll::Ready(Err(Trouble::GivesWay))));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(Pin::new(&mut last).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(place);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(Pin::new(&mut last).poll(&mut Context::from_waker(&waker)).is_ready());
     }
 
     #[test]
@@ -256,9 +281,9 @@ mod tests {
         let cuts = older.cuts();
         slot.close();
         assert_eq!(older.cuts(), cuts + 1);
-        assert!(block_on(slot.enter(&newer)).is_none());
+        assert!(matches!(block_on(slot.enter(&newer)), Err(Trouble::Closed)));
         drop(place);
-        assert!(block_on(slot.enter(&newer)).is_none());
+        assert!(matches!(block_on(slot.enter(&newer)), Err(Trouble::Closed)));
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn serve(
 ) -> Result<(), Trouble> {
     let patience = Instant::now().checked_add(hub.config.stall_timeout);
     let place = block_on_until(peer.incoming(channel).enter(stream), patience);
-    let _place = place.ok_or(Trouble::Busy)?.ok_or(Trouble::Closed)?;
+    let _place = place.ok_or(Trouble::Busy)??;
     { &**stream }.write_all(&wire::encode_answer(Ok(())))?;
     match channel {
         Channel::Messages => {

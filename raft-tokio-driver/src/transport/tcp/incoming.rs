@@ -94,7 +94,7 @@ async fn serve(
     line: &Arc<Line>,
 ) -> Result<(), Trouble> {
     let place = timeout(hub.config.stall_timeout, peer.incoming(channel).enter(line)).await;
-    let place = place.map_err(|_| Trouble::Busy)?.ok_or(Trouble::Closed)?;
+    let place = place.map_err(|_| Trouble::Busy)??;
     super::outgoing::write(&mut stream, &wire::encode_answer(Ok(())), hub.config.stall_timeout).await?;
     match channel {
         Channel::Messages => {

@@ -1,0 +1,151 @@
+//! A node over TCP among those who mean it no good: whoever can reach its port, and a member that talks nonsense.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use raft_std_driver::raft_core::{
+    AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Incarnation, Index, Message, NodeId, Payload, Rpc, Term,
+    codec,
+};
+use raft_std_driver::storage::ClusterId;
+use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, Hello};
+use raft_tokio_driver::transport::Transport;
+use raft_tokio_driver::transport::tcp::{TcpConfig, TcpTransport};
+
+use crate::cluster::{Cluster, in_time};
+
+/// What goes on until the end, and how often.
+#[derive(Default)]
+struct Attack {
+    over: AtomicBool,
+    rounds: AtomicU64,
+}
+
+impl Attack {
+    fn run(&self, mut round: impl FnMut(u64)) {
+        let mut number = 0;
+        while !self.over.load(Ordering::SeqCst) {
+            round(number);
+            number += 1;
+            self.rounds.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Of no use, and not of the protocol: some are refused at once, some hold their places in the lobby.
+fn garbage(address: SocketAddr, number: u64, held: &mut Vec<TcpStream>) {
+    let Ok(mut stream) = TcpStream::connect(address) else { return };
+    let _refused = match number % 4 {
+        0 => stream.write_all(&[0xff; 40]),
+        1 => stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n and so on and on"),
+        2 => stream.write_all(&hello(8, 9, Channel::Messages).encode()),
+        _ => Ok(()),
+    };
+    held.push(stream);
+    if held.len() > 100 {
+        held.clear();
+    }
+}
+
+fn hello(from: u64, to: u64, channel: Channel) -> Hello {
+    Hello { channel, cluster: ClusterId(1), from: NodeId(from), to: NodeId(to) }
+}
+
+/// A connection as member 3.
+fn as_member(address: SocketAddr, to: u64, channel: Channel) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(&hello(3, to, channel).encode()).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream.read_exact(&mut [0; ANSWER_BYTES]).ok()?;
+    Some(stream)
+}
+
+/// All of an age that is past, or replies that nobody waits for: valid, and absurd.
+fn absurd() -> Vec<u8> {
+    let far = Index(u64::MAX - 5);
+    let entry = Entry { term: Term(1), payload: Payload::Command(Bytes::from_static(b"absurd")) };
+    let entries = Entries::from_vec(Index(u64::MAX - 7), vec![entry]).unwrap();
+    let prev = EntryId { term: Term(1), index: Index(u64::MAX - 8) };
+    let rpcs = [
+        Rpc::PreVote { last: EntryId { term: Term(u64::MAX), index: far } },
+        Rpc::PreVoteReply { granted: true },
+        Rpc::RequestVote { last: EntryId { term: Term(u64::MAX), index: far } },
+        Rpc::RequestVoteReply { granted: true },
+        Rpc::AppendEntries { prev, entries, commit: far, round: u64::MAX, reply: true },
+        Rpc::AppendEntriesReply { round: u64::MAX, outcome: AppendOutcome::Matched { received: far, durable: far } },
+        Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::Conflict { prev: far, hint: prev } },
+    ];
+    let mut bytes = Vec::new();
+    for rpc in rpcs {
+        let message = Message { term: Term(0), incarnation: Incarnation(103), rpc };
+        wire::put_frame(&mut bytes, |out| codec::encode_message(&message, out)).unwrap();
+    }
+    bytes
+}
+
+/// Talk as the member does, as fast as the node reads; now and then from the start.
+fn flood(address: SocketAddr, to: u64, bytes: &[u8]) {
+    let Some(mut stream) = as_member(address, to, Channel::Messages) else { return };
+    for _ in 0..20 {
+        if stream.write_all(bytes).is_err() {
+            return;
+        }
+    }
+}
+
+/// Two of three members are nodes, and have to agree on everything; the third is the enemy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_goes_on_committing_whatever_others_send() {
+    let mut cluster = Cluster::asleep(3);
+    let mut transports: Vec<Arc<TcpTransport>> = Vec::new();
+    for id in 1..=2 {
+        let config = TcpConfig::new(ClusterId(1), &Config::new(NodeId(id)));
+        transports.push(Arc::new(TcpTransport::bind("127.0.0.1:0", config, []).await.unwrap()));
+    }
+    let addresses = [transports[0].local_addr(), transports[1].local_addr()];
+    for (member, transport) in transports.into_iter().enumerate() {
+        for (id, address) in (1..).zip(addresses) {
+            transport.set_peer(NodeId(id), address.to_string()).unwrap();
+        }
+        transport.set_peer(NodeId(3), "127.0.0.1:1".into()).unwrap();
+        cluster.wake(member, |builder| builder.transport(transport as Arc<dyn Transport>)).await;
+    }
+    cluster.put("first").await;
+
+    let (strangers, talk, snapshots) = (Attack::default(), Attack::default(), Attack::default());
+    let attacks = Arc::new([strangers, talk, snapshots]);
+    let enemies: Vec<_> = (0..3)
+        .map(|which| {
+            let attacks = Arc::clone(&attacks);
+            thread::spawn(move || {
+                let (mut held, many) = (Vec::new(), absurd().repeat(1000));
+                attacks[which].run(|number| {
+                    let (to, at) = if number % 2 == 0 { (1, addresses[0]) } else { (2, addresses[1]) };
+                    match which {
+                        0 => garbage(at, number, &mut held),
+                        1 => flood(at, to, &many),
+                        // Its place is taken, and nothing comes.
+                        _ => held.extend(as_member(at, to, Channel::Snapshot)),
+                    }
+                    held.truncate(100);
+                });
+            })
+        })
+        .collect();
+    let mut lines = vec!["first"];
+    while lines.len() < 50 || attacks.iter().any(|attack| attack.rounds.load(Ordering::SeqCst) < 20) {
+        cluster.put("more").await;
+        lines.push("more");
+    }
+    attacks.iter().for_each(|attack| attack.over.store(true, Ordering::SeqCst));
+    tokio::task::spawn_blocking(|| enemies.into_iter().for_each(|enemy| enemy.join().unwrap())).await.unwrap();
+    cluster.agree_on(&lines).await;
+    for member in &cluster.members[..2] {
+        assert!(member.node().status().await.running);
+        in_time("its end", member.node().shutdown()).await.unwrap();
+    }
+}
