@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::queue::lock;
+use crate::sync::Mutex;
 
 /// Where a question is asked.
 pub(crate) struct Asked<T>(Mutex<Door<T>>);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,9 @@ use crate::queue::lock;
 use crate::shared::{Alive, Shared};
 use crate::status::NodeStatus;
 use crate::storage::{Snapshots, StorageError};
+use crate::sync::Mutex;
 use crate::transport::{OutgoingSnapshot, Transport};
+use crate::waiters::Waiter;
 
 /// Commands are joined into one `Start` as long as they count no more than this (nor more than the whole backlog may): what
 /// one step appends is one write, and has to fit into a frame.
@@ -46,6 +48,9 @@ pub(crate) struct Heart {
     compacting: Option<Option<WriteId>>,
     /// The snapshot that last could not be opened for each peer: it is asked for at each heartbeat, and told once.
     unreadable: Arc<Mutex<BTreeMap<NodeId, EntryId>>>,
+    /// Who could not be handed on, since the parts that call them have ended. They hear of it when this has ended as well:
+    /// who is called may ask the core how things stand, and must not do so on the thread that would have to answer.
+    stranded: Vec<Waiter>,
 }
 
 impl Heart {
@@ -74,6 +79,7 @@ impl Heart {
             durable: None,
             compacting: None,
             unreadable: Arc::default(),
+            stranded: Vec::new(),
         }
     }
 
@@ -218,13 +224,17 @@ impl Heart {
             waiting.waiter
         });
         let work = MachineWork::Park { first, waiters: waiters.collect() };
-        let _stopped = self.shared.machine.push_quietly(work);
+        if let Err(MachineWork::Park { waiters, .. }) = self.shared.machine.push_quietly(work) {
+            self.stranded.extend(waiters);
+        }
     }
 
     fn refuse(&mut self, count: usize, why: Refusal) {
         for call in self.mail.commands.drain(..count).filter_map(|waiting| waiting.waiter.refuse(why)) {
             self.shared.inbox.refused();
-            let _stopped = self.shared.refusals.push(call);
+            if let Err(call) = self.shared.refusals.push(call) {
+                self.stranded.push(call.waiter);
+            }
         }
     }
 
@@ -364,7 +374,7 @@ mod tests {
     use crate::storage::mem::MemDisk;
     use crate::storage::{Birth, ClusterId, Identity};
     use crate::transport::local::LocalNetwork;
-    use crate::waiters::{RefusedCall, Waiter};
+    use crate::waiters::RefusedCall;
     use crate::workers::{Threads, block_on};
 
     fn writes(core: &Heart) -> Vec<Write> {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rpc};
 
 use crate::queue::{Sleeper, lock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::Waiter;
 
 #[cfg(test)]
+#[path = "inbox/tests.rs"]
 mod tests;
 
 /// So many messages of one peer may wait, whatever they carry; more are dropped.
@@ -250,7 +251,8 @@ impl Inbox {
     /// The caller of a refused command has been called.
     pub(crate) fn refusal_heard(&self) {
         let mut state = lock(&self.state);
-        state.refused -= 1;
+        // Who came to a closed door did not wait for room, and was not counted.
+        state.refused = state.refused.saturating_sub(1);
         let admitted = state.admit(self.bytes_max);
         let core = if state.mail.commands.is_empty() { None } else { state.core.rouse() };
         drop(state);

@@ -108,6 +108,7 @@ mod receiving;
 mod shared;
 mod status;
 pub mod storage;
+mod sync;
 pub mod transport;
 mod waiters;
 pub mod workers;

@@ -1,6 +1,5 @@
 //! What a node writes to its log, all in one place; and the spans in which it does.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use raft_core::{Index, NodeId, RoleKind, Term};
@@ -8,6 +7,7 @@ use tracing::Span;
 
 use crate::observer::NodeEvent;
 use crate::queue::lock;
+use crate::sync::Mutex;
 
 /// Writes for one node.
 pub(crate) struct LogLines {

@@ -1,11 +1,12 @@
 //! A queue to one part of a node that takes everything waiting at once: what it finds is its batch.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Take a lock that others may have poisoned. What a lock of this crate guards is whole between any two statements, and none is held while foreign code runs: a
-/// poisoned one guards nothing broken.
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Take a lock that others may have poisoned. What a lock of this crate guards is whole between any two statements, and none
+/// is held while foreign code runs: a poisoned one guards nothing broken.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use raft_core::{EntryId, Event, Index, Message, NodeId, SnapshotMeta, Term};
 
@@ -11,6 +11,7 @@ use crate::observer::NodeEvent;
 use crate::queue::lock;
 use crate::shared::{Alive, Shared};
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
+use crate::sync::Mutex;
 use crate::transport::Inbound;
 
 /// One received snapshot at a time is in our custody, from its first byte until the disk has carried out what the core

@@ -7,8 +7,8 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::machine_part::MachineWork;
 use crate::observer::{NodeEvent, Observer};
 use crate::queue::{Queue, lock};
 use crate::status::NodeStatus;
+use crate::sync::{Mutex, MutexGuard, thread_local};
 use crate::waiters::RefusedCall;
 use crate::workers::Workers;
 
@@ -43,12 +44,12 @@ impl NodeMark {
 
     /// Whether the calling thread does the node's own work now, and must not wait for the rest of it.
     pub(crate) fn is_here(self) -> bool {
-        HERE.get() == self.0
+        HERE.with(|here| here.get() == self.0)
     }
 
     /// The calling thread works for this node until what is returned is dropped.
     pub(crate) fn enter(self) -> Here {
-        Here(HERE.replace(self.0))
+        Here(HERE.with(|here| here.replace(self.0)))
     }
 }
 
@@ -57,7 +58,7 @@ pub(crate) struct Here(u64);
 
 impl Drop for Here {
     fn drop(&mut self) {
-        HERE.set(self.0);
+        HERE.with(|here| here.set(self.0));
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use raft_core::{Bytes, EntryId, Index, Refusal};
 
 use crate::shared::{NodeMark, Shared};
+use crate::sync::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 /// What became of a command that entered the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Entrance {
 
 /// A refusal that is to be called back off the core thread: what is called may take its time.
 pub(crate) struct RefusedCall {
-    waiter: Waiter,
+    pub(crate) waiter: Waiter,
     why: Refusal,
 }
 

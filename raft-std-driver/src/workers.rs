@@ -9,8 +9,9 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Instant;
+
+use crate::sync::thread::{self, Thread};
 
 /// Work that may block; it ends by itself when the node does.
 pub type Part = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -99,6 +99,7 @@ mod core_task;
 mod error;
 mod meters;
 mod node;
+mod sync;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;

@@ -1,7 +1,6 @@
 //! What others can see of a node while it runs: how it stands, and what happens.
 
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -11,6 +10,8 @@ use raft_std_driver::transport::parts::lock;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+use crate::sync::Mutex;
 
 /// So many events wait for each listener; of more, the oldest are missed.
 const EVENTS_KEPT: usize = 256;
@@ -35,7 +36,11 @@ pub struct Standing {
 /// What happens in a node, from the moment when it was asked for. The last is [`NodeEvent::Stops`], and then the stream
 /// ends. A listener that is too slow misses the oldest, and is told how many.
 #[derive(Debug)]
-pub struct Events(BroadcastStream<NodeEvent>);
+pub struct Events {
+    stream: BroadcastStream<NodeEvent>,
+    /// The last event has come. What parts had begun to tell before that may come into the stream behind it.
+    over: bool,
+}
 
 /// So many events were missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +58,11 @@ impl Stream for Events {
     type Item = Result<NodeEvent, Missed>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = ready!(Pin::new(&mut self.0).poll_next(context));
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let next = ready!(Pin::new(&mut self.stream).poll_next(context));
+        self.over = matches!(next, None | Some(Ok(NodeEvent::Stops { .. })));
         Poll::Ready(next.map(|event| event.map_err(|BroadcastStreamRecvError::Lagged(count)| Missed(count))))
     }
 }
@@ -91,7 +100,8 @@ impl Watching {
     pub(crate) fn events(&self) -> Events {
         let events = lock(&self.events).as_ref().map(broadcast::Sender::subscribe);
         // Of a sender that is gone at once.
-        Events(BroadcastStream::new(events.unwrap_or_else(|| broadcast::Sender::new(1).subscribe())))
+        let events = events.unwrap_or_else(|| broadcast::Sender::new(1).subscribe());
+        Events { stream: BroadcastStream::new(events), over: false }
     }
 
     /// Nothing changes any more.

@@ -12,6 +12,7 @@ use raft_std_driver::raft_core::{
     codec,
 };
 use raft_std_driver::storage::ClusterId;
+use raft_std_driver::transport::parts::Trouble;
 use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, Hello};
 use raft_tokio_driver::transport::Transport;
 use raft_tokio_driver::transport::tcp::{TcpConfig, TcpTransport};
@@ -82,7 +83,7 @@ fn absurd() -> Vec<u8> {
     let mut bytes = Vec::new();
     for rpc in rpcs {
         let message = Message { term: Term(0), incarnation: Incarnation(103), rpc };
-        wire::put_frame(&mut bytes, |out| codec::encode_message(&message, out)).unwrap();
+        wire::put_frame::<Trouble>(&mut bytes, |out| Ok(codec::encode_message(&message, out)?)).unwrap();
     }
     bytes
 }

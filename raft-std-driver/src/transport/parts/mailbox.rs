@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use raft_core::{Message, Rpc};
 
 use crate::queue::lock;
+use crate::sync::Mutex;
 
 /// What a message without entries counts.
 const MESSAGE_BYTES: u64 = 64;

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Trouble;
 use crate::queue::lock;
+use crate::sync::Mutex;
 
 /// A connection that can be ended by others than the thread or task that serves it.
 pub trait Cut: Send + Sync + 'static {

@@ -1,11 +1,13 @@
 //! What stands between the transport and the node.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 use raft_std_driver::raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
 use raft_std_driver::storage::{SnapshotSink, StorageError};
 use raft_std_driver::transport::Inbound;
 use raft_std_driver::transport::parts::{lock, shut_down};
+
+use crate::sync::{Condvar, Mutex, PoisonError};
 
 /// Lets through what is delivered to the node. Once it is closed, nothing gets through.
 #[derive(Default)]

@@ -1,0 +1,84 @@
+//! Schedules: what threads share in the drivers, under a checker that decides who runs next.
+//!
+//! The modules below are the drivers' own files. They find the same names around them as at home, but for `sync`: so it is
+//! the real code that is explored, not a model of it. `scenarios` use it as the drivers and their users do.
+
+// What no scenario uses, and what only the drivers themselves publish.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+// The tokio driver's files name the std driver; here this is it.
+extern crate self as raft_std_driver;
+
+#[path = "../../src/asked.rs"]
+mod asked;
+#[path = "../../src/control.rs"]
+mod control;
+#[path = "../../src/disk_part.rs"]
+mod disk_part;
+#[path = "../../src/engine.rs"]
+pub mod engine;
+#[path = "../../src/heart.rs"]
+mod heart;
+#[path = "../../src/inbox.rs"]
+mod inbox;
+#[path = "../../src/log_lines.rs"]
+mod log_lines;
+#[path = "../../src/machine_part.rs"]
+mod machine_part;
+#[path = "../../src/observer.rs"]
+pub mod observer;
+#[path = "../../src/queue.rs"]
+mod queue;
+#[path = "../../src/receiving.rs"]
+mod receiving;
+#[path = "../../src/shared.rs"]
+mod shared;
+#[path = "../../src/status.rs"]
+mod status;
+#[path = "../../src/waiters.rs"]
+mod waiters;
+#[path = "../../src/workers.rs"]
+pub mod workers;
+
+#[path = "../../src/transport/parts/mailbox.rs"]
+mod mailbox;
+#[path = "../../src/transport/parts/place.rs"]
+mod place;
+
+#[path = "../../../raft-tokio-driver/src/transport/tcp/gate.rs"]
+mod gate;
+#[path = "../../../raft-tokio-driver/src/watching.rs"]
+mod watching;
+
+mod explore;
+pub mod scenarios;
+mod sync;
+
+mod config {
+    pub(crate) use real::NodeConfig;
+}
+
+mod error {
+    pub(crate) use real::{NodeError, SnapshotError};
+}
+
+pub use control::Control;
+pub use explore::explore;
+// What the files find at their crate's root, or in the module that they are in at home.
+pub use raft_core;
+pub(crate) use real::transport::parts::Trouble;
+pub use real::{NodeConfig, NodeError, SnapshotError, machine, storage};
+pub use shared::Alive;
+pub use status::NodeStatus;
+pub use waiters::{Outcome, StartError, Started};
+
+pub mod transport {
+    //! What shares nothing between threads comes from the driver as it is.
+    pub use real::transport::{Inbound, OutgoingSnapshot, Transport};
+
+    pub mod parts {
+        pub use real::transport::parts::*;
+
+        pub use crate::queue::lock;
+    }
+}
