@@ -3,7 +3,7 @@
 mod kit;
 
 use kit::*;
-use raft_core::{Action, AppendOutcome, EntryId, Event, Index, NodeId, RoleKind, Rpc, Term};
+use raft_core::{Action, AppendOutcome, Entry, EntryId, Event, HardState, Index, NodeId, Payload, RoleKind, Rpc, Term};
 
 const NOTHING: EntryId = EntryId::ZERO;
 
@@ -36,6 +36,19 @@ fn unknown_confirmations_are_ignored() {
 }
 
 /// A disk that never answers again: no vote, no acknowledgement, no campaign, no lead.
+/// At the very end of the range too: a write without new entries has none.
+#[test]
+fn a_write_at_the_last_index_repeats_nothing() {
+    let last = id(1, Index::MAX.0);
+    let mut kept = Kept::new(1, &[1, 2, 3]);
+    kept.hard_state = HardState { term: last.term, voted_for: None };
+    kept.snapshot = snapshot(id(1, last.index.0 - 1));
+    kept.entries.insert(last.index, Entry { term: last.term, payload: Payload::Noop });
+    let mut server = Server::restored(config(1), kept);
+    let writes = written(&server.receive(2, 2, Rpc::RequestVote { last }));
+    assert_eq!(writes.iter().map(|write| write.entries.len()).collect::<Vec<_>>(), [0]);
+}
+
 #[test]
 fn fail_stop() {
     let mut server = Server::with_log(1, &[1, 2, 3], 1, &[1]);

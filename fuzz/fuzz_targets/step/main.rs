@@ -18,6 +18,8 @@ use watch::Watch;
 
 /// More than that comes to nobody.
 const STEPS_MAX: usize = 2_000;
+/// So many steps pass between two looks at the memory.
+const WEIGHED_EVERY: usize = 8;
 
 /// A value that is stated, if the next bytes make one.
 fn stated<'a, T>(u: &mut Unstructured<'a>, decode: fn(&'a [u8]) -> Option<(T, &'a [u8])>) -> Option<T> {
@@ -27,15 +29,17 @@ fn stated<'a, T>(u: &mut Unstructured<'a>, decode: fn(&'a [u8]) -> Option<(T, &'
     Some(value)
 }
 
-fn run(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
-    let empty = memory::in_use();
+fn run(u: &mut Unstructured<'_>, empty: usize) -> arbitrary::Result<()> {
     let birth = if u.arbitrary::<u8>()? == STATED { stated(u, decode_birth) } else { Some(draw::birth(u)?) };
     let Some(birth) = birth else { return Ok(()) };
     let mut watch = Watch::new(&birth, empty);
     // What a disk is stated to have may make no server.
     let Ok(mut raft) = birth.server() else { return Ok(()) };
     let mut actions = Vec::new();
-    for _ in 0..STEPS_MAX {
+    for step in 0..STEPS_MAX {
+        if u.is_empty() || step % WEIGHED_EVERY == 0 {
+            watch.weigh(raft.status(), actions.capacity() * size_of::<Action>());
+        }
         if u.is_empty() {
             break;
         }
@@ -55,11 +59,12 @@ fn run(u: &mut Unstructured<'_>) -> arbitrary::Result<()> {
         feed.to(&mut raft, &mut actions);
         watch.after(&raft, &actions);
         actions.clear();
-        watch.weigh(raft.status(), actions.capacity() * size_of::<Action>());
     }
     Ok(())
 }
 
 fuzz_target!(|data: &[u8]| {
-    let _ = run(&mut Unstructured::new(data));
+    let empty = memory::in_use();
+    let _ = run(&mut Unstructured::new(data), empty);
+    assert_eq!(memory::in_use(), empty, "a server leaves nothing behind");
 });

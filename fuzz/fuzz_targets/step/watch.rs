@@ -11,17 +11,14 @@ use raft_core::{
 
 use crate::memory;
 
-/// How many steps may pass between two looks at the memory.
-const WEIGHED_EVERY: usize = 16;
-
-// What may be allocated, in bytes, for a server without anything and for each thing that it holds: a few times what it takes,
+// What may be allocated, in bytes, for a server without anything and for each thing that it holds: about twice what it takes,
 // as lists that grow have room to spare.
-const SERVER_BYTES: usize = 16 << 10;
-const ENTRY_BYTES: usize = 512;
-const PLACE_BYTES: usize = 256;
-const WRITE_BYTES: usize = 128;
-const MEMBER_BYTES: usize = 128;
-const FOLLOWER_BYTES: usize = 1024;
+const SERVER_BYTES: usize = 2048;
+const ENTRY_BYTES: usize = 200;
+const PLACE_BYTES: usize = 128;
+const WRITE_BYTES: usize = 64;
+const MEMBER_BYTES: usize = 64;
+const FOLLOWER_BYTES: usize = 320;
 const INFLIGHT_BYTES: usize = 64;
 
 /// A server between two steps.
@@ -74,7 +71,6 @@ pub(crate) struct Watch {
     durable: HardState,
     newest_write: Option<WriteId>,
     empty: usize,
-    steps: usize,
     /// The most that ever was: of entries in the log, of writes, and of bytes in one piece that came or went.
     entries_max: usize,
     writes_max: usize,
@@ -93,7 +89,6 @@ impl Watch {
             durable: birth.restored.hard_state,
             newest_write: None,
             empty,
-            steps: 0,
             entries_max: 0,
             writes_max: 0,
             piece_max: 0,
@@ -316,13 +311,9 @@ impl Watch {
         }
     }
 
-    /// From time to time: what is allocated, besides `spare`, is a few times what the server holds. The rest of a piece that
+    /// Time for the next look: what is allocated, besides `spare`, is a few times what the server holds. The rest of a piece that
     /// was cut up may be held with the first entry.
-    pub(crate) fn weigh(&mut self, status: Status<'_>, spare: usize) {
-        self.steps += 1;
-        if !self.steps.is_multiple_of(WEIGHED_EVERY) {
-            return;
-        }
+    pub(crate) fn weigh(&self, status: Status<'_>, spare: usize) {
         let allocated = memory::in_use().saturating_sub(self.empty + spare);
         let log = bytes(status, Index(0), Index::MAX);
         let backlog = if status.applied().next() >= status.first_index() {
