@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "only a part of it is wanted here")]
 mod cluster;
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,19 @@ use raft_std_driver::{NodeConfig, Outcome, Started};
 use raft_tokio_driver::StartError;
 
 const CLUSTER: ClusterId = ClusterId(9);
+
+/// Addresses at which nobody listens, with ports below those that systems hand out by themselves: while a node is down, no
+/// connection of anybody's takes its port. All are held until all are found, so that none is found twice.
+fn free_addresses(count: usize) -> Vec<String> {
+    let mut held: Vec<TcpListener> = Vec::new();
+    while held.len() < count {
+        match TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..30_000))) {
+            Ok(listener) => held.push(listener),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
+        }
+    }
+    held.iter().map(|held| held.local_addr().unwrap().to_string()).collect()
+}
 
 /// Snapshots are taken all the time, so that who was away needs one.
 fn tune(config: &mut NodeConfig) {
@@ -76,9 +90,7 @@ struct Mixed {
 
 impl Mixed {
     fn new(home: &Path) -> Mixed {
-        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-        let members = (1..).zip(listeners.iter().map(address)).collect();
+        let members = (1..).zip(free_addresses(3)).collect();
         Mixed { home: home.to_path_buf(), members, ledgers: vec![Ledger::default(); 3], nodes: vec![None, None, None] }
     }
 

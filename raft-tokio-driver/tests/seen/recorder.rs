@@ -128,6 +128,13 @@ impl Memory {
         highest.max().map_or(0.0, f64::from_bits)
     }
 
+    /// From now on the highest is the highest of what comes, and of what they say now.
+    pub(crate) fn forget_highest(&self, name: &str, labels: &[(&str, &str)]) {
+        for series in self.find(name, labels) {
+            series.value.highest.store(series.value.now.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+
     /// Everything that was registered, as it was described.
     pub(crate) fn metrics(&self) -> BTreeMap<String, Metric> {
         let inner = self.0.lock().unwrap();
