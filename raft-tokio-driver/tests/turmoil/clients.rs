@@ -33,7 +33,7 @@ impl Client {
             };
             let healed = self.lab.state().healed;
             let count = if self.random.bool() { 1 } else { self.random.usize(2..6) };
-            let numbers: Vec<u64> = (0..count).map(|_| self.lab.state().oracles.outcomes.start()).collect();
+            let numbers: Vec<u64> = (0..count).map(|_| self.lab.state().oracles.start()).collect();
             self.lab.say(format_args!("c{}", self.me), format_args!("starts {numbers:?} at s{}", server + 1));
             let commands: Vec<_> = numbers.iter().map(|id| command(*id, self.random.usize(0..60))).collect();
             let answers = node.start_all(commands);
@@ -64,10 +64,6 @@ impl Client {
     fn hear(&self, number: u64, known: Known) {
         self.lab.say(format_args!("c{}", self.me), format_args!("{number}: {known:?}"));
         self.lab.count(known.name());
-        let index = if let Known::Applied(index) = known { index } else { 0 };
-        self.lab.judge(|oracles| {
-            let there = oracles.history.command_at(index);
-            oracles.outcomes.heard(number, known, there)
-        });
+        self.lab.judge(|oracles| oracles.heard(number, known));
     }
 }

@@ -49,6 +49,7 @@ impl Storage for Witnessed {
         let what = format!("finds {hard_state:?}, {} and entries {}", kept.snapshot.last, kept.entries);
         self.lab.say(format_args!("s{who}"), what);
         self.lab.judge(|oracles| oracles.promises.stands(self.host, hard_state));
+        self.lab.judge(|oracles| oracles.logs.finds(self.host, kept.snapshot.last, &kept.entries));
         Ok(kept)
     }
 
@@ -62,6 +63,9 @@ impl Storage for Witnessed {
             self.lab.say(format_args!("s{who}"), what);
             if let (Ok(()), Some(hard_state)) = (&done, hard_state) {
                 self.lab.judge(|oracles| oracles.promises.stands(self.host, *hard_state));
+            }
+            if done.is_ok() {
+                self.lab.judge(|oracles| oracles.logs.writes(self.host, snapshot.as_ref(), entries));
             }
             if let (Ok(()), Some(SnapshotWrite::Installed { .. })) = (&done, snapshot) {
                 self.lab.count(SNAPSHOT_INSTALLED);

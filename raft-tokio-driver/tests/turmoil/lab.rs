@@ -11,6 +11,7 @@ use futures_core::Stream;
 use raft_std_driver::observer::NodeEvent;
 use raft_tokio_driver::{Events, Node, RoleKind};
 
+use crate::machine::Applied;
 use crate::oracle::Oracles;
 
 pub(crate) const SNAPSHOT_TAKEN: &str = "snapshot taken";
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) violation: Option<String>,
     /// Which node runs on each host, if one does, and what happens there.
     nodes: Vec<Option<(Node, Events)>>,
+    /// What the machine of each host's last life holds.
+    pub(crate) machines: Vec<Applied>,
     /// Faults are over: clients come to an end.
     pub(crate) healed: bool,
     pub(crate) clients_done: usize,
@@ -49,6 +52,7 @@ impl Lab {
             oracles: Oracles::new(hosts),
             violation: None,
             nodes: (0..hosts).map(|_| None).collect(),
+            machines: vec![Applied::default(); hosts],
             healed: false,
             clients_done: 0,
             nap_ms_max: 0,

@@ -1,6 +1,7 @@
 //! The replicated state: which command was applied at which index. The oracles hear of everything.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
 use raft_std_driver::raft_core::Bytes;
@@ -8,15 +9,28 @@ use raft_std_driver::raft_core::Bytes;
 use crate::lab::Lab;
 use crate::oracle::outcomes::Known;
 
+/// What a machine holds: commands by their indexes, in the order in which they were applied.
+#[derive(Clone, Default)]
+pub(crate) struct Applied(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl Applied {
+    pub(crate) fn now(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(crate) struct Machine {
     lab: Lab,
     host: usize,
-    applied: Vec<(u64, u64)>,
+    applied: Applied,
 }
 
 impl Machine {
+    /// The machine of this host's new life; the lab can look into it.
     pub(crate) fn new(lab: &Lab, host: usize) -> Machine {
-        Machine { lab: lab.clone(), host, applied: Vec::new() }
+        let applied = Applied::default();
+        lab.state().machines[host] = applied.clone();
+        Machine { lab: lab.clone(), host, applied }
     }
 }
 
@@ -41,7 +55,7 @@ impl StateMachine for Machine {
     fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
         for Command { index, bytes } in commands {
             let command = number(bytes)?;
-            self.applied.push((index.0, command));
+            self.applied.now().push((index.0, command));
             answers.push(index.0.to_le_bytes().to_vec().into());
             self.lab.say(format_args!("s{}", self.host + 1), format_args!("applies {command} at {index}"));
             self.lab.judge(|oracles| oracles.applied(self.host, index.0, command));
@@ -50,7 +64,7 @@ impl StateMachine for Machine {
     }
 
     fn snapshot(&mut self) -> SnapshotWriter {
-        let applied = self.applied.clone();
+        let applied = self.applied.now().clone();
         Box::new(move |out| {
             applied.iter().try_for_each(|(index, command)| {
                 out.write_all(&index.to_le_bytes())?;
@@ -63,9 +77,10 @@ impl StateMachine for Machine {
         let mut bytes = Vec::new();
         data.read_to_end(&mut bytes)?;
         let pair = |pair: &[u8]| Ok((number(pair)?, number(pair.get(8..).unwrap_or_default())?));
-        self.applied = bytes.chunks(16).map(pair).collect::<io::Result<_>>()?;
-        self.lab.say(format_args!("s{}", self.host + 1), format_args!("restores {} commands", self.applied.len()));
-        self.lab.judge(|oracles| oracles.history.restored(self.host, &self.applied));
+        let state = bytes.chunks(16).map(pair).collect::<io::Result<Vec<_>>>()?;
+        self.lab.say(format_args!("s{}", self.host + 1), format_args!("restores {} commands", state.len()));
+        self.lab.judge(|oracles| oracles.history.restored(self.host, &state));
+        *self.applied.now() = state;
         Ok(())
     }
 }

@@ -160,7 +160,8 @@ fn play(sim: &mut Sim<'_>, nemesis: &mut Nemesis, lab: &Lab, hosts: &[Host]) -> 
         let state = lab.state();
         let history = &state.oracles.history;
         if state.clients_done == clients::COUNT && hosts.iter().all(|server| history.is_whole(server.host)) {
-            return state.oracles.outcomes.finish(history.commands());
+            let machines: Vec<_> = state.machines.iter().map(|machine| machine.now().clone()).collect();
+            return state.oracles.finish(&machines);
         }
     }
     let state = lab.state();

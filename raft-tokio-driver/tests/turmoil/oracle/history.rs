@@ -24,11 +24,6 @@ impl History {
         self.commands.get(&index).copied()
     }
 
-    /// The commands of the history in their order.
-    pub(crate) fn commands(&self) -> impl Iterator<Item = u64> {
-        self.commands.values().copied()
-    }
-
     fn end(&self) -> u64 {
         self.commands.last_key_value().map_or(0, |(index, _)| *index)
     }
@@ -57,6 +52,20 @@ impl History {
                 Ok(true)
             }
         }
+    }
+
+    /// The run is over, and a server's machine holds this: the whole history and nothing else.
+    pub(crate) fn finish(&self, host: usize, machine: &[(u64, u64)]) -> Result<(), String> {
+        if self.commands.iter().map(|(index, command)| (*index, *command)).eq(machine.iter().copied()) {
+            return Ok(());
+        }
+        let history = &self.commands;
+        let extra = machine.iter().find(|(index, command)| history.get(index) != Some(command));
+        let missing = history.iter().find(|(index, _)| machine.binary_search_by_key(*index, |(at, _)| *at).is_err());
+        let (who, count) = (host + 1, history.len());
+        Err(format!(
+            "history: at the end s{who} is not the same: of {count} it lacks {missing:?}, and it has {extra:?}"
+        ))
     }
 
     /// A server's machine was replaced by what a snapshot holds.

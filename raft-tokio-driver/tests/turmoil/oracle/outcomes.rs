@@ -1,7 +1,7 @@
 //! Each command has one outcome, and it is true (§8): what was acknowledged is in the history, what was refused or
 //! superseded never is, and nothing is there twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_tokio_driver::StartError;
 
@@ -95,16 +95,28 @@ impl Outcomes {
         }
     }
 
-    /// The run is over, and the history is this.
-    pub(crate) fn finish(&self, history: impl Iterator<Item = u64>) -> Result<(), String> {
-        let history: BTreeSet<u64> = history.collect();
-        for (command, known) in (0..).zip(&self.known) {
-            match known {
-                Known::Nothing => return Err(format!("outcomes: command {command} has none")),
-                Known::Applied(index) if !history.contains(&command) => {
-                    return Err(format!("outcomes: acknowledged command {command} at {index} is lost"));
+    /// The run is over, and the servers' machines hold this: each of them all that was acknowledged, where it was said to
+    /// be, and nothing that was said to have had no effect.
+    pub(crate) fn finish(&self, machines: &[Vec<(u64, u64)>]) -> Result<(), String> {
+        let nowhere = |known: &Known| matches!(known, Known::Nothing);
+        if let Some(command) = self.known.iter().position(nowhere) {
+            return Err(format!("outcomes: command {command} has none"));
+        }
+        for (machine, who) in machines.iter().zip(1..) {
+            let there: BTreeMap<u64, u64> = machine.iter().copied().collect();
+            let commands: BTreeSet<u64> = there.values().copied().collect();
+            for (command, known) in (0..).zip(&self.known) {
+                match known {
+                    Known::Applied(index) if there.get(index) != Some(&command) => {
+                        let found = there.get(index);
+                        let lost = format!("acknowledged command {command} at {index} is lost");
+                        return Err(format!("outcomes: {lost}: there s{who} has {found:?}"));
+                    }
+                    known if known.has_no_effect() && commands.contains(&command) => {
+                        return Err(format!("outcomes: command {command} is {known:?}, and s{who} has it"));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         Ok(())
