@@ -21,16 +21,23 @@ const EVENTS_KEPT: usize = 256;
 pub struct Standing {
     /// Its current term.
     pub term: Term,
-    /// Its role.
+    /// Its role; a node that has stopped is a follower.
     pub role: RoleKind,
-    /// Who leads, as far as it knows.
+    /// Who leads, as far as it knows; a node that has stopped knows of none.
     pub leader: Option<NodeId>,
     /// The last index known to be committed.
     pub commit: Index,
     /// The last index that its machine has applied.
     pub applied: Index,
-    /// Whether the node runs; if not, this is how it stood when it stopped.
+    /// Whether the node runs; if not, term and indices are those with which it stopped.
     pub running: bool,
+}
+
+impl Standing {
+    /// Who has stopped leads nobody: whoever waits for a leader must not find one in it.
+    fn stopped(self) -> Standing {
+        Standing { role: RoleKind::Follower, leader: None, running: false, ..self }
+    }
 }
 
 /// What happens in a node, from the moment when it was asked for. The last is [`NodeEvent::Stops`], and then the stream
@@ -116,7 +123,10 @@ impl Watching {
 }
 
 fn stopped(standing: &watch::Sender<Standing>) {
-    standing.send_if_modified(|standing| std::mem::replace(&mut standing.running, false));
+    standing.send_if_modified(|standing| {
+        let stopped = standing.stopped();
+        std::mem::replace(standing, stopped).running
+    });
 }
 
 impl Observer for Watching {
@@ -145,6 +155,8 @@ impl Observer for Watching {
                 applied: status.applied(),
                 running: standing.running,
             };
+            // Its last rounds may come after it was told to stop.
+            let now = if standing.running { now } else { now.stopped() };
             let changed = *standing != now;
             *standing = now;
             changed

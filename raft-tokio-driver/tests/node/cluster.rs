@@ -122,8 +122,7 @@ impl Cluster {
             loop {
                 for member in &self.members {
                     let Some(node) = &member.node else { continue };
-                    let now = *node.watch().borrow();
-                    if now.role == RoleKind::Leader && now.running {
+                    if node.watch().borrow().role == RoleKind::Leader {
                         return member;
                     }
                 }

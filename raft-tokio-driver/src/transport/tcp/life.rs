@@ -127,11 +127,14 @@ impl Tasks {
     /// connections end in the same order each time; a task that is just at work ends when it pauses.
     pub(super) fn close(&self) {
         let _within = self.span.get().map(Span::enter);
-        let entries: Vec<_> = {
+        let (entries, wakers): (Vec<_>, _) = {
             let mut state = lock(&self.state);
             state.closed = true;
-            state.running.values_mut().map(|entry| (entry.work.take(), entry.abort.take())).collect()
+            // If nothing runs, nobody will leave, and leave word.
+            let wakers = if state.running.is_empty() { std::mem::take(&mut state.waiting) } else { Vec::new() };
+            (state.running.values_mut().map(|entry| (entry.work.take(), entry.abort.take())).collect(), wakers)
         };
+        wakers.into_iter().for_each(Waker::wake);
         for (work, abort) in entries {
             let idle = work.as_ref().and_then(|work| work.try_lock().ok()?.take());
             drop(idle);
@@ -220,7 +223,9 @@ impl Drop for Watched {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, poll_fn, ready};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
+    use std::task::Wake;
 
     use raft_std_driver::workers::{Threads, block_on};
 
@@ -276,6 +281,26 @@ mod tests {
             assert_eq!(*lock(&ended), Vec::from_iter(0..10), "at once");
             assert!(tasks.spawn_part(&Threads, ("send", "late".into()), &gate, ready(())).is_err());
         }
+    }
+
+    /// Whether it has been woken.
+    #[derive(Default)]
+    struct Bell(AtomicBool);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_end_hears_of_it_even_if_nothing_ran() {
+        let (tasks, bell) = (Tasks::default(), Arc::new(Bell::default()));
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut context = Context::from_waker(&waker);
+        assert!(tasks.poll_closed(&mut context).is_pending());
+        tasks.close();
+        assert!(bell.0.load(Ordering::Relaxed) && tasks.poll_closed(&mut context).is_ready());
     }
 
     #[test]
