@@ -26,6 +26,12 @@ pub trait Workers: Send + Sync + 'static {
     fn spawn(&self, name: &str, part: Part) -> io::Result<()>;
 }
 
+impl<W: Workers + ?Sized> Workers for Arc<W> {
+    fn spawn(&self, name: &str, part: Part) -> io::Result<()> {
+        (**self).spawn(name, part)
+    }
+}
+
 /// Each part has a thread of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Threads;

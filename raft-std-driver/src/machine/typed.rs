@@ -28,6 +28,11 @@ pub trait Application: Clone + Serialize + DeserializeOwned + Send + 'static {
 /// would be worse. Types that postcard writes but cannot read (`#[serde(untagged)]`, `#[serde(flatten)]`, values of any
 /// type such as JSON's) must do no such harm: a snapshot is read back before it takes the log's place, and commands are to
 /// be written by [`encode_readable`]. An answer that cannot be written is lost, which the log tells.
+///
+/// Should a command that nobody can read be in the log all the same, put there as bytes or by another program, then every
+/// server stops at it, and again at each start. The way on is a [`StateMachine`] that wraps this one and answers what it
+/// cannot [`decode`] with nothing, instead of handing it on. It must run on all servers before any of them goes on without
+/// it, and can go when all of them have taken a snapshot behind that command.
 #[derive(Clone, Debug, Default)]
 pub struct Typed<A>(pub A);
 

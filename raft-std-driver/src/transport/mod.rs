@@ -89,3 +89,66 @@ pub trait Transport: Send + Sync + 'static {
         Vec::new()
     }
 }
+
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn start(&self, inbound: Arc<dyn Inbound>) -> io::Result<()> {
+        (**self).start(inbound)
+    }
+
+    fn send(&self, to: NodeId, message: Message) {
+        (**self).send(to, message);
+    }
+
+    fn send_snapshot(&self, to: NodeId, snapshot: OutgoingSnapshot) {
+        (**self).send_snapshot(to, snapshot);
+    }
+
+    fn shutdown(&self) {
+        (**self).shutdown();
+    }
+
+    fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_closed(context)
+    }
+
+    fn traffic(&self) -> Vec<(NodeId, Traffic)> {
+        (**self).traffic()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Counts, and takes its time to end.
+    struct Lasting;
+
+    impl Transport for Lasting {
+        fn start(&self, _: Arc<dyn Inbound>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn send(&self, _: NodeId, _: Message) {}
+
+        fn send_snapshot(&self, _: NodeId, _: OutgoingSnapshot) {}
+
+        fn shutdown(&self) {}
+
+        fn poll_closed(&self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn traffic(&self) -> Vec<(NodeId, Traffic)> {
+            vec![(NodeId(2), Traffic::default())]
+        }
+    }
+
+    #[test]
+    fn a_shared_transport_does_what_it_does_alone() {
+        let shared: Box<dyn Transport> = Box::new(Arc::new(Lasting) as Arc<dyn Transport>);
+        assert!(shared.poll_closed(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(shared.traffic().len(), 1);
+    }
+}

@@ -61,8 +61,21 @@ impl TcpTransport {
         config: TcpConfig,
         peers: impl IntoIterator<Item = (NodeId, String)>,
     ) -> Result<TcpTransport, BindError> {
-        let bound = TcpListener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local, listener) = bound.map_err(|source| BindError { address: address.to_owned(), source })?;
+        let failed = |source| BindError { address: address.to_owned(), source };
+        TcpTransport::listen_on(TcpListener::bind(address).map_err(failed)?, config, peers)
+    }
+
+    /// The same on a listener that is there already: of a port that must be known before there is a transport, say.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn listen_on(
+        listener: TcpListener,
+        config: TcpConfig,
+        peers: impl IntoIterator<Item = (NodeId, String)>,
+    ) -> Result<TcpTransport, BindError> {
+        let local = listener.set_nonblocking(false).and_then(|()| listener.local_addr());
+        let local = local.map_err(|source| BindError { address: "what was given".to_owned(), source })?;
         let hub = Hub {
             peers: Peers::new(&config, peers),
             lobby: Arc::new(Lobby::new(config.handshakes_max)),
