@@ -211,3 +211,20 @@ fn the_table_of_scenarios_is_true() {
     }
     assert!(scenarios > 50, "only {scenarios} rows");
 }
+
+/// Lines that rustdoc hides are shown where the pages are read.
+#[test]
+fn no_page_shows_lines_that_are_meant_for_rustdoc() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let mut wrong = vec![];
+    for path in pages {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        wrong.extend(
+            blocks.flat_map(str::lines).filter(|line| *line == "#" || line.starts_with("# ")).map(str::to_owned),
+        );
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
