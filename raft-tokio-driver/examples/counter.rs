@@ -40,13 +40,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for id in 1..=3_u64 {
         let port = TcpListener::bind("127.0.0.1:0")?;
         members.push((id, port.local_addr()?.to_string()));
-        ports.push(port);
+        ports.push((id, port));
     }
-    drop(ports);
 
     let mut servers = Vec::new();
-    for (id, _) in &members {
-        let builder = Node::builder().id(*id).members(members.clone()).create(directory.path().join(id.to_string()));
+    for (id, port) in ports {
+        let builder = Node::builder().id(id).members(members.clone()).listener(port);
+        let builder = builder.create(directory.path().join(id.to_string()));
         servers.push(builder.start_typed(Counter::default()).await?);
     }
     for amount in [20, 22] {

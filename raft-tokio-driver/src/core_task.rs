@@ -17,11 +17,11 @@ use crate::watching::Watching;
 /// Reading what a transport counts takes its locks.
 const TRAFFIC_READ_EVERY: Duration = Duration::from_millis(250);
 
-/// Until the node stops; it has ended when its transport has.
+/// Until the node stops; it has ended when its transport has, and when what runs beside it was told to.
 pub(crate) fn run(
     engine: Engine,
     transport: Arc<dyn Transport>,
-    alive: Alive,
+    alive: (Alive, Option<Box<dyn Send>>),
     watching: Arc<Watching>,
     meters: Arc<Meters>,
 ) -> impl Future<Output = ()> {
@@ -30,7 +30,12 @@ pub(crate) fn run(
     drive(engine, transport, alive, retire)
 }
 
-async fn drive(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive, retire: Retire) {
+async fn drive(
+    mut engine: Engine,
+    transport: Arc<dyn Transport>,
+    (alive, beside): (Alive, Option<Box<dyn Send>>),
+    retire: Retire,
+) {
     let meters = &retire.meters;
     let mut read = Instant::now();
     let mut timer = Box::pin(sleep_until(Instant::now()));
@@ -47,7 +52,7 @@ async fn drive(mut engine: Engine, transport: Arc<dyn Transport>, alive: Alive, 
     drop(engine);
     poll_fn(|context| transport.poll_closed(context)).await;
     meters.traffic(&*transport);
-    drop(retire);
+    drop((beside, retire));
     drop(alive);
 }
 

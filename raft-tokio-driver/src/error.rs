@@ -132,6 +132,11 @@ pub enum BuildError {
         /// The method that would have said it.
         call: &'static str,
     },
+    /// The node was given a storage, and something that only a data directory would use.
+    #[error(
+        "Builder::file_options does nothing to a storage of your own: say it there, or leave Builder::storage away"
+    )]
+    NotFiles,
     /// The certificate is another node's.
     #[error("this is server {configured}, but its TLS was loaded for server {certified}")]
     Certificate {

@@ -1,6 +1,7 @@
 //! The handle of a running server.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use raft_std_driver::observer::NodeEvent;
@@ -22,6 +23,7 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     id: NodeId,
+    address: Option<SocketAddr>,
     control: Control,
     watching: Arc<Watching>,
     meters: Arc<Meters>,
@@ -40,14 +42,26 @@ impl Node {
         Builder::new()
     }
 
-    pub(crate) fn new(id: NodeId, control: Control, watching: Arc<Watching>, meters: Arc<Meters>) -> Node {
-        Node(Arc::new(Inner { id, control, watching, meters }))
+    pub(crate) fn new(
+        (id, address): (NodeId, Option<SocketAddr>),
+        control: Control,
+        watching: Arc<Watching>,
+        meters: Arc<Meters>,
+    ) -> Node {
+        Node(Arc::new(Inner { id, address, control, watching, meters }))
     }
 
     /// This server.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.0.id
+    }
+
+    /// Where it listens for its peers, which tells the port if it was told to take a free one; `None` if its
+    /// [`transport`](Builder::transport) is not the TCP that comes with it.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.address
     }
 
     /// Put a command into the log, if this server leads, and wait until it is committed and applied here: resolves to the
@@ -57,6 +71,9 @@ impl Node {
     /// Commands that one task starts without waiting for each other (joined, say) enter the log in the order in which they
     /// are first polled. While more than [`inbox_bytes_max`](raft_std_driver::NodeConfig::inbox_bytes_max) waits for the
     /// core, this waits, and the command has not entered anything yet.
+    ///
+    /// A `Vec<u8>`, a `String` and a `&'static str` are [`Bytes`] without being copied. What is only borrowed has to be:
+    /// `node.start(Bytes::copy_from_slice(text.as_bytes()))`.
     ///
     /// # Errors
     /// What became of it, and what to do then.
@@ -69,22 +86,29 @@ impl Node {
 
     /// Put many commands into the log, next to each other as far as they fit into one write, and wait for all of their
     /// answers, which come in the order of the commands. Each of them may be refused by itself.
-    pub async fn start_all(&self, commands: impl IntoIterator<Item = Bytes>) -> Vec<Result<Bytes, StartError>> {
-        let commands: Vec<Bytes> = commands.into_iter().collect();
-        let call = self.0.meters.call(commands.len());
-        let outcomes = self.0.control.start_all(commands).await;
-        let results: Vec<_> = outcomes.into_iter().map(answer).collect();
-        call.answered(&results);
-        results
+    pub fn start_all<I>(&self, commands: I) -> impl Future<Output = Vec<Result<Bytes, StartError>>> + Send + use<'_, I>
+    where
+        I: IntoIterator<Item: Into<Bytes>>,
+    {
+        // At once: the future holds on to bytes only, whatever they come from.
+        let commands: Vec<Bytes> = commands.into_iter().map(Into::into).collect();
+        async move {
+            let call = self.0.meters.call(commands.len());
+            let outcomes = self.0.control.start_all(commands).await;
+            let results: Vec<_> = outcomes.into_iter().map(answer).collect();
+            call.answered(&results);
+            results
+        }
     }
 
-    /// How things stand, as of one moment; after the node has stopped, how they stood then.
+    /// How things stand, as of one moment; after the node has stopped, how they stood then, its last role included: look at
+    /// `running` as well.
     pub async fn status(&self) -> NodeStatus {
         self.0.control.status().await
     }
 
-    /// How things stand, whenever that changes: to wait until this server leads, say, or has applied an index. Who waits for
-    /// what never comes hears an error when the node has stopped.
+    /// How things stand, whenever that changes: to wait until this server leads, say, or has applied an index. A node that
+    /// has stopped leads nobody, and who waits for what never comes hears an error then.
     ///
     /// ```
     /// # use raft_tokio_driver::{Node, RoleKind};

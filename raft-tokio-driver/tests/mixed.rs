@@ -19,17 +19,16 @@ use raft_tokio_driver::StartError;
 
 const CLUSTER: ClusterId = ClusterId(9);
 
-/// Addresses at which nobody listens, with ports below those that systems hand out by themselves: while a node is down, no
-/// connection of anybody's takes its port. All are held until all are found, so that none is found twice.
-fn free_addresses(count: usize) -> Vec<String> {
-    let mut held: Vec<TcpListener> = Vec::new();
+/// Ports below those that systems hand out by themselves: while a node is down, no connection of anybody's takes its port.
+fn ports(count: usize) -> Vec<TcpListener> {
+    let mut held = Vec::new();
     while held.len() < count {
         match TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..30_000))) {
             Ok(listener) => held.push(listener),
             Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
         }
     }
-    held.iter().map(|held| held.local_addr().unwrap().to_string()).collect()
+    held
 }
 
 /// Snapshots are taken all the time, so that who was away needs one.
@@ -46,9 +45,12 @@ enum Either {
 }
 
 impl Either {
-    async fn leads(&self) -> bool {
+    fn leads(&self) -> bool {
         match self {
-            Either::Std(node) => node.status().role == RoleKind::Leader,
+            Either::Std(node) => {
+                let status = node.status();
+                status.running && status.role == RoleKind::Leader
+            }
             Either::Tokio(node) => node.watch().borrow().role == RoleKind::Leader,
         }
     }
@@ -84,20 +86,25 @@ impl Either {
 struct Mixed {
     home: PathBuf,
     members: Vec<(u64, String)>,
+    /// What they listen on at first. Later they take the same address again.
+    ports: Vec<Option<TcpListener>>,
     ledgers: Vec<Ledger>,
     nodes: Vec<Option<Either>>,
 }
 
 impl Mixed {
     fn new(home: &Path) -> Mixed {
-        let members = (1..).zip(free_addresses(3)).collect();
-        Mixed { home: home.to_path_buf(), members, ledgers: vec![Ledger::default(); 3], nodes: vec![None, None, None] }
+        let ports = ports(3);
+        let address = |port: &TcpListener| port.local_addr().unwrap().to_string();
+        let members = (1..).zip(ports.iter().map(address)).collect();
+        let (ports, ledgers) = (ports.into_iter().map(Some).collect(), vec![Ledger::default(); 3]);
+        Mixed { home: home.to_path_buf(), members, ports, ledgers, nodes: vec![None, None, None] }
     }
 
     /// Start member `at` with this driver, on whatever the other one may have left in its directory.
     async fn wake(&mut self, at: usize, with_std: bool) {
         let (id, address) = self.members[at].clone();
-        let dir = self.home.join(id.to_string());
+        let (dir, port) = (self.home.join(id.to_string()), self.ports[at].take());
         self.ledgers[at] = Ledger::default();
         let node = if with_std {
             let (members, ledger) = (self.members.clone(), self.ledgers[at].clone());
@@ -111,7 +118,11 @@ impl Mixed {
                 };
                 let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));
                 let settings = TcpConfig::new(CLUSTER, &Config::new(id));
-                let transport = TcpTransport::bind(&address, settings, peers).unwrap();
+                let transport = match port {
+                    Some(port) => TcpTransport::listen_on(port, settings, peers),
+                    None => TcpTransport::bind(&address, settings, peers),
+                };
+                let transport = transport.unwrap();
                 let mut config = NodeConfig::new(id);
                 tune(&mut config);
                 raft_std_driver::Node::spawn(config, storage, ledger, Arc::new(transport)).unwrap()
@@ -120,7 +131,10 @@ impl Mixed {
         } else {
             let builder = raft_tokio_driver::Node::builder().id(id).cluster(CLUSTER.0).members(self.members.clone());
             let builder = builder.machine(self.ledgers[at].clone()).tune(tune).open_or_create(dir);
-            Either::Tokio(builder.start().await.unwrap())
+            let builder = if let Some(port) = port { builder.listener(port) } else { builder };
+            let node = builder.start().await.unwrap();
+            assert_eq!(node.local_addr().unwrap().to_string(), address);
+            Either::Tokio(node)
         };
         self.nodes[at] = Some(node);
     }
@@ -130,7 +144,7 @@ impl Mixed {
             loop {
                 for (at, node) in self.nodes.iter().enumerate() {
                     if let Some(node) = node
-                        && node.leads().await
+                        && node.leads()
                     {
                         return at;
                     }

@@ -44,11 +44,11 @@ impl StateMachine for Register {
     }
 }
 
-fn members() -> Vec<(u64, String)> {
-    let free = |_| TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-    // All at once, or one port may come twice.
-    let listeners: Vec<_> = (1..=3).map(free).collect();
-    (1..).zip(listeners).map(|(id, address)| (id, address.to_string())).collect()
+/// Three servers, where they are, and what they listen on.
+fn members() -> (Vec<(u64, String)>, Vec<TcpListener>) {
+    let ports: Vec<_> = (1..=3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let address = |port: &TcpListener| port.local_addr().expect("an address").to_string();
+    ((1..).zip(ports.iter().map(address)).collect(), ports)
 }
 
 fn value() -> Bytes {
@@ -62,8 +62,8 @@ pub(crate) struct OnThreads {
 
 impl OnThreads {
     pub(crate) fn start(directory: &Path) -> OnThreads {
-        let members = members();
-        let spawn = |(id, address): &(u64, String)| {
+        let (members, ports) = members();
+        let spawn = |((id, _), port): (&(u64, String), TcpListener)| {
             let id = NodeId(*id);
             let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(100 + id.0) };
             let membership = Membership::new(members.iter().map(|(id, _)| NodeId(*id)));
@@ -73,12 +73,12 @@ impl OnThreads {
                 FileOptions::default(),
             );
             let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));
-            let transport = TcpTransport::bind(address, TcpConfig::new(ClusterId(1), &Config::new(id)), peers)
-                .expect("a free port");
+            let transport = TcpTransport::listen_on(port, TcpConfig::new(ClusterId(1), &Config::new(id)), peers)
+                .expect("a transport");
             let (storage, machine) = (storage.expect("a new directory"), Register(Bytes::new()));
             raft_std_driver::Node::spawn(NodeConfig::new(id), storage, machine, Arc::new(transport)).expect("a node")
         };
-        OnThreads { nodes: members.iter().map(spawn).collect() }
+        OnThreads { nodes: members.iter().zip(ports).map(spawn).collect() }
     }
 
     fn leader(&self) -> &raft_std_driver::Node {
@@ -159,16 +159,17 @@ pub(crate) struct OnTokio {
 impl OnTokio {
     pub(crate) fn start(directory: &Path) -> OnTokio {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let members = members();
-        let start = |(id, _): &(u64, String)| {
+        let (members, ports) = members();
+        let start = |((id, _), port): (&(u64, String), TcpListener)| {
             let builder = raft_tokio_driver::Node::builder()
                 .id(*id)
                 .members(members.clone())
+                .listener(port)
                 .create(directory.join(id.to_string()))
                 .machine(Register(Bytes::new()));
             runtime.block_on(builder.start()).expect("a node")
         };
-        let nodes = members.iter().map(start).collect();
+        let nodes = members.iter().zip(ports).map(start).collect();
         OnTokio { runtime, nodes }
     }
 

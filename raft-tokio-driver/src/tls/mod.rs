@@ -109,8 +109,12 @@ impl Tls {
     /// returns is dropped. What fails is logged once, and tried again at the next look: files that are written one after the
     /// other do not fit together for a moment. A certificate that has expired meanwhile is logged too.
     ///
+    /// Give it a name that lives as long as the node: `let _ = tls.watch(..)` drops it at once, and then nobody looks.
+    /// [`Builder::tls_watched`](crate::Builder::tls_watched) leaves that to the node.
+    ///
     /// # Panics
     /// Outside of a tokio runtime.
+    #[must_use = "dropping what it returns ends the watch: keep it under a name, not under `_`"]
     pub fn watch(&self, interval: Duration) -> TlsWatch {
         reloading::start(self.clone(), interval)
     }

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use raft_std_driver::raft_core::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,6 +49,20 @@ pub trait Sockets: Debug + Send + Sync + 'static {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 }
 
+impl<S: Sockets + ?Sized> Sockets for Arc<S> {
+    fn resolve<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        (**self).resolve(address)
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
+        (**self).connect(address)
+    }
+
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        (**self).listen(address)
+    }
+}
+
 /// Accepts connections until it is dropped; then its address is free.
 pub trait Listener: Send + Sync + 'static {
     /// Where it listens.
@@ -80,6 +95,16 @@ pub trait Guard: Debug + Send + Sync + 'static {
     /// # Errors
     /// If that cannot be: the connection is closed.
     fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>>;
+}
+
+impl<G: Guard + ?Sized> Guard for Arc<G> {
+    fn secure_outgoing(&self, peer: NodeId, stream: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>> {
+        (**self).secure_outgoing(peer, stream)
+    }
+
+    fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>> {
+        (**self).secure_incoming(stream)
+    }
 }
 
 /// What the other side of a safe connection has shown of itself: its certificate, say.

@@ -32,7 +32,7 @@ mod sockets;
 
 use std::fmt::{self, Debug, Formatter};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
@@ -97,22 +97,22 @@ impl Builder {
 
     /// Where connections come from; [`TcpSockets`] unless something else is said.
     #[must_use]
-    pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Builder {
-        self.sockets = sockets;
+    pub fn sockets(mut self, sockets: impl Sockets) -> Builder {
+        self.sockets = Arc::new(sockets);
         self
     }
 
     /// What makes links safe; nothing unless something is said.
     #[must_use]
-    pub fn guard(mut self, guard: Arc<dyn Guard>) -> Builder {
-        self.guard = Some(guard);
+    pub fn guard(mut self, guard: impl Guard) -> Builder {
+        self.guard = Some(Arc::new(guard));
         self
     }
 
     /// Who reads and writes the data of snapshots; [`Threads`] unless something else is said.
     #[must_use]
-    pub fn workers(mut self, workers: Arc<dyn Workers>) -> Builder {
-        self.workers = workers;
+    pub fn workers(mut self, workers: impl Workers) -> Builder {
+        self.workers = Arc::new(workers);
         self
     }
 
@@ -123,8 +123,25 @@ impl Builder {
     /// If the address makes no sense or is in use.
     pub async fn bind(self, address: &str) -> Result<TcpTransport, BindError> {
         let listener = self.sockets.listen(address).await;
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local, listener) = bound.map_err(|source| BindError { address: address.to_owned(), source })?;
+        self.on(listener).map_err(|source| BindError { address: address.to_owned(), source })
+    }
+
+    /// Listen on this one, which the system has bound already: to a port that must be known before there is a transport,
+    /// say. What is accepted has the settings that connections of [`TcpSockets`] have.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with IO enabled.
+    pub fn listen_on(self, listener: TcpListener) -> Result<TcpTransport, BindError> {
+        let listener = sockets::adopt(listener, self.config.stall_timeout);
+        self.on(listener).map_err(|source| BindError { address: "what was given".to_owned(), source })
+    }
+
+    fn on(self, listener: io::Result<Box<dyn Listener>>) -> io::Result<TcpTransport> {
+        let listener = listener?;
+        let local = listener.local_addr()?;
         let hub = Hub {
             peers: Peers::new(&self.config, self.peers),
             lobby: Arc::new(Lobby::new(self.config.handshakes_max)),

@@ -1,6 +1,7 @@
 //! Commands, their answers, and who no longer waits for them.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -37,7 +38,15 @@ async fn many_at_once_are_answered_in_order_and_refused_one_by_one() {
     let answers = in_time("answers", node.start_all(commands)).await;
     let expected = [Ok("1".into()), Err(StartError::TooLarge { bytes: 101, max: 100 }), Ok("2".into())];
     assert_eq!(answers, expected);
-    assert_eq!(in_time("nothing", node.start_all([])).await, []);
+    assert_eq!(in_time("nothing", node.start_all([] as [Bytes; 0])).await, []);
+    // What a single one may be made of, many may be made of too; and what they come from may stay on this thread.
+    let texts = Rc::new(["c", "d"]);
+    let of_texts = node.start_all(texts.iter().copied());
+    assert_eq!(in_time("answers", sendable(of_texts)).await, [Ok("3".into()), Ok("4".into())]);
+}
+
+pub(crate) fn sendable<F: Future + Send>(future: F) -> F {
+    future
 }
 
 #[tokio::test]
@@ -201,9 +210,12 @@ async fn who_watches_sees_every_change_and_its_end() {
     assert!(in_time("nothing", node.events().next()).await.is_none());
     let status = in_time("status", node.status()).await;
     assert!(!status.running && status.applied.0 == 2);
-    // There is a handle, but nothing will ever change.
+    // There is a handle, but nothing will ever change, and who led leads no more.
     for mut watch in [watch, node.watch()] {
-        assert!(!watch.borrow().running);
+        let last = *watch.borrow();
+        assert_eq!((last.role, last.leader, last.running), (RoleKind::Follower, None, false));
+        assert_eq!((last.term, last.applied.0), (leads, 2));
+        assert!(in_time("a leader", watch.wait_for(|now| now.role == RoleKind::Leader)).await.is_err());
         assert!(in_time("no other end", watch.changed()).await.is_err());
         assert!(in_time("what never comes", watch.wait_for(|now| now.term > leads.next())).await.is_err());
     }

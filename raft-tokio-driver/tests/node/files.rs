@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
-use raft_std_driver::workers::block_on;
 use raft_tokio_driver::transport::LocalNetwork;
 use raft_tokio_driver::transport::link::{BoxFuture, BoxStream, Guard, GuardError, Secured};
 use raft_tokio_driver::transport::tcp::TcpSockets;
@@ -144,11 +143,12 @@ async fn what_was_not_said_is_named() {
 async fn what_would_not_come_into_force_is_refused() {
     let (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
     let dir = home.path().join("data");
-    let said: [fn(Builder) -> Builder; 4] = [
-        |builder| builder.guard(Arc::new(Nobody)),
+    let said: [fn(Builder) -> Builder; 5] = [
+        |builder| builder.guard(Nobody),
         |builder| builder.listen("127.0.0.1:0"),
+        |builder| builder.listener(std::net::TcpListener::bind("127.0.0.1:0").unwrap()),
         |builder| builder.tune_tcp(|_| {}),
-        |builder| builder.sockets(Arc::new(TcpSockets { stall_timeout: Duration::from_secs(1) })),
+        |builder| builder.sockets(TcpSockets { stall_timeout: Duration::from_secs(1) }),
     ];
     for say in said {
         let error = refused(say(builder(&ledger)).create(&dir)).await;
@@ -171,20 +171,6 @@ impl Guard for Nobody {
     fn secure_incoming(&self, _: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>> {
         Box::pin(async { Err("nobody".into()) })
     }
-}
-
-#[test]
-fn without_a_runtime_with_timers_nothing_is_touched() {
-    let (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
-    let dir = home.path().join("data");
-    let nowhere = block_on(builder(&ledger).create(&dir).start());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-    let no_timers = runtime.block_on(builder(&ledger).create(&dir).start());
-    for error in [nowhere, no_timers].map(Result::unwrap_err) {
-        assert!(matches!(error, BuildError::NoRuntime(_)), "{error:?}");
-        assert!(error.to_string().starts_with("a node starts within a tokio runtime with time and IO enabled: "));
-    }
-    assert!(!dir.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

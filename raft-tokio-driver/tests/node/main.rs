@@ -5,4 +5,5 @@ mod commands;
 mod endings;
 mod files;
 mod hostile;
+mod starts;
 mod typed;

@@ -60,7 +60,7 @@ impl Guard for Passport {
 fn guarded(config: &TcpConfig, shown: u64) -> Server {
     watch_log();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let builder = TcpTransport::builder(config.clone()).guard(Arc::new(Passport { shown }));
+    let builder = TcpTransport::builder(config.clone()).guard(Passport { shown });
     let transport = runtime.block_on(builder.bind("127.0.0.1:0")).unwrap();
     let transport = Tested { transport, runtime };
     ServerOn { id: config.id, transport, ear: Arc::new(Endpoint(Recorder::default())) }

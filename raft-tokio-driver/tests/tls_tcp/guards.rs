@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::{NodeId, Term};
 use raft_std_driver::transport::{OutgoingSnapshot, Transport};
@@ -11,7 +12,7 @@ use raft_tokio_driver::transport::tcp::TcpTransport;
 use raft_tokio_driver::{Bytes, Node, StateMachine};
 
 use super::AUTHORITY;
-use super::certs::Authority;
+use super::certs::{Authority, Files};
 use super::driver::Tested;
 use super::support::*;
 
@@ -36,7 +37,7 @@ fn with(id: u64, tls: Option<Tls>) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut builder = TcpTransport::builder(config(id));
     if let Some(tls) = tls {
-        builder = builder.guard(Arc::new(tls));
+        builder = builder.guard(tls);
     }
     let transport = runtime.block_on(builder.bind("127.0.0.1:0")).unwrap();
     ServerOn { id: NodeId(id), transport: Tested { transport, runtime }, ear: Arc::new(Endpoint(Recorder::default())) }
@@ -93,6 +94,26 @@ async fn a_node_with_the_certificate_of_another_does_not_start() {
     let builder = Node::builder().id(641).members([(641, "127.0.0.1:0")]).tls(&AUTHORITY.tls(642));
     let error = builder.open("/nowhere").machine(Silent).start().await.unwrap_err();
     assert_eq!(error.to_string(), "this is server 641, but its TLS was loaded for server 642");
+}
+
+/// The builder keeps the watch, so that nobody has to.
+#[tokio::test]
+async fn a_node_watches_the_files_of_its_certificates_until_it_stops() {
+    let (home, files) = (tempfile::tempdir().unwrap(), Files::new(&AUTHORITY.node(651), &[&AUTHORITY]));
+    let tls = files.config().load(NodeId(651)).unwrap();
+    let mut changes = tls.changes();
+    let builder = Node::builder().id(651).members([(651, "127.0.0.1:0")]).tls_watched(&tls, Duration::from_millis(1));
+    let node = builder.create(home.path().join("data")).machine(Silent).start().await.unwrap();
+    drop(tls);
+    files.put(&AUTHORITY.node(651));
+    in_time(changes.wait_for(|count| *count >= 1)).await.unwrap();
+    node.shutdown().await.unwrap();
+    // The last handle goes with the node.
+    in_time(async { while changes.changed().await.is_ok() {} }).await;
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// A good certificate, and another id in the hello.

@@ -12,7 +12,7 @@ mod guards;
 #[path = "../../../raft-std-driver/tests/tcp/support.rs"]
 mod support;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use certs::Authority;
 use raft_std_driver::raft_core::NodeId;
@@ -23,5 +23,5 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("cluster
 
 /// What makes the links of the servers safe.
 fn guarded(transport: Builder, id: NodeId) -> Builder {
-    transport.guard(Arc::new(AUTHORITY.tls(id.0)))
+    transport.guard(AUTHORITY.tls(id.0))
 }

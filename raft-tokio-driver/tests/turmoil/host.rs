@@ -128,7 +128,7 @@ impl Host {
             .members((0..self.hosts).map(|other| (other as u64 + 1, format!("{}:{PORT}", name(other)))))
             .storage(storage)
             .machine(Machine::new(&self.lab, host))
-            .sockets(Arc::new(SimSockets::new(&self.net, host, life)))
+            .sockets(SimSockets::new(&self.net, host, life))
             .workers(Drowsy::new(&self.lab, life + 1))
             .tune(move |config| {
                 limits.tune(config);

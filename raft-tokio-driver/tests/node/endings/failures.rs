@@ -16,7 +16,7 @@ async fn assert_failed(node: &Node, mut events: Events, part: &str, says: &str) 
     assert!(is_cause(&in_time("the end", node.shutdown()).await.unwrap_err()), "the cause stays");
     assert!(!node.watch().borrow().running && !in_time("status", node.status()).await.running);
     assert_eq!(in_time("an answer", node.start("late")).await, Err(StartError::ShutDown));
-    assert_eq!(in_time("answers", node.start_all(["late".into()])).await, [Err(StartError::ShutDown)]);
+    assert_eq!(in_time("answers", node.start_all(["late"])).await, [Err(StartError::ShutDown)]);
     assert_eq!(in_time("an answer", node.snapshot()).await, Err(SnapshotError::Stopped));
     let told = async {
         loop {
