@@ -243,6 +243,12 @@ impl Inbox {
         Some(Place { inbox: self, caller, ticket })
     }
 
+    /// How many calls wait for room.
+    pub(crate) fn callers_waiting(&self) -> usize {
+        let state = lock(&self.state);
+        state.own.parties.len() + state.outside.parties.len()
+    }
+
     /// A command that the core took is refused; it keeps some room until its caller has been called.
     pub(crate) fn refused(&self) {
         lock(&self.state).refused += 1;

@@ -182,6 +182,12 @@ impl Round<'_> {
         self.messages
     }
 
+    /// How many calls wait for room, although the core has just taken all that had come in.
+    #[must_use]
+    pub fn callers_waiting(&self) -> usize {
+        self.shared.inbox.callers_waiting()
+    }
+
     /// How many writes and other errands wait for the disk.
     #[must_use]
     pub fn disk_depth(&self) -> usize {

@@ -33,8 +33,8 @@ struct PeerMeters {
     handles: PeerHandles,
     /// What the transport had counted when it was last asked.
     traffic: Traffic,
-    /// The length of the snapshot that is on its way there.
-    snapshot_bytes: u64,
+    /// The length of the snapshot that is on its way there, and since when it is.
+    sending: Option<(u64, Instant)>,
 }
 
 impl Meters {
@@ -64,6 +64,12 @@ impl Meters {
                 handles.messages_received.increment(since(now.messages_received, traffic.messages_received));
                 handles.bytes_received.increment(since(now.bytes_received, traffic.bytes_received));
                 handles.appends_dropped.increment(since(now.appends_dropped, traffic.appends_dropped));
+                let sent = since(now.snapshot_bytes_sent, traffic.snapshot_bytes_sent);
+                handles.snapshot_wire_sent.increment(sent);
+                let received = since(now.snapshot_bytes_received, traffic.snapshot_bytes_received);
+                handles.snapshot_wire_received.increment(received);
+                handles.queue_depth.set(figure(now.waiting));
+                handles.connected.set(u32::from(now.connected));
                 *traffic = now;
             });
         }
@@ -72,12 +78,13 @@ impl Meters {
     /// The node is gone: what stays readable must not say that it leads, or that anything waits.
     pub(crate) fn retire(&self) {
         let node = &self.node;
-        for gauge in
-            [&node.running, &node.is_leader, &node.has_leader, &node.role, &node.disk_depth, &node.machine_depth]
-        {
+        let queues = [&node.disk_depth, &node.machine_depth, &node.callers_waiting];
+        for gauge in [&node.running, &node.is_leader, &node.has_leader, &node.role].into_iter().chain(queues) {
             gauge.set(0);
         }
-        self.peers().values().for_each(|peer| peer.handles.lag.set(0));
+        for PeerMeters { handles, .. } in self.peers().values() {
+            [&handles.lag, &handles.queue_depth, &handles.connected].into_iter().for_each(|gauge| gauge.set(0));
+        }
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, PeerMeters>> {
@@ -92,7 +99,7 @@ impl Meters {
         peers.entry(peer).or_insert_with(|| PeerMeters {
             handles: PeerHandles::new(self.id, peer),
             traffic: Traffic::default(),
-            snapshot_bytes: 0,
+            sending: None,
         })
     }
 
@@ -109,14 +116,15 @@ impl Meters {
     }
 
     fn snapshot_sent(&self, to: NodeId, delivered: bool) {
-        let node = &self.node;
-        let bytes = self.with_peer(to, |peer| std::mem::take(&mut peer.snapshot_bytes));
-        if delivered {
-            node.snapshots_sent.increment(1);
-            node.snapshot_bytes_sent.increment(bytes);
-        } else {
-            node.snapshots_not_delivered.increment(1);
-        }
+        self.with_peer(to, |PeerMeters { handles, sending, .. }| match sending.take() {
+            Some((bytes, began)) if delivered => {
+                handles.snapshots_sent.increment(1);
+                handles.snapshot_bytes_sent.increment(bytes);
+                handles.transfer_seconds.record(began.elapsed());
+            }
+            None if delivered => handles.snapshots_sent.increment(1),
+            _ => handles.snapshots_not_delivered.increment(1),
+        });
     }
 
     /// How far the followers are behind. Only a leader knows; elsewhere it is 0.
@@ -145,11 +153,13 @@ impl Observer for Meters {
                 node.snapshots_taken.increment(1);
                 node.snapshot_bytes_taken.increment(*bytes);
             }
-            NodeEvent::SnapshotReceived { bytes, .. } => {
-                node.snapshots_received.increment(1);
-                node.snapshot_bytes_received.increment(*bytes);
+            NodeEvent::SnapshotReceived { from, bytes, .. } => self.with_peer(*from, |peer| {
+                peer.handles.snapshots_received.increment(1);
+                peer.handles.snapshot_bytes_received.increment(*bytes);
+            }),
+            NodeEvent::SnapshotSending { to, bytes, .. } => {
+                self.with_peer(*to, |peer| peer.sending = Some((*bytes, Instant::now())));
             }
-            NodeEvent::SnapshotSending { to, bytes, .. } => self.with_peer(*to, |peer| peer.snapshot_bytes = *bytes),
             NodeEvent::SnapshotSent { to, delivered, .. } => self.snapshot_sent(*to, *delivered),
             NodeEvent::Restored { bytes, .. } => {
                 node.snapshots_restored.increment(1);
@@ -180,6 +190,7 @@ impl Observer for Meters {
         node.backlog_bytes.set(figure(status.backlog_bytes()));
         node.disk_depth.set(figure(round.disk_depth() as u64));
         node.machine_depth.set(figure(round.machine_depth() as u64));
+        node.callers_waiting.set(figure(round.callers_waiting() as u64));
         if round.commands() > 0 {
             node.round_commands.record(figure(round.commands() as u64));
         }

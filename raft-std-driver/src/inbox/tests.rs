@@ -142,6 +142,7 @@ fn who_waits_for_room_gets_in_in_the_order_of_coming() {
     let mut line: Vec<_> = (0..6).map(|i| Box::pin(inbox.submit([submission(2000 + i)], Caller::Outside))).collect();
     let pending: Vec<_> = line.iter_mut().map(|place| place.as_mut().poll(&mut context).is_pending()).collect();
     assert_eq!(pending, [false, true, true, true, true, true]);
+    assert_eq!(inbox.callers_waiting(), 5);
     drop(line.remove(2));
     let mut order = Vec::new();
     for late in 0..5 {

@@ -84,7 +84,8 @@ pub trait Transport: Send + Sync + 'static {
         Poll::Ready(())
     }
 
-    /// What has been exchanged with each peer so far, for those who watch; nothing if the transport does not count.
+    /// What has been exchanged with each peer so far, and how it stands with it, for those who watch; nothing if the transport
+    /// does not count.
     fn traffic(&self) -> Vec<(NodeId, Traffic)> {
         Vec::new()
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
@@ -24,6 +25,7 @@ fn small(config: &mut NodeConfig) {
     config.raft.command_bytes_max = 100;
     config.raft.backlog_bytes_max = 1000;
     config.raft.trailing_entries = 0;
+    config.inbox_bytes_max = 2000;
 }
 
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -112,6 +114,9 @@ async fn a_snapshot_travels(watched: &mut Watched) {
     watched.cluster.agree_on(&["a", "b"]).await;
     eventually("the leader hears of it", || watched.total("raft_snapshots_sent_total") > 0.0).await;
     assert_eq!(watched.total("raft_snapshots_taken_total"), 2.0);
+    let to_third = [("peer", "3")];
+    assert!(watched.recorder.now("raft_snapshots_sent_total", &to_third) > 0.0);
+    assert!(watched.recorder.records("raft_snapshot_transfer_seconds", &to_third) > 0);
     assert!(watched.now("raft_snapshots_restored_total", 3) >= 1.0);
     for what in ["taken", "sent", "received", "restored"] {
         let (count, bytes) = (format!("raft_snapshots_{what}_total"), format!("raft_snapshot_bytes_{what}_total"));
@@ -172,6 +177,13 @@ async fn queues_grow(watched: &Watched) {
             watched.now(queue, leader.id) > 0.0
         }
     };
+    (0..500).for_each(|_| feed());
+    let of_leader = [("node", &*leader.id.to_string())];
+    eventually("callers wait", || watched.recorder.highest("raft_callers_waiting", &of_leader) > 0.0).await;
+    for caller in fed.take() {
+        let _applied_or_busy = in_time("an answer", caller).await.unwrap();
+    }
+    eventually("none waits", || watched.now("raft_callers_waiting", leader.id) == 0.0).await;
     let (open, holder) = hold(&leader.ledger.gate);
     eventually("work waits for the machine", grows("raft_machine_queue_depth")).await;
     eventually("busy", || {
@@ -196,14 +208,23 @@ async fn queues_grow(watched: &Watched) {
 async fn the_transport_tells(watched: &Watched) {
     let (wire, peer) = (watched.wire(1), NodeId(2));
     wire.count(peer).dropped(3);
+    wire.count(peer).snapshot_sent(40);
+    wire.count(peer).snapshot_received(50);
+    wire.count(peer).connected(true);
+    wire.waiting.store(6, Ordering::SeqCst);
     wire.inbound().unreachable(peer);
     wire.inbound().snapshot_sent(peer, EntryId::new(1, 1), false);
     assert_eq!(watched.now("raft_peer_unreachable_total", 1), 1.0);
+    let of_peer = |name: &str| watched.recorder.now(name, &[("node", "1"), ("peer", "2")]);
     assert_eq!(watched.total("raft_snapshots_not_delivered_total"), 1.0);
+    assert_eq!(of_peer("raft_snapshots_not_delivered_total"), 1.0);
     // The node's task has no turn before all of them are there.
     flood(wire.inbound(), peer);
     assert!(watched.now("raft_peer_inbox_dropped_total", 1) >= 7.0);
     eventually("the transport is asked", || watched.now("raft_peer_appends_dropped_total", 1) == 3.0).await;
+    assert_eq!(of_peer("raft_peer_snapshot_bytes_sent_total"), 40.0);
+    assert_eq!(of_peer("raft_peer_snapshot_bytes_received_total"), 50.0);
+    assert_eq!((of_peer("raft_peer_connected"), of_peer("raft_peer_queue_depth")), (1.0, 6.0));
 }
 
 fn flood(node: &dyn Inbound, from: NodeId) {
@@ -296,7 +317,8 @@ async fn all_stop(watched: &Watched) {
     for member in &watched.cluster.members {
         in_time("its end", member.node().shutdown()).await.unwrap();
     }
-    for name in ["raft_running", "raft_is_leader", "raft_has_leader", "raft_role", "raft_peer_lag_entries"] {
+    let gone = ["raft_running", "raft_is_leader", "raft_has_leader", "raft_role", "raft_peer_lag_entries"];
+    for name in gone.into_iter().chain(["raft_peer_connected", "raft_peer_queue_depth", "raft_callers_waiting"]) {
         assert_eq!(watched.total(name), 0.0, "{name}");
     }
     // All that was ever counted, by the transports before and after a restart.

@@ -1,6 +1,7 @@
 //! A transport that counts, and that lets a test speak as if it were the transport.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use raft_std_driver::raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
@@ -14,12 +15,14 @@ pub(crate) struct Wire {
     below: Arc<dyn Transport>,
     counts: Arc<Vec<(NodeId, PeerTraffic)>>,
     inbound: OnceLock<Arc<dyn Inbound>>,
+    /// So much seems to wait for each peer.
+    pub(crate) waiting: AtomicU64,
 }
 
 impl Wire {
     pub(crate) fn new(below: Arc<dyn Transport>, peers: impl IntoIterator<Item = NodeId>) -> Arc<Wire> {
         let counts = peers.into_iter().map(|peer| (peer, PeerTraffic::default())).collect();
-        Arc::new(Wire { below, counts: Arc::new(counts), inbound: OnceLock::new() })
+        Arc::new(Wire { below, counts: Arc::new(counts), inbound: OnceLock::new(), waiting: AtomicU64::new(0) })
     }
 
     /// The node above.
@@ -56,7 +59,13 @@ impl Transport for Wire {
     }
 
     fn traffic(&self) -> Vec<(NodeId, Traffic)> {
-        self.counts.iter().map(|(peer, count)| (*peer, count.read())).collect()
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        let read = |count: &PeerTraffic| {
+            let mut traffic = count.read();
+            traffic.waiting = waiting;
+            traffic
+        };
+        self.counts.iter().map(|(peer, count)| (*peer, read(count))).collect()
     }
 }
 

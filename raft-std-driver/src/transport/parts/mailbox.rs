@@ -175,6 +175,19 @@ impl Mailbox {
         self.lose();
     }
 
+    /// How many messages wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = lock(&self.state);
+        state.urgent.len() + state.appends.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether it is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -237,8 +250,10 @@ mod tests {
         for message in [append(1, 0), append(2, 0), append(3, 0), vote(4)] {
             assert_eq!(mailbox.post(message), Posted::Queued);
         }
+        assert_eq!(mailbox.len(), 4);
         assert_eq!(taken(&mailbox), [vote(4), append(1, 0), append(2, 0)], "80 bytes each: two make a batch of 150");
         assert_eq!(taken(&mailbox), [append(3, 0)]);
+        assert!(mailbox.is_empty());
     }
 
     #[test]

@@ -220,6 +220,7 @@ impl<C: Cut> Peers<C> {
     /// What has been exchanged with each.
     #[must_use]
     pub fn traffic(&self) -> Vec<(NodeId, Traffic)> {
-        lock(&self.map).iter().map(|(id, peer)| (*id, peer.traffic.read())).collect()
+        let with = |peer: &Peer<C>| Traffic { waiting: peer.mailbox.len() as u64, ..peer.traffic.read() };
+        lock(&self.map).iter().map(|(id, peer)| (*id, with(peer))).collect()
     }
 }

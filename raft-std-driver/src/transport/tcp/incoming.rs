@@ -119,7 +119,7 @@ fn serve(
             peer.mailbox.kick();
             read_messages(peer, stream, inbound)
         }
-        Channel::Snapshot => snapshot::receive(hub, peer.id, stream, inbound),
+        Channel::Snapshot => snapshot::receive(hub, peer, stream, inbound),
     }
 }
 

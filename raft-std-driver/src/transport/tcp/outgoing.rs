@@ -29,9 +29,11 @@ pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
         let connected = connection.is_ok();
         let ended = connection.and_then(|connection| {
             attempts.connected();
+            peer.traffic.connected(true);
             inbound.reachable(peer.id);
             hub.peers.lines.connection(peer.id, "out").in_scope(|| deliver(hub, &connection.stream, peer))
         });
+        peer.traffic.connected(false);
         let lost = peer.lose_mail();
         if peer.mailbox.is_closed() {
             break;

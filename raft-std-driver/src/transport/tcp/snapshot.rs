@@ -5,13 +5,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::NodeId;
-
 use super::incoming::next_frame;
 use super::outgoing::{connect, read_within};
 use super::{Hub, Peer, TcpConfig};
 use crate::transport::parts::{self, Chunks, Frames, Receiving, Trouble};
-use crate::transport::wire::{CHUNK_BYTES_MAX, Channel, OFFER_BYTES_MAX, Offer, Verdict};
+use crate::transport::wire::{CHUNK_BYTES_MAX, Channel, FRAME_HEADER_BYTES, OFFER_BYTES_MAX, Offer, Verdict};
 use crate::transport::{Inbound, OutgoingSnapshot};
 
 /// Send a snapshot on a thread of its own, unless one is under way to this peer.
@@ -45,6 +43,7 @@ fn send(hub: &Hub, peer: &Peer, snapshot: OutgoingSnapshot) -> Result<(), Troubl
     frame.clear();
     while chunks.put_next(&mut frame)? {
         stream.write_all(&frame)?;
+        peer.traffic.snapshot_sent(frame.len());
         frame.clear();
     }
     expect(Verdict::Stored, stream, confirm_timeout)
@@ -57,16 +56,19 @@ fn expect(expected: Verdict, stream: &TcpStream, time: Duration) -> Result<(), T
 }
 
 /// Receive one snapshot. Unless all of it comes, nothing of it remains.
-pub(super) fn receive(hub: &Hub, from: NodeId, stream: &TcpStream, inbound: &dyn Inbound) -> Result<(), Trouble> {
+pub(super) fn receive(hub: &Hub, peer: &Peer, stream: &TcpStream, inbound: &dyn Inbound) -> Result<(), Trouble> {
     let say = |verdict: Verdict| -> io::Result<()> { { stream }.write_all(&[verdict.encode()]) };
     stream.set_read_timeout(Some(hub.config.stall_timeout))?;
     let mut frames = Frames::new();
     let mut next = |max| -> Result<Vec<u8>, Trouble> {
-        Ok(next_frame(&mut frames, stream, max)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?)
+        let body =
+            next_frame(&mut frames, stream, max)?.ok_or(io::ErrorKind::UnexpectedEof).map_err(io::Error::from)?;
+        peer.traffic.snapshot_received(FRAME_HEADER_BYTES + body.len());
+        Ok(body)
     };
     let offer = Offer::decode(&next(OFFER_BYTES_MAX)?)?;
-    let _span = hub.peers.lines.receiving(from, offer.meta.last).entered();
-    let mut receiving = Receiving::begin(from, offer, inbound).inspect_err(|_| drop(say(Verdict::Refused)))?;
+    let _span = hub.peers.lines.receiving(peer.id, offer.meta.last).entered();
+    let mut receiving = Receiving::begin(peer.id, offer, inbound).inspect_err(|_| drop(say(Verdict::Refused)))?;
     say(Verdict::Go)?;
     while !receiving.is_whole() {
         receiving.write(&next(CHUNK_BYTES_MAX)?)?;

@@ -102,7 +102,7 @@ async fn serve(
             peer.mailbox.kick();
             read_messages(hub, peer, stream).await
         }
-        Channel::Snapshot => snapshot::receive(hub, peer.id, stream, place).await,
+        Channel::Snapshot => snapshot::receive(hub, peer, stream, place).await,
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
         let ended = match connection {
             Ok(Connection { stream, line, _place }) => {
                 attempts.connected();
+                peer.traffic.connected(true);
                 hub.gate.deliver(|inbound| inbound.reachable(peer.id));
                 let span = hub.peers.lines.connection(peer.id, "out");
                 match line.unless_cut(deliver(&hub, &peer, stream)).instrument(span).await {
@@ -41,6 +42,7 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
             }
             Err(trouble) => Err(trouble),
         };
+        peer.traffic.connected(false);
         let lost = peer.lose_mail();
         if peer.mailbox.is_closed() {
             break;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::transport::OutgoingSnapshot;
 use raft_std_driver::transport::parts::{self, Chunks, Frames, Occupied, Receiving, Transfer, Trouble};
-use raft_std_driver::transport::wire::{CHUNK_BYTES_MAX, Channel, OFFER_BYTES_MAX, Offer, Verdict};
+use raft_std_driver::transport::wire::{CHUNK_BYTES_MAX, Channel, FRAME_HEADER_BYTES, OFFER_BYTES_MAX, Offer, Verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tracing::Instrument;
@@ -57,6 +57,7 @@ async fn send(
         let mut chunks = read_ahead(hub, Chunks::new(data, length, hub.config.chunk_bytes), Arc::clone(transfer))?;
         while let Some(frame) = chunks.recv().await.ok_or(Trouble::Abandoned)?? {
             write(stream, &frame, stall).await?;
+            peer.traffic.snapshot_sent(frame.len());
         }
         expect(Verdict::Stored, stream, hub.config.confirm_timeout).await
     };
@@ -89,23 +90,23 @@ async fn expect(expected: Verdict, stream: &mut BoxStream, time: Duration) -> Re
 /// Receive one snapshot. Unless all of it comes, nothing of it remains. `place` is kept until nothing does.
 pub(super) async fn receive(
     hub: &Arc<Hub>,
-    from: NodeId,
+    peer: &Peer,
     mut stream: BoxStream,
     place: Occupied<Line>,
 ) -> Result<(), Trouble> {
     let (stall, mut frames) = (hub.config.stall_timeout, Frames::new());
     let offer = Offer::decode(&next_frame(&mut frames, &mut stream, OFFER_BYTES_MAX, stall).await?)?;
-    let span = hub.peers.lines.receiving(from, offer.meta.last);
+    let span = hub.peers.lines.receiving(peer.id, offer.meta.last);
     let left = offer.length;
-    let store = span.in_scope(|| store(hub, from, offer, place))?;
-    take(store, stream, frames, left, stall).instrument(span).await
+    let store = span.in_scope(|| store(hub, peer.id, offer, place))?;
+    take(peer, store, (stream, frames), left, stall).instrument(span).await
 }
 
 /// Take what was offered, so many bytes, and tell the sender what becomes of it.
 async fn take(
+    peer: &Peer,
     (chunks, mut news): Store,
-    mut stream: BoxStream,
-    mut frames: Frames,
+    (mut stream, mut frames): (BoxStream, Frames),
     mut left: u64,
     stall: Duration,
 ) -> Result<(), Trouble> {
@@ -122,6 +123,7 @@ async fn take(
     say(Verdict::Go, &mut stream).await?;
     while left > 0 {
         let chunk = next_frame(&mut frames, &mut stream, CHUNK_BYTES_MAX, stall).await?;
+        peer.traffic.snapshot_received(FRAME_HEADER_BYTES + chunk.len());
         left = left.checked_sub(chunk.len() as u64).ok_or(Trouble::SnapshotLength)?;
         if chunks.send(chunk).await.is_err() {
             break;
