@@ -68,7 +68,7 @@ impl DiskPart {
             self.custody.installing(snapshot);
         }
         let began = Instant::now();
-        self.storage.persist(writes)?;
+        self.shared.lines.syncing(writes.len()).in_scope(|| self.storage.persist(writes))?;
         if installed.is_some() {
             self.custody.settle();
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft_core::{Index, NodeId, RoleKind, Term};
+use raft_core::{EntryId, Index, NodeId, RoleKind, Term};
 use tracing::Span;
 
 use crate::observer::NodeEvent;
@@ -28,6 +28,26 @@ impl LogLines {
     /// What the node does on any thread, it does within this.
     pub(crate) fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// Around the taking of a snapshot, from when the machine is asked until it is written.
+    pub(crate) fn taking(&self, last: EntryId) -> Span {
+        tracing::info_span!("take_snapshot", node = self.node, snapshot = %last)
+    }
+
+    /// Around the machine's work on a snapshot that replaces its state.
+    pub(crate) fn restoring(&self, last: EntryId) -> Span {
+        tracing::info_span!("restore_snapshot", node = self.node, snapshot = %last)
+    }
+
+    /// Around one sync of the storage.
+    pub(crate) fn syncing(&self, writes: usize) -> Span {
+        tracing::debug_span!("sync", node = self.node, writes)
+    }
+
+    /// Around one call of the machine with what is committed.
+    pub(crate) fn applying(&self, commands: usize) -> Span {
+        tracing::debug_span!("apply", node = self.node, commands)
     }
 
     pub(crate) fn committed(&self, term: Term, from: Index, to: Index) {

@@ -130,7 +130,8 @@ impl MachinePart {
             .collect();
         if !commands.is_empty() {
             let began = Instant::now();
-            let applied = self.machine.apply(&commands, &mut self.answers);
+            let span = self.shared.lines.applying(commands.len());
+            let applied = span.in_scope(|| self.machine.apply(&commands, &mut self.answers));
             applied.map_err(|error| format!("cannot apply what follows {}: {error}", self.applied))?;
             self.shared.applied(commands.len(), began.elapsed());
         }
@@ -156,7 +157,8 @@ impl MachinePart {
             return if self.overtaken { Ok(()) } else { Err(format!("the data of snapshot {last} is not there")) };
         };
         self.overtaken = false;
-        self.machine.restore(&mut data).map_err(|error| format!("cannot restore snapshot {last}: {error}"))?;
+        let restored = self.shared.lines.restoring(last).in_scope(|| self.machine.restore(&mut data));
+        restored.map_err(|error| format!("cannot restore snapshot {last}: {error}"))?;
         self.shared.tell(&NodeEvent::Restored { last, bytes });
         (self.applied, self.snapshot, self.log_bytes) = (last, last, 0);
         self.shared.inbox.tell(Event::Applied(last.index));
@@ -182,10 +184,14 @@ impl MachinePart {
         (self.building, self.awaited) = (true, self.shared.snapshot.take());
         self.log_bytes = 0;
         let last = self.applied;
-        self.shared.tell(&NodeEvent::SnapshotBegun { last });
-        let writer = self.machine.snapshot();
+        let span = self.shared.lines.taking(last);
+        let writer = span.in_scope(|| {
+            self.shared.tell(&NodeEvent::SnapshotBegun { last });
+            self.machine.snapshot()
+        });
         let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
         let spawned = self.shared.spawn("snapshot", async move {
+            let _span = span.enter();
             let written = write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
             shared.tell(&NodeEvent::SnapshotWritten { last, bytes: written });
             let _stopped = shared.inbox.note(Note::Built(last));

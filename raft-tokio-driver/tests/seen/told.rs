@@ -61,6 +61,7 @@ async fn elections_commits_and_snapshots_are_told_as_documented() {
     for message in ["receives a snapshot", "snapshot received", "machine restored"] {
         assert!(!events(&restored, message).is_empty(), "{message}");
     }
+    work_has_spans(&memory.of(leader.id), &restored);
     commands_are_not_told_to_operators(&cluster, memory).await;
     for member in &cluster.members {
         in_time("its end", member.node().shutdown()).await.unwrap();
@@ -92,6 +93,23 @@ fn an_election_is_told(told: &[Told], leader: &Member) {
         spans.filter(|told| field(told, "term") == term).count()
     };
     assert_eq!((of_span(What::Opened), of_span(What::Closed)), (1, 1), "won, it has ended");
+}
+
+/// What takes time can be seen to begin and to end, and what happens meanwhile is told within.
+fn work_has_spans(leader: &[Told], restored: &[Told]) {
+    for (told, name) in [(leader, "take_snapshot"), (leader, "sync"), (leader, "apply"), (restored, "restore_snapshot")]
+    {
+        let opened = told.iter().find(|told| told.what == What::Opened && told.line.name == name);
+        let opened = opened.unwrap_or_else(|| panic!("no span {name}"));
+        assert_eq!(opened.within[0].0, "raft", "{name}");
+        assert!(told.iter().any(|told| told.what == What::Closed && told.line.name == name), "{name} has no end");
+    }
+    for message in ["takes a snapshot", "snapshot written"] {
+        assert!(
+            events(leader, message).iter().all(|told| told.within.last().unwrap().0 == "take_snapshot"),
+            "{message}"
+        );
+    }
 }
 
 /// Together they are the way from nothing to the end.
