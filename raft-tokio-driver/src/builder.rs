@@ -7,7 +7,6 @@ use std::fmt;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use raft_std_driver::NodeConfig;
 use raft_std_driver::machine::StateMachine;
@@ -203,7 +202,7 @@ impl Builder {
     /// the node runs.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls_watched(self, tls: &crate::tls::Tls, interval: Duration) -> Builder {
+    pub fn tls_watched(self, tls: &crate::tls::Tls, interval: std::time::Duration) -> Builder {
         let watched = tls.clone();
         Builder { beside: Some(Box::new(move || Box::new(watched.watch(interval)))), ..self.tls(tls) }
     }
