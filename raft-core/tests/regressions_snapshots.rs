@@ -79,6 +79,18 @@ fn a_snapshot_takes_what_was_verified_along() {
     assert_eq!((server.last(), server.status().commit()), (id(2, 3), Index(3)));
 }
 
+/// Entries that lead from before a snapshot's end to behind it, of an earlier term than the snapshot's, contradict it: it is
+/// committed, and terms never fall.
+#[test]
+fn what_follows_a_snapshot_is_of_no_earlier_term() {
+    let mut server = follower(&[1, 1], 0);
+    server.receive_snapshot(2, 5, &snapshot(id(5, 4)));
+    let fits = server.clone().receive(2, 5, append(id(3, 3), log(4, &[5, 5]), 0));
+    assert_eq!(halted(&fits), None);
+    let contradicts = server.receive(2, 5, append(id(3, 3), log(4, &[3, 3, 5]), 0));
+    assert!(matches!(halted(&contradicts), Some(Fatal::CommittedEntryContradicted { .. })), "{contradicts:?}");
+}
+
 #[test]
 fn snapshot_same_index_other_term() {
     let mut server = follower(&[1, 1, 2], 2);
