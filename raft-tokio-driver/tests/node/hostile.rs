@@ -19,7 +19,7 @@ use raft_tokio_driver::transport::tcp::{TcpConfig, TcpTransport};
 
 use crate::cluster::{Cluster, in_time};
 
-/// What goes on until the end, and how often.
+/// What goes on until the end, and how often it came through.
 #[derive(Default)]
 struct Attack {
     over: AtomicBool,
@@ -27,19 +27,19 @@ struct Attack {
 }
 
 impl Attack {
-    fn run(&self, mut round: impl FnMut(u64)) {
+    fn run(&self, mut round: impl FnMut(u64) -> bool) {
         let mut number = 0;
         while !self.over.load(Ordering::SeqCst) {
-            round(number);
+            let came_through = round(number);
             number += 1;
-            self.rounds.fetch_add(1, Ordering::SeqCst);
+            self.rounds.fetch_add(u64::from(came_through), Ordering::SeqCst);
         }
     }
 }
 
 /// Of no use, and not of the protocol: some are refused at once, some hold their places in the lobby.
-fn garbage(address: SocketAddr, number: u64, held: &mut Vec<TcpStream>) {
-    let Ok(mut stream) = TcpStream::connect(address) else { return };
+fn garbage(address: SocketAddr, number: u64, held: &mut Vec<TcpStream>) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let _refused = match number % 4 {
         0 => stream.write_all(&[0xff; 40]),
         1 => stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n and so on and on"),
@@ -50,6 +50,7 @@ fn garbage(address: SocketAddr, number: u64, held: &mut Vec<TcpStream>) {
     if held.len() > 100 {
         held.clear();
     }
+    true
 }
 
 fn hello(from: u64, to: u64, channel: Channel) -> Hello {
@@ -61,41 +62,39 @@ fn as_member(address: SocketAddr, to: u64, channel: Channel) -> Option<TcpStream
     let mut stream = TcpStream::connect(address).ok()?;
     stream.write_all(&hello(3, to, channel).encode()).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.read_exact(&mut [0; ANSWER_BYTES]).ok()?;
+    let mut answer = [0; ANSWER_BYTES];
+    stream.read_exact(&mut answer).ok()?;
+    wire::decode_answer(&answer).ok()?.ok()?;
     Some(stream)
 }
 
 /// All of an age that is past, or replies that nobody waits for: valid, and absurd.
 fn absurd() -> Vec<u8> {
-    let far = Index(u64::MAX - 5);
+    let far = Index::MAX;
     let entry = Entry { term: Term(1), payload: Payload::Command(Bytes::from_static(b"absurd")) };
-    let entries = Entries::from_vec(Index(u64::MAX - 7), vec![entry]).unwrap();
-    let prev = EntryId { term: Term(1), index: Index(u64::MAX - 8) };
+    let entries = Entries::from_vec(far, vec![entry]).unwrap();
+    let prev = EntryId { term: Term(1), index: Index(far.0 - 1) };
     let rpcs = [
-        Rpc::PreVote { last: EntryId { term: Term(u64::MAX), index: far } },
+        Rpc::PreVote { last: EntryId { term: Term::MAX, index: far } },
         Rpc::PreVoteReply { granted: true },
-        Rpc::RequestVote { last: EntryId { term: Term(u64::MAX), index: far } },
+        Rpc::RequestVote { last: EntryId { term: Term::MAX, index: far } },
         Rpc::RequestVoteReply { granted: true },
         Rpc::AppendEntries { prev, entries, commit: far, round: u64::MAX, reply: true },
         Rpc::AppendEntriesReply { round: u64::MAX, outcome: AppendOutcome::Matched { received: far, durable: far } },
         Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::Conflict { prev: far, hint: prev } },
     ];
     let mut bytes = Vec::new();
-    for rpc in rpcs {
-        let message = Message { term: Term(0), incarnation: Incarnation(103), rpc };
+    for (number, rpc) in (0..).zip(rpcs) {
+        let message = Message { term: Term(number % 2), incarnation: Incarnation(103), rpc };
         wire::put_frame::<Trouble>(&mut bytes, |out| Ok(codec::encode_message(&message, out)?)).unwrap();
     }
     bytes
 }
 
 /// Talk as the member does, as fast as the node reads; now and then from the start.
-fn flood(address: SocketAddr, to: u64, bytes: &[u8]) {
-    let Some(mut stream) = as_member(address, to, Channel::Messages) else { return };
-    for _ in 0..20 {
-        if stream.write_all(bytes).is_err() {
-            return;
-        }
-    }
+fn flood(address: SocketAddr, to: u64, bytes: &[u8]) -> bool {
+    let stream = as_member(address, to, Channel::Messages);
+    stream.is_some_and(|mut stream| (0..2).all(|_| stream.write_all(bytes).is_ok()))
 }
 
 /// Two of three members are nodes, and have to agree on everything; the third is the enemy.
@@ -123,30 +122,40 @@ async fn a_node_goes_on_committing_whatever_others_send() {
         .map(|which| {
             let attacks = Arc::clone(&attacks);
             thread::spawn(move || {
-                let (mut held, many) = (Vec::new(), absurd().repeat(1000));
+                let (mut held, many) = (Vec::new(), absurd().repeat(500));
                 attacks[which].run(|number| {
                     let (to, at) = if number % 2 == 0 { (1, addresses[0]) } else { (2, addresses[1]) };
                     match which {
                         0 => garbage(at, number, &mut held),
                         1 => flood(at, to, &many),
                         // Its place is taken, and nothing comes.
-                        _ => held.extend(as_member(at, to, Channel::Snapshot)),
+                        _ => {
+                            let connected = as_member(at, to, Channel::Snapshot);
+                            let came_through = connected.is_some();
+                            held.truncate(100);
+                            held.extend(connected);
+                            came_through
+                        }
                     }
-                    held.truncate(100);
                 });
             })
         })
         .collect();
     let mut lines = vec!["first"];
-    while lines.len() < 50 || attacks.iter().any(|attack| attack.rounds.load(Ordering::SeqCst) < 20) {
-        cluster.put("more").await;
-        lines.push("more");
-    }
+    let through_it = async {
+        while lines.len() < 50 || attacks.iter().any(|attack| attack.rounds.load(Ordering::SeqCst) < 20) {
+            cluster.put("more").await;
+            lines.push("more");
+        }
+    };
+    in_time("fifty commands, and twenty rounds of each attack", through_it).await;
     attacks.iter().for_each(|attack| attack.over.store(true, Ordering::SeqCst));
     tokio::task::spawn_blocking(|| enemies.into_iter().for_each(|enemy| enemy.join().unwrap())).await.unwrap();
     cluster.agree_on(&lines).await;
     for member in &cluster.members[..2] {
-        assert!(member.node().status().await.running);
+        let status = member.node().status().await;
+        let absurd = status.counters.malformed + status.counters.stale;
+        assert!(status.running && absurd > 1000, "{status:?}");
         in_time("its end", member.node().shutdown()).await.unwrap();
     }
 }
