@@ -123,7 +123,7 @@ fn a_member_that_says_it_is_another() {
     let (strict, wrong) = acquaint(strict, with(622, Some(AUTHORITY.tls(623))));
     poll("both lines", || {
         logged(&["node=621 ", "disconnected", "claims to be server 622", "is for \"node-623\", not for \"node-622\""])
-            && logged(&["node=621 peer=622 ", "no way to a peer", "is for \"node-623\", not for \"node-622\""])
+            && logged(&["node=621 peer=622 ", "no way to a peer", "is for \\\"node-623\\\", not for \\\"node-622\\\""])
     });
     wrong.send(621, vote(1));
     assert!(strict.heard().look(|heard| heard.messages.is_empty()));
