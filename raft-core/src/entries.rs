@@ -115,6 +115,12 @@ impl Run {
         u64::from(self.end - self.start)
     }
 
+    /// Whether it is all of its allocation.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.len() == self.entries.len() as u64
+    }
+
     /// What its whole allocation counts against byte limits: all of that lives as long as the run does.
     pub(crate) fn bytes_kept_alive(&self) -> u64 {
         if self.len() == self.entries.len() as u64 { self.bytes } else { self.entries.iter().map(Entry::bytes).sum() }

@@ -141,7 +141,8 @@ impl Log {
         for run in entries.runs() {
             debug_assert_eq!(run.first, self.last().index.next());
             self.note_terms(run);
-            self.runs.push_back(Placed { run: run.clone().settled(), offset: self.bytes_end });
+            let run_kept = if run.is_whole() { run.clone() } else { run.clone().settled() };
+            self.runs.push_back(Placed { run: run_kept, offset: self.bytes_end });
             self.bytes_end += run.bytes;
             self.last = EntryId { term: run.last_term(), index: run.last() };
         }
