@@ -115,12 +115,6 @@ impl Run {
         u64::from(self.end - self.start)
     }
 
-    /// Whether it is all of its allocation.
-    #[inline]
-    pub(crate) fn is_whole(&self) -> bool {
-        self.len() == self.entries.len() as u64
-    }
-
     /// What its whole allocation counts against byte limits: all of that lives as long as the run does.
     pub(crate) fn bytes_kept_alive(&self) -> u64 {
         if self.len() == self.entries.len() as u64 { self.bytes } else { self.entries.iter().map(Entry::bytes).sum() }
@@ -153,8 +147,9 @@ impl Run {
         run
     }
 
-    /// The run as a log keeps it: were it less than half of what it keeps alive, it gets an allocation of its own, and so
-    /// do its commands, which live in the frame they came in. Else a peer could make us hold a frame for each entry.
+    /// What is left of a run that was cut: were it less than half of what it keeps alive, it gets an allocation of its own,
+    /// and so do its commands, which live in the frame they came in. Else a peer could make us hold a frame for each entry.
+    #[cold]
     pub(crate) fn settled(self) -> Run {
         if self.bytes_kept_alive() <= 2 * self.bytes {
             return self;
@@ -276,13 +271,13 @@ impl Entries {
         self.runs.iter().map(|run| (run.first, run.entries()))
     }
 
-    /// Those from index `from` on.
+    /// Those from index `from` on. What is left of a run that is cut keeps no more than twice itself alive.
     #[must_use]
     pub fn starting_at(self, from: Index) -> Entries {
         match self.runs.first() {
             Some(run) if from > run.first => {
                 let kept = self.runs.iter().filter(|run| run.last() >= from);
-                Entries { runs: kept.map(|run| run.clip(from, Index::MAX)).collect() }
+                Entries { runs: kept.map(|run| run.clip(from, Index::MAX).settled()).collect() }
             }
             _ => self,
         }

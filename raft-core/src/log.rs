@@ -141,8 +141,7 @@ impl Log {
         for run in entries.runs() {
             debug_assert_eq!(run.first, self.last().index.next());
             self.note_terms(run);
-            let run_kept = if run.is_whole() { run.clone() } else { run.clone().settled() };
-            self.runs.push_back(Placed { run: run_kept, offset: self.bytes_end });
+            self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
             self.bytes_end += run.bytes;
             self.last = EntryId { term: run.last_term(), index: run.last() };
         }
@@ -169,13 +168,14 @@ impl Log {
         }
         let last = self.last();
         let end = prev.index.plus(entries.len());
-        if end <= self.base.index {
+        if end < self.base.index {
             return Fit::Matches { new_from: None };
         }
         if prev.index == last.index {
             return Fit::Matches { new_from: entries.first().map(|id| id.index) };
         }
-        let differs = entries.iter().find(|(id, _)| id.index > self.base.index && !self.contains(*id));
+        // The base is compared too: what follows it in a log that has another entry there does not belong to ours.
+        let differs = entries.iter().find(|(id, _)| id.index >= self.base.index && !self.contains(*id));
         Fit::Matches { new_from: differs.map(|(id, _)| id.index) }
     }
 
@@ -401,7 +401,7 @@ mod tests {
                 return Fit::Conflict { hint: self.last_at_most(prev) };
             }
             let ids = entries.iter().map(|(id, _)| id);
-            let new = ids.filter(|id| id.index > self.base.index).find(|id| self.term_at(id.index) != Some(id.term));
+            let new = ids.filter(|id| id.index >= self.base.index).find(|id| self.term_at(id.index) != Some(id.term));
             Fit::Matches { new_from: new.map(|id| id.index) }
         }
     }

@@ -326,11 +326,7 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
         return;
     };
     let new = entries.starting_at(new_from);
-    // What lies between a forgotten prev and our base is not compared, but terms never fall: a base of a later term than what
-    // follows it is not in this leader's log.
-    let base = server.log.base();
-    let falls = prev.index < base.index && new.first().is_some_and(|first| first.term < base.term);
-    if new_from <= server.commit || falls {
+    if new_from <= server.commit {
         return contradicted(server, from, new.first().unwrap_or(prev));
     }
     if is_full(server) {

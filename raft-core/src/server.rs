@@ -195,12 +195,13 @@ impl Server {
     /// Hand the disk one record of all that changed in this step.
     pub(crate) fn hand_over_write(&mut self) {
         let Some((id, changes)) = self.disk.issue(self.log.last().index, self.now) else { return };
-        let everything_from = |from| self.log.slice(from, Index::MAX, u64::MAX, u64::MAX);
+        // If none changed: from behind the last index that a log can reach.
+        let from = changes.entries_from.unwrap_or(Index::MAX.next());
         let write = Write {
             id,
             hard_state: changes.hard_state.then_some(self.hard_state),
             snapshot: changes.snapshot.map(|snapshot| *snapshot),
-            entries: changes.entries_from.map(everything_from).unwrap_or_default(),
+            entries: self.log.slice(from, Index::MAX, u64::MAX, u64::MAX),
         };
         self.actions.push(Action::Persist(write));
     }

@@ -79,16 +79,19 @@ fn a_snapshot_takes_what_was_verified_along() {
     assert_eq!((server.last(), server.status().commit()), (id(2, 3), Index(3)));
 }
 
-/// Entries that lead from before a snapshot's end to behind it, of an earlier term than the snapshot's, contradict it: it is
-/// committed, and terms never fall.
+/// Entries that lead from before a snapshot's end to it or behind it are compared there: another entry at its end contradicts
+/// it, which is committed. What follows might be of an earlier term, and no log may hold that.
 #[test]
-fn what_follows_a_snapshot_is_of_no_earlier_term() {
+fn the_end_of_a_snapshot_is_compared() {
     let mut server = follower(&[1, 1], 0);
-    server.receive_snapshot(2, 5, &snapshot(id(5, 4)));
-    let fits = server.clone().receive(2, 5, append(id(3, 3), log(4, &[5, 5]), 0));
-    assert_eq!(halted(&fits), None);
-    let contradicts = server.receive(2, 5, append(id(3, 3), log(4, &[3, 3, 5]), 0));
-    assert!(matches!(halted(&contradicts), Some(Fatal::CommittedEntryContradicted { .. })), "{contradicts:?}");
+    server.receive_snapshot(2, 6, &snapshot(id(5, 4)));
+    for (terms, contradicts) in
+        [(&[5, 5][..], false), (&[5, 6], false), (&[5], false), (&[3, 3, 5], true), (&[3], true), (&[6, 6], true)]
+    {
+        let why = halted(&server.clone().receive(2, 6, append(id(3, 3), log(4, terms), 0)));
+        let found = matches!(why, Some(Fatal::CommittedEntryContradicted { .. }));
+        assert_eq!(found, contradicts, "{terms:?}: {why:?}");
+    }
 }
 
 #[test]

@@ -137,12 +137,11 @@ impl Pair {
         if last.is_possible() { segment } else { Vec::new() }
     }
 
-    fn append(&mut self, segment: &[Placed]) -> Result<(), String> {
+    fn append(&mut self, entries: &Entries, segment: &[Placed]) {
         if self.twin.entries.len() + segment.len() <= ENTRIES_MAX {
-            self.log.append(&entries(segment)?);
+            self.log.append(entries);
             self.twin.entries.extend_from_slice(segment);
         }
-        Ok(())
     }
 
     fn truncate(&mut self, from: Index) {
@@ -157,7 +156,7 @@ impl Pair {
             LogOperation::Receive { prev, ref entries } if prev.is_possible() => self.receive(prev, entries)?,
             LogOperation::Append { ref entries } => {
                 let segment = self.segment(self.twin.last(), entries);
-                self.append(&segment)?;
+                self.append(&entries_of(&segment)?, &segment);
             }
             LogOperation::Truncate { from } => self.truncate(from),
             LogOperation::Compact { index } => {
@@ -189,17 +188,17 @@ impl Pair {
 
     fn receive(&mut self, prev: EntryId, sketches: &[Sketch]) -> Result<(), String> {
         let segment = self.segment(prev, sketches);
-        let all = entries(&segment)?;
+        let all = entries_of(&segment)?;
         let fit = self.log.fit(prev, &all);
         same(|| format!("how {all} fits behind {prev}"), &fit, &self.twin.fit(prev, &segment))?;
         let Fit::Matches { new_from: Some(from) } = fit else { return Ok(()) };
         let new: Vec<Placed> = segment.into_iter().filter(|(id, _)| id.index >= from).collect();
-        // Terms that fall behind a base: no leader has such a log.
-        let follows = self.twin.term_at(from.prev()).is_some_and(|term| new.iter().all(|(id, _)| id.term >= term));
-        if follows {
+        // What differs at the base contradicts what is committed: nobody asks for more.
+        if from > self.twin.base.index {
             self.truncate(from);
-            compare_entries("what is new", &all.starting_at(from), &new)?;
-            self.append(&new)?;
+            let tail = all.starting_at(from);
+            compare_entries("what is new", &tail, &new)?;
+            self.append(&tail, &new);
         }
         Ok(())
     }
@@ -236,7 +235,7 @@ impl Pair {
     /// which may be the rest of a longer one.
     fn compare_with_new(&self, all: &Entries) -> Result<(), String> {
         let mut new = Log::new(self.twin.base);
-        new.append(&entries(&self.twin.entries)?);
+        new.append(&entries_of(&self.twin.entries)?);
         let print = |log: &Log| {
             let mut print = Fingerprint::new(&[]);
             log.fingerprint(&mut print);
@@ -250,7 +249,7 @@ impl Pair {
     }
 }
 
-fn entries(list: &[Placed]) -> Result<Entries, String> {
+fn entries_of(list: &[Placed]) -> Result<Entries, String> {
     let Some((first, _)) = list.first() else { return Ok(Entries::new()) };
     let entries = list.iter().map(|(id, payload)| Entry { term: id.term, payload: payload.clone() });
     Entries::from_vec(first.index, entries.collect()).map_err(|error| format!("{error}"))

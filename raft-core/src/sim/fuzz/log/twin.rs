@@ -48,7 +48,7 @@ impl Twin {
         if prev.index >= self.base.index && !self.contains(prev) {
             return Fit::Conflict { hint: self.last_at_most(prev) };
         }
-        let new = segment.iter().map(|(id, _)| *id).find(|id| id.index > self.base.index && !self.contains(*id));
+        let new = segment.iter().map(|(id, _)| *id).find(|id| id.index >= self.base.index && !self.contains(*id));
         Fit::Matches { new_from: new.map(|id| id.index) }
     }
 
