@@ -268,20 +268,24 @@ impl Log {
 
     /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one.
     pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
-        let mut slice = Entries::new();
         let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
         if from <= self.base.index || from > to {
-            return slice;
+            return Entries::new();
         }
-        let first_run = self.run_at(from).unwrap_or(0);
-        if let Some(Placed { run, .. }) = self.runs.get(first_run).filter(|p| p.run.last() >= to) {
-            let run = run.clip(from, to);
-            if run.bytes <= bytes {
-                return Entries::one(run);
+        let start = self.run_at(from).unwrap_or(0);
+        match self.runs.get(start) {
+            Some(Placed { run, .. }) if run.first == from && run.last() == to && run.bytes <= bytes => {
+                Entries::one(run.clone())
             }
+            _ => self.slice_from(start, from, to, bytes),
         }
+    }
+
+    /// That which takes more than to share one run.
+    fn slice_from(&self, start: usize, from: Index, to: Index, bytes: u64) -> Entries {
+        let mut slice = Entries::new();
         let mut left = bytes;
-        for Placed { run, .. } in self.runs.range(first_run..).take_while(|p| p.run.first <= to) {
+        for Placed { run, .. } in self.runs.range(start..).take_while(|p| p.run.first <= to) {
             let run = run.clip(from, to);
             if run.bytes <= left {
                 left -= run.bytes;
@@ -342,68 +346,44 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    use quickcheck::quickcheck;
+    use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 
     use super::*;
+    use crate::sim::fuzz::{LogOperation, Sketch, check_log};
 
-    /// The log, said slowly: a base and a list.
-    struct Slow {
-        base: EntryId,
-        entries: Vec<Entry>,
+    /// Operations that mean something as a rule: on short logs, with limits that bite.
+    impl Arbitrary for LogOperation {
+        fn arbitrary(g: &mut Gen) -> LogOperation {
+            let below = |g: &mut Gen, bound: u64| u64::arbitrary(g) % bound;
+            let index = |g: &mut Gen| Index(below(g, 40));
+            let id = |g: &mut Gen| EntryId::new(1 + below(g, 5), 1 + below(g, 40));
+            let entries = |g: &mut Gen, most: u64| {
+                let sketch =
+                    |g: &mut Gen| Sketch { term: Term(below(g, 6)), bytes: u8::try_from(below(g, 20)).unwrap() };
+                (0..below(g, most + 1)).map(|_| sketch(g)).collect()
+            };
+            match below(g, 16) {
+                0..=4 => LogOperation::Append { entries: entries(g, 3) },
+                5..=8 => LogOperation::Receive { prev: id(g), entries: entries(g, 8) },
+                9 => LogOperation::Truncate { from: index(g) },
+                10 => LogOperation::Compact { index: Index(below(g, 20)) },
+                11 if below(g, 4) == 0 => LogOperation::Reset { base: id(g) },
+                _ => {
+                    let (from, to, merged) = (index(g), index(g), bool::arbitrary(g));
+                    LogOperation::Slice { from, to, count: below(g, 30), bytes: below(g, 400), merged }
+                }
+            }
+        }
     }
 
-    impl Slow {
-        fn last(&self) -> EntryId {
-            let index = self.base.index.plus(self.entries.len() as u64);
-            EntryId { term: self.entries.last().map_or(self.base.term, |entry| entry.term), index }
+    /// Whatever happens to it, the log holds what a plain list would hold.
+    #[test]
+    fn log_vs_naive() {
+        #[expect(clippy::needless_pass_by_value, reason = "quickcheck hands over what it made")]
+        fn property(operations: Vec<LogOperation>) -> TestResult {
+            check_log(&operations).map_or_else(TestResult::error, |()| TestResult::passed())
         }
-
-        fn term_at(&self, index: Index) -> Option<Term> {
-            match index.0.checked_sub(self.base.index.0)? {
-                0 => Some(self.base.term),
-                n => self.entries.get(usize::try_from(n - 1).unwrap()).map(|entry| entry.term),
-            }
-        }
-
-        fn last_at_most(&self, id: EntryId) -> EntryId {
-            let entries = self.entries.iter().zip(self.base.index.0 + 1..);
-            let ids = entries.map(|(entry, index)| EntryId { term: entry.term, index: Index(index) });
-            ids.filter(|ours| ours.index <= id.index && ours.term <= id.term).last().unwrap_or(self.base)
-        }
-
-        fn after(&self, index: Index) -> &[Entry] {
-            let forgotten = usize::try_from(self.base.index.distance_to(index)).unwrap();
-            &self.entries[forgotten.min(self.entries.len())..]
-        }
-
-        fn bytes_after(&self, index: Index) -> u64 {
-            self.after(index).iter().map(Entry::bytes).sum()
-        }
-
-        fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> &[Entry] {
-            if from <= self.base.index {
-                return &[];
-            }
-            let some = self.after(from.prev());
-            let wanted = usize::try_from(to.0.saturating_add(1).saturating_sub(from.0).min(count.max(1))).unwrap();
-            let some = &some[..wanted.min(some.len())];
-            let mut sum = 0;
-            let mut fits = |entry: &&Entry| {
-                sum += entry.bytes();
-                sum <= bytes
-            };
-            let most = some.iter().take_while(|entry| fits(entry)).count();
-            &some[..most.max(some.len().min(1))]
-        }
-
-        fn fit(&self, prev: EntryId, entries: &Entries) -> Fit {
-            if prev.index >= self.base.index && self.term_at(prev.index) != Some(prev.term) {
-                return Fit::Conflict { hint: self.last_at_most(prev) };
-            }
-            let ids = entries.iter().map(|(id, _)| id);
-            let new = ids.filter(|id| id.index >= self.base.index).find(|id| self.term_at(id.index) != Some(id.term));
-            Fit::Matches { new_from: new.map(|id| id.index) }
-        }
+        QuickCheck::new().tests(300).quickcheck(property as fn(Vec<LogOperation>) -> TestResult);
     }
 
     /// Entries of these terms and sizes, each command of bytes that tell it from the others.
@@ -412,78 +392,6 @@ mod tests {
         let entry =
             |(i, term): (usize, &u64)| Entry { term: Term(*term), payload: Payload::Command(command(i).into()) };
         Entries::from_vec(first, terms.iter().enumerate().map(entry).collect()).unwrap()
-    }
-
-    fn same(found: &Entries, first: Index, expected: &[Entry]) -> bool {
-        *found == Entries::from_vec(first, expected.to_vec()).unwrap()
-    }
-
-    fn check(log: &Log, slow: &Slow, a: u8, b: u8) {
-        let last = slow.last();
-        assert_eq!((log.base(), log.last(), log.first_index()), (slow.base, last, slow.base.index.next()));
-        for index in (slow.base.index.0.saturating_sub(2)..=last.index.0 + 2).map(Index) {
-            assert_eq!(log.term_at(index), slow.term_at(index));
-            let resident = slow.slice(index, index, 1, u64::MAX).first();
-            assert_eq!(log.entry(index), resident.map(|entry| &entry.payload));
-            assert_eq!(log.bytes_after(index), slow.bytes_after(index));
-        }
-        let from = Index(slow.base.index.0.saturating_sub(2) + u64::from(a) % (slow.entries.len() as u64 + 5));
-        for (to, count, bytes) in [(3, 9, 90), (9, 3, 1000), (30, 30, u64::from(b) * 8), (0, 0, 0), (90, 90, 2000)] {
-            let slice = log.slice(from, from.plus(to), count, bytes);
-            assert!(same(&slice, from, slow.slice(from, from.plus(to), count, bytes)), "{from} {to} {count} {bytes}");
-        }
-        for term in 0..=last.term.0 + 1 {
-            let id = EntryId { term: Term(term), index: from };
-            assert_eq!(log.last_at_most(id), slow.last_at_most(id));
-            // A leader's segment: ours for a while, then, if its term is later, its own.
-            let ours = slow.slice(from.next(), Index::MAX, u64::from(b % 8), u64::MAX).iter().map(|entry| entry.term.0);
-            let mut terms: Vec<u64> = if u64::from(b) % 8 == 0 { vec![] } else { ours.collect() };
-            let own = last.term.0 + u64::from(b % 3);
-            terms.extend(vec![own.max(1); usize::from(b / 64)]);
-            let entries = run(from.next(), &terms, 1);
-            assert_eq!(log.fit(id, &entries), slow.fit(id, &entries), "{id} {entries}");
-        }
-    }
-
-    quickcheck! {
-        /// Whatever happens to it, the log holds what a list would hold.
-        fn log_vs_list(steps: Vec<(u8, u8, u8)>) -> bool {
-            let (mut log, mut slow) = (Log::new(EntryId::ZERO), Slow { base: EntryId::ZERO, entries: vec![] });
-            for (kind, a, b) in steps {
-                let (last, len) = (slow.last(), slow.entries.len() as u64);
-                let (here, next) = (slow.base.index.plus(u64::from(a) % (len + 1)), last.index.next());
-                match kind % 16 {
-                    13 => {
-                        log.truncate(here.next());
-                        slow.entries.truncate(usize::try_from(slow.base.index.distance_to(here)).unwrap());
-                    }
-                    14 => {
-                        let base = EntryId { term: slow.term_at(here).unwrap(), index: here };
-                        log.compact(here);
-                        slow = Slow { base, entries: slow.after(here).to_vec() };
-                    }
-                    15 if a % 4 == 0 => {
-                        slow = Slow { base: EntryId { term: last.term.next(), index: next }, entries: vec![] };
-                        log.reset(slow.base);
-                    }
-                    12 | 15 => {
-                        let (count, bytes) = (u64::from(b % 32), u64::from(b) * 64);
-                        let slice = log.slice_merged(here, Index::MAX, count, bytes);
-                        assert!(same(&slice, here, slow.slice(here, Index::MAX, count, bytes)), "{here} {count} {bytes}");
-                    }
-                    _ => {
-                        let term = last.term.0.max(1);
-                        let terms: Vec<u64> = (0..=u64::from(a % 4)).map(|i| term + i * u64::from(b % 3 / 2)).collect();
-                        let terms: Vec<u64> = terms.iter().map(|term| term + u64::from(b % 7 / 6)).collect();
-                        let entries = run(next, &terms, b);
-                        log.append(&entries);
-                        slow.entries.extend(entries.slices().flat_map(|(_, slice)| slice.to_vec()));
-                    }
-                }
-                check(&log, &slow, a, b);
-            }
-            true
-        }
     }
 
     /// What was merged for one follower is not merged again for the next, nor does it stay behind.

@@ -1,52 +1,15 @@
-//! What the fuzz targets rest on, without a fuzzer: the log beside its naive twin, and seeds that are what they stand for.
+//! What the fuzz targets rest on, without a fuzzer: seeds that are what they stand for. The log beside its naive twin is in
+//! `log.rs`.
 
 use std::fs;
 use std::path::Path;
 
-use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 use raft_core::sim::fuzz::{
     Feed, Life, LogOperation, STATED, Sketch, bytes_of_seed, check_log, decode_birth, decode_feed,
     decode_log_operations, encode_life, encode_log_operations, lives_of_script,
 };
 use raft_core::sim::{Options, run_bytes, run_seed};
 use raft_core::{EntryId, Index, Term};
-
-/// Operations that mean something as a rule: on short logs, with limits that bite.
-#[derive(Clone, Debug)]
-struct Operation(LogOperation);
-
-impl Arbitrary for Operation {
-    fn arbitrary(g: &mut Gen) -> Operation {
-        let below = |g: &mut Gen, bound: u64| u64::arbitrary(g) % bound;
-        let index = |g: &mut Gen| Index(below(g, 40));
-        let id = |g: &mut Gen| EntryId::new(1 + below(g, 5), 1 + below(g, 40));
-        let entries = |g: &mut Gen, most: u64| {
-            let sketch = |g: &mut Gen| Sketch { term: Term(below(g, 6)), bytes: u8::try_from(below(g, 20)).unwrap() };
-            (0..below(g, most + 1)).map(|_| sketch(g)).collect()
-        };
-        Operation(match below(g, 16) {
-            0..=4 => LogOperation::Append { entries: entries(g, 3) },
-            5..=8 => LogOperation::Receive { prev: id(g), entries: entries(g, 8) },
-            9 => LogOperation::Truncate { from: index(g) },
-            10 => LogOperation::Compact { index: Index(below(g, 20)) },
-            11 if below(g, 4) == 0 => LogOperation::Reset { base: id(g) },
-            _ => {
-                let (from, to, merged) = (index(g), index(g), bool::arbitrary(g));
-                LogOperation::Slice { from, to, count: below(g, 30), bytes: below(g, 400), merged }
-            }
-        })
-    }
-}
-
-#[test]
-fn log_vs_naive() {
-    fn property(operations: Vec<Operation>) -> TestResult {
-        let operations: Vec<LogOperation> = operations.into_iter().map(|operation| operation.0).collect();
-        assert_eq!(decode_log_operations(&encode_log_operations(&operations)), operations);
-        check_log(&operations).map_or_else(TestResult::error, |()| TestResult::passed())
-    }
-    QuickCheck::new().tests(3000).quickcheck(property as fn(Vec<Operation>) -> TestResult);
-}
 
 /// The twin is asked at the far end of the range too, where sums would overflow.
 #[test]
@@ -104,6 +67,7 @@ fn the_logs_of_scripts_agree_with_their_twins() {
     let mut seen = [0; 5];
     for (script, life) in lives() {
         let operations = life.log_operations();
+        assert_eq!(decode_log_operations(&encode_log_operations(&operations)), operations);
         check_log(&operations).unwrap_or_else(|error| panic!("{script}: s{}: {error}", life.server()));
         for operation in operations {
             seen[match operation {
