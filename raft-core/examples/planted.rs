@@ -320,13 +320,13 @@ fn invariant(text: &str) -> Option<&str> {
     })
 }
 
-/// All but what is hidden, and what was built.
+/// All but what is hidden, what was built, and what a fuzzer may be changing.
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type()?);
-        if name.to_string_lossy().starts_with('.') || name == "target" {
+        if name.to_string_lossy().starts_with('.') || name == "target" || name == "corpus" {
             continue;
         }
         let (from, to) = (entry.path(), to.join(&name));

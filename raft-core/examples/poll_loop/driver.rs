@@ -40,7 +40,6 @@ pub struct Node {
     clock: Instant, // the core knows the time up to here
     waiting: BTreeMap<(Index, Term), RequestId>,
     outcomes: Vec<(RequestId, Outcome)>,
-    actions: Vec<Action>,
     stopped: bool,
 }
 
@@ -63,8 +62,8 @@ impl Node {
         };
         let raft = Raft::new(config, restored).map_err(io::Error::other)?;
         socket.set_nonblocking(true)?;
-        let (waiting, outcomes, actions) = Default::default();
-        Ok(Node { raft, disk, socket, peers, apply, clock: Instant::now(), waiting, outcomes, actions, stopped: false })
+        let (waiting, outcomes) = Default::default();
+        Ok(Node { raft, disk, socket, peers, apply, clock: Instant::now(), waiting, outcomes, stopped: false })
     }
 
     /// The core, to look at.
@@ -121,11 +120,9 @@ impl Node {
 
     /// Feeds an event, carries out what the core wants, and feeds what comes of that.
     fn step(&mut self, event: Event) -> io::Result<()> {
-        let mut actions = std::mem::take(&mut self.actions);
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            self.raft.step_into(event, &mut actions);
-            for action in actions.drain(..) {
+            for action in self.raft.step(event) {
                 match action {
                     Action::Send { to, message } => {
                         let mut body = Vec::new();
@@ -143,14 +140,12 @@ impl Node {
                     Action::Refused { request, why } => self.outcomes.push((request, Outcome::Refused(why))),
                     Action::Halt { why } => return Err(io::Error::other(why)),
                     Action::News(_) => {}
-                    Action::SendSnapshot { to, snapshot, .. } => {
-                        events.push_back(Event::SnapshotSent { to, snapshot: snapshot.last, delivered: false });
+                    Action::SendSnapshot { .. } | Action::Restore(_) | Action::Discard(_) => {
+                        return Err(io::Error::other("there are no snapshots"));
                     }
-                    Action::Restore(_) | Action::Discard(_) => return Err(io::Error::other("there are no snapshots")),
                 }
             }
         }
-        self.actions = actions;
         Ok(())
     }
 
