@@ -11,18 +11,19 @@ use raft_core::sim::{Coverage, Failure, NeverHappened, Options, Shrunk, run_byte
 const USAGE: &str = "\
 Run a deterministic cluster through faults, one run for each seed, and watch every invariant.
 
-usage: chaos [--seeds N] [--first S] [--seconds T] [--servers 1..5] [--quiet]
+usage: chaos [--seeds N] [--first S] [--servers 1..5] [--quiet]
+       chaos --seconds T [--seed X] [--servers 1..5] [--quiet]
        chaos --seed X [--servers 1..5] [--trace]
        chaos --bytes HEX [--servers 1..5] [--trace]
        chaos --script FILE
 
   --seeds N     how many seeds (default 1000)
   --first S     the first of them (default 0)
-  --seconds T   as many seeds as fit in T seconds, in place of a number
+  --seconds T   as many seeds as fit in T seconds, from X on
   --servers N   how many servers in every run (default: drawn for each)
-  --seed X      this seed alone
+  --seed X      this seed alone, if there are no seconds to fill; what breaks is cut down to a script
   --bytes HEX   these bytes in place of a seed, as a fuzzer found them
-  --trace       print every event and action, as a script (docs/scripts.md)
+  --trace       print every event and action, as a script (docs/scripts.md), and cut nothing down
   --script FILE run this script and print it with what came out
   --quiet       no progress, no table";
 
@@ -107,10 +108,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "--seeds" => arguments.seeds = number()?,
             "--first" => arguments.first = number()?,
             "--seed" => (arguments.first, arguments.seeds) = (number()?, 1),
-            "--seconds" => {
-                arguments.seeds = u64::MAX;
-                arguments.limit = Some(Duration::from_secs(number()?));
-            }
+            "--seconds" => arguments.limit = Some(Duration::from_secs(number()?)),
             "--servers" => {
                 let count = usize::try_from(number()?).ok().filter(|count| (1..=5).contains(count));
                 arguments.options.servers = Some(count.ok_or("--servers: from 1 through 5")?);
@@ -122,6 +120,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("{word}: not known")),
         }
+    }
+    if arguments.limit.is_some() {
+        arguments.seeds = u64::MAX;
     }
     Ok(Some(arguments))
 }

@@ -16,7 +16,7 @@ use super::queue::{TICK, Time};
 use super::script::{SHRINK_COMMANDS, Shrunk, settings, shrink_script};
 use super::server::Clock;
 use super::trace::Trace;
-use super::violation::{Invariant, Verdict, Violation, broken};
+use super::violation::{Verdict, Violation};
 use crate::{Event, NodeId};
 
 /// What may be said about a run beside its entropy.
@@ -56,7 +56,7 @@ pub struct Failure {
     pub steps: u64,
     /// The last events and actions.
     pub story: Vec<String>,
-    /// How to see it again.
+    /// How to see it again, whole.
     pub replay: String,
     /// Where its choices came from.
     entropy: Entropy,
@@ -81,7 +81,8 @@ impl fmt::Display for Failure {
             "broken at tick {}, step {}, on server {}: {}",
             self.tick, self.steps, self.server, self.violation
         )?;
-        write!(f, "replay: {}", self.replay)
+        let shrunk = self.replay.strip_suffix(" --trace").unwrap_or(&self.replay);
+        write!(f, "replay: {}\ncut it down to a script: {shrunk}", self.replay)
     }
 }
 
@@ -308,7 +309,7 @@ impl Chaos {
         while self.cluster.now < deadline {
             self.cluster.run(self.cluster.now + TICK)?;
             let applied = command.is_some_and(|id| self.cluster.clients.outcome(id) == Some(Outcome::Applied));
-            if applied && self.has_converged() {
+            if applied && self.cluster.oracles.have_converged(&self.cluster.servers) {
                 return self.cluster.oracles.finish(&self.cluster.clients);
             }
             if !applied && self.cluster.now >= ask_again_at {
@@ -318,7 +319,7 @@ impl Chaos {
                 ask_again_at = self.cluster.now + 8 * u64::from(self.plan.members[0].0.election_ticks_max) * TICK;
             }
         }
-        self.describe_divergence()
+        self.cluster.oracles.diverged(&self.cluster.servers, self.patience() / TICK)
     }
 
     /// How long the calm phase may take: what is still on its way, elections, and a lagging log one entry at a time.
@@ -331,32 +332,5 @@ impl Chaos {
             + 100 * timeout
             + 4 * snapshot.unwrap_or_default()
             + entries * u64::from(config.heartbeat_ticks + 1))
-    }
-
-    fn has_converged(&self) -> bool {
-        let servers = &self.cluster.servers;
-        let first = &servers[0];
-        let same = servers.iter().all(|server| {
-            let seen = &server.seen;
-            server.machine.is_idle()
-                && server.machine.state == first.machine.state
-                && seen.commit == seen.last.index
-                && seen.last == first.seen.last
-                && seen.applied == seen.commit
-                && seen.leader.is_some()
-                && seen.leader == first.seen.leader
-        });
-        same && first.machine.state.last == first.seen.last && first.seen.commit == self.cluster.oracles.committed()
-    }
-
-    fn describe_divergence(&self) -> Verdict {
-        let servers: Vec<String> = self
-            .cluster
-            .servers
-            .iter()
-            .map(|server| format!("\n  s{}: machine at {}, {:?}", server.id, server.machine.state.last, server.seen))
-            .collect();
-        let ticks = self.patience() / TICK;
-        broken(Invariant::Convergence, format!("{ticks} ticks after the last fault:{}", servers.concat()))
     }
 }

@@ -1,7 +1,6 @@
 //! The cluster: servers, what is yet to happen to them, and one virtual time. What a driver does for its server stands in
 //! `duties.rs`.
 
-use std::format;
 use std::vec::Vec;
 
 use super::clients::Clients;
@@ -18,14 +17,8 @@ use super::oracle::Oracles;
 use super::queue::{Queue, TICK, Time};
 use super::server::{Clock, Seen, Server};
 use super::trace::Trace;
-use super::violation::{Invariant, Verdict, ensure};
+use super::violation::Verdict;
 use crate::{Action, Config, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
-
-/// More steps than this in one tick, and the servers talk for the sake of talking; but for what they do about entries.
-const TICK_STEPS_MAX: u64 = 3000;
-/// For each entry that a server writes: it comes, is durable, is acknowledged, committed and applied, some of it twice. With
-/// limits of one and a network that takes no time, a long log is written so within a tick.
-const ENTRY_STEPS_MAX: u64 = 8;
 
 /// Something that will happen. A server's own affairs end with its life.
 pub(crate) enum Item {
@@ -135,10 +128,6 @@ pub(crate) struct Cluster {
     pub(crate) digest: Digest,
     /// Steps of all cores.
     pub(crate) steps: u64,
-    /// The current tick.
-    tick: u64,
-    /// It must be over before there are more steps than this.
-    steps_max: u64,
     /// The server whose affairs are being looked after, for reports.
     pub(crate) busy: usize,
     actions: Vec<Action>,
@@ -166,8 +155,6 @@ impl Cluster {
             downtime: (0, 0),
             digest: Digest::default(),
             steps: 0,
-            tick: 0,
-            steps_max: TICK_STEPS_MAX,
             busy: 0,
             actions: Vec::new(),
         }
@@ -179,21 +166,13 @@ impl Cluster {
         self.temper = temper;
     }
 
-    /// A server writes so many entries: that takes some steps.
-    pub(crate) fn allow_steps_for(&mut self, entries: u64) {
-        self.steps_max += entries * ENTRY_STEPS_MAX;
-    }
-
     /// Let happen what happens through `until`.
     pub(crate) fn run(&mut self, until: Time) -> Verdict {
         while let Some((at, item)) = self.queue.pop(until) {
-            if at / TICK > self.tick {
-                (self.tick, self.steps_max) = (at / TICK, self.steps + TICK_STEPS_MAX);
-            }
+            self.oracles.frugality.tick(at / TICK, self.steps);
             self.now = at;
             self.happen(item)?;
-            let words = || format!("more than {TICK_STEPS_MAX} steps in one tick besides those for entries");
-            ensure(self.steps <= self.steps_max, Invariant::Frugality, words)?;
+            self.oracles.frugality.stepped(self.steps)?;
         }
         self.now = until;
         Ok(())

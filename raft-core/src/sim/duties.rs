@@ -117,9 +117,7 @@ impl Cluster {
         if write.entries.first().is_some_and(|first| first.index <= server.disk.written.last().index) {
             self.coverage.count(Happening::LogTruncated);
         }
-        let entries = write.entries.len();
         server.disk.submit(write);
-        self.allow_steps_for(entries);
         self.sync(slot);
         Ok(())
     }

@@ -126,7 +126,9 @@ fn befall(cluster: &mut Cluster, fault: Fault, victim: usize, until: Time) -> Ve
             return Ok(());
         }
         Fault::CrashBetweenActions => {
-            server.crash_in.get_or_insert(cluster.entropy.below(6));
+            // A step has a few actions as a rule, and dozens where a leader feeds followers an entry at a time.
+            let left = cluster.entropy.magnitude(1, 64) - 1;
+            server.crash_in.get_or_insert(left);
             return Ok(());
         }
         Fault::StallDisk => {

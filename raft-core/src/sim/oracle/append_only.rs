@@ -17,3 +17,24 @@ pub(crate) fn writing(before: &Seen, after: &Seen, write: &Write) -> Verdict {
         format!("leads in term {} with a log through {} and writes {write}", before.hard_state.term, before.last)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader, meta, write};
+    use super::*;
+    use crate::RoleKind;
+
+    #[test]
+    fn a_leader_that_overwrites_is_found() {
+        let mut leads = leader().seen;
+        leads.last = crate::EntryId::new(1, 4);
+        let follows = Seen { role: RoleKind::Follower, ..leads };
+        let replaces = write(4, &[1]);
+        assert_eq!(found(writing(&leads, &leads, &write(5, &[1]))), None);
+        assert_eq!(found(writing(&leads, &leads, &replaces)), Some(Invariant::LeaderAppendOnly));
+        let installs = Write { snapshot: Some(SnapshotWrite::Installed { snapshot: meta(1, 9) }), ..write(5, &[]) };
+        assert_eq!(found(writing(&leads, &leads, &installs)), Some(Invariant::LeaderAppendOnly));
+        assert_eq!(found(writing(&leads, &follows, &replaces)), None, "it leads no more");
+        assert_eq!(found(writing(&follows, &leads, &replaces)), None, "it did not lead yet");
+    }
+}

@@ -27,3 +27,35 @@ pub(crate) fn restoring(server: &Server, snapshot: &SnapshotMeta) -> Verdict {
         format!("restores {snapshot} where {} is handed out and {durable} is the durable snapshot", server.handed)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{entries, found, meta, server, write};
+    use super::*;
+    use crate::Index;
+
+    #[test]
+    fn what_is_not_due_not_committed_or_not_durable_is_found() {
+        let mut server = server();
+        server.disk.durable.take(&write(1, &[1, 1, 2]));
+        (server.handed, server.seen.commit) = (Index(1), Index(3));
+        let applies = |server: &Server, first, terms| found(applying(server, &entries(first, terms)));
+        assert_eq!(applies(&server, 2, &[1, 2]), None);
+        let wrong: [(u64, &[u64]); 4] = [(1, &[1]), (3, &[2]), (2, &[1, 3]), (2, &[])];
+        for (first, terms) in wrong {
+            assert_eq!(applies(&server, first, terms), Some(Invariant::ApplyOrder), "{first} {terms:?}");
+        }
+        server.seen.commit = Index(2);
+        assert_eq!(applies(&server, 2, &[1, 2]), Some(Invariant::ApplyOrder));
+    }
+
+    #[test]
+    fn a_snapshot_that_leads_back_or_is_not_durable_is_found() {
+        let mut server = server();
+        assert_eq!(found(restoring(&server, &meta(2, 5))), Some(Invariant::ApplyOrder), "not durable");
+        server.disk.durable.snapshot = meta(2, 5);
+        assert_eq!(found(restoring(&server, &meta(2, 5))), None);
+        server.handed = Index(5);
+        assert_eq!(found(restoring(&server, &meta(2, 5))), Some(Invariant::ApplyOrder), "back");
+    }
+}

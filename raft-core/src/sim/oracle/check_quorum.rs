@@ -20,3 +20,17 @@ pub(crate) fn leading(server: &Server) -> Verdict {
         format!("leads, and has heard {heard} of {members} servers within {timeout} ticks, itself among them")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader};
+    use super::*;
+
+    #[test]
+    fn a_leader_out_of_touch_is_found() {
+        let mut server = leader();
+        assert_eq!(found(leading(&server)), None, "its term has just begun");
+        server.config.election_ticks_min = 0;
+        assert_eq!(found(leading(&server)), Some(Invariant::CheckQuorum), "as if an election timeout had passed");
+    }
+}

@@ -29,3 +29,21 @@ fn has(leader: &Server, committed: &Committed, index: Index) -> Verdict {
         format!("server {} leads in term {term} with a log through {} and lacks {entry}", leader.id, status.last())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{committed, found, leader};
+    use super::*;
+
+    #[test]
+    fn a_leader_that_lacks_what_was_committed_before_is_found() {
+        let mut server = leader();
+        assert_eq!(found(stands(&server, &committed(&[]))), None);
+        assert_eq!(found(stands(&server, &committed(&[1]))), None, "committed in its own term, by itself");
+        server.seen.hard_state.term = Term(3);
+        assert_eq!(found(stands(&server, &committed(&[1]))), Some(Invariant::LeaderCompleteness));
+        let late = [server];
+        assert_eq!(found(commits(&late, Term(2), Index(1), &committed(&[2]))), Some(Invariant::LeaderCompleteness));
+        assert_eq!(found(commits(&late, Term(3), Index(1), &committed(&[3]))), None, "no later one");
+    }
+}

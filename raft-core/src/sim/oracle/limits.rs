@@ -46,3 +46,54 @@ pub(crate) fn leading(server: &Server) -> Verdict {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{entries, found, leader, server, write};
+    use super::*;
+    use crate::{AppendOutcome, Bytes, EntryId, Event, Index, NodeId, RequestId, Term};
+
+    #[test]
+    fn what_is_larger_than_allowed_is_found() {
+        let mut server = server();
+        let append = |first, terms: &[u64]| {
+            let entries = entries(first, terms);
+            let rpc = Rpc::AppendEntries { prev: EntryId::ZERO, entries, commit: Index(0), round: 0, reply: true };
+            Message { term: Term(1), incarnation: crate::Incarnation(1), rpc }
+        };
+        let two = entries(1, &[1, 1]).bytes();
+        (server.config.append_entries_max, server.config.append_bytes_max) = (2, two);
+        assert_eq!(found(sending(&server, &append(1, &[1, 1]))), None);
+        assert_eq!(found(sending(&server, &append(1, &[1, 1, 1]))), Some(Invariant::Limits), "too many");
+        server.config.append_bytes_max = two - 1;
+        assert_eq!(found(sending(&server, &append(1, &[1, 1]))), Some(Invariant::Limits), "too large");
+        assert_eq!(found(sending(&server, &append(1, &[1]))), None, "no limit stops a single entry");
+
+        server.config.unpersisted_bytes_max = two;
+        server.disk.written.take(&write(1, &[1]));
+        assert_eq!(found(writing(&server, &server.seen, &write(2, &[1]))), None);
+        server.disk.written.take(&write(2, &[1]));
+        assert_eq!(found(writing(&server, &server.seen, &write(3, &[1]))), Some(Invariant::Limits), "its disk is busy");
+        let leader = leader();
+        assert_eq!(found(writing(&leader, &leader.seen, &write(3, &[1]))), None, "who leads is limited elsewhere");
+
+        server.config.apply_bytes_max = two;
+        assert_eq!(found(applying(&server, &entries(1, &[1, 1]))), None);
+        server.config.apply_bytes_max = two - 1;
+        assert_eq!(found(applying(&server, &entries(1, &[1, 1]))), Some(Invariant::Limits));
+    }
+
+    #[test]
+    fn a_window_that_is_too_wide_is_found() {
+        let mut server = leader();
+        let Some(raft) = &mut server.raft else { panic!("it leads") };
+        let outcome = AppendOutcome::Matched { received: Index(0), durable: Index(0) };
+        let rpc = Rpc::AppendEntriesReply { round: 1, outcome };
+        let message = Message { term: Term(1), incarnation: crate::Incarnation(2), rpc };
+        let _ = raft.step(Event::Receive { from: NodeId(2), message });
+        let _ = raft.step(Event::Start { request: RequestId(1), commands: [Bytes::from_static(b"x")].into() });
+        assert_eq!(found(leading(&server)), None);
+        server.config.inflight_appends_max = 0;
+        assert_eq!(found(leading(&server)), Some(Invariant::Limits));
+    }
+}

@@ -40,3 +40,19 @@ impl MatchIndex {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader};
+    use super::*;
+
+    #[test]
+    fn what_falls_within_a_leadership_is_found() {
+        let (mut oracle, mut server) = (MatchIndex::default(), leader());
+        assert_eq!(found(oracle.leading(0, &server)), None);
+        oracle.known[0].matched[1] = EntryId::new(1, 3);
+        assert_eq!(found(oracle.leading(0, &server)), Some(Invariant::MatchIndex));
+        server.life += 1;
+        assert_eq!(found(oracle.leading(0, &server)), None, "another life knows nothing");
+    }
+}

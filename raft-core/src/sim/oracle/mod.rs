@@ -8,14 +8,17 @@ mod apply_order;
 mod check_quorum;
 mod commit_rule;
 mod committed;
+mod convergence;
 mod election_restriction;
 mod election_safety;
+mod frugality;
 mod leader_completeness;
 mod limits;
 mod linearizable;
 mod log_matching;
 mod match_index;
 mod monotone;
+mod no_halt;
 mod outcomes;
 mod promises;
 mod restart;
@@ -23,15 +26,15 @@ mod single_vote;
 mod snapshot_state;
 mod state_machine_safety;
 mod terms_rise;
+#[cfg(test)]
+mod testing;
 mod write_through;
-
-use std::format;
 
 use super::clients::{Clients, CommandId};
 use super::disk::Image;
 use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
-use super::violation::{Invariant, Verdict, ensure};
+use super::violation::Verdict;
 use crate::{Entries, Fatal, Index, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Write};
 use committed::Committed;
 
@@ -47,6 +50,7 @@ pub(crate) struct Oracles {
     outcomes: outcomes::Outcomes,
     acknowledged: acknowledged::Acknowledged,
     linearizable: linearizable::Linearizable,
+    pub(crate) frugality: frugality::Frugality,
 }
 
 impl Oracles {
@@ -134,6 +138,7 @@ impl Oracles {
 
     /// `write` is about to be put behind what `server` wrote so far.
     pub(crate) fn writing(&mut self, server: &Server, before: &Seen, write: &Write) -> Verdict {
+        self.frugality.writes(write.entries.len());
         append_only::writing(before, &server.seen, write)?;
         limits::writing(server, before, write)?;
         terms_rise::writing(&server.disk.written, server.seen.hard_state.term, write)?;
@@ -195,7 +200,17 @@ impl Oracles {
     }
 
     pub(crate) fn halted(&self, server: NodeId, why: &Fatal) -> Verdict {
-        ensure(false, Invariant::NoHalt, || format!("server {server} halts: {why}"))
+        no_halt::halted(server, why)
+    }
+
+    /// Whether the calm phase of a run is over.
+    pub(crate) fn have_converged(&self, servers: &[Server]) -> bool {
+        convergence::have_converged(servers, self.committed.last_index())
+    }
+
+    /// The calm phase of a run has taken as long as it may.
+    pub(crate) fn diverged(&self, servers: &[Server], ticks: u64) -> Verdict {
+        convergence::diverged(servers, ticks)
     }
 
     /// A server is stated to start with what `write` puts behind `image`.

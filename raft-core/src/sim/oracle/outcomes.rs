@@ -64,3 +64,42 @@ pub(crate) fn finish(committed: &Committed, clients: &Clients) -> Verdict {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::found;
+    use super::*;
+    use crate::{Payload, Term};
+
+    #[test]
+    fn an_answer_too_many_too_few_or_to_nobody_is_found() {
+        let mut oracle = Outcomes::default();
+        let request = RequestId(7);
+        assert_eq!(found(oracle.answered(request, None)), Some(Invariant::Outcomes), "nobody asked");
+        oracle.asked(request, 2);
+        assert_eq!(found(oracle.answered(request, Some(3))), Some(Invariant::Outcomes), "of another size");
+        assert_eq!(found(oracle.settled()), Some(Invariant::Outcomes), "no answer");
+        oracle.asked(request, 2);
+        assert_eq!(oracle.answered(request, Some(2)), Ok(2));
+        assert_eq!(found(oracle.settled()), None);
+        oracle.asked(request, 2);
+        assert!(oracle.answered(request, None).is_ok() && oracle.answered(request, None).is_ok());
+        assert_eq!(found(oracle.settled()), Some(Invariant::Outcomes), "two answers");
+    }
+
+    #[test]
+    fn an_outcome_that_is_not_true_is_found() {
+        let (mut clients, mut committed) = (Clients::default(), Committed::default());
+        let (request, commands) = clients.request(1, 8);
+        let payload = Payload::Command(commands[0].clone());
+        committed.push(Term(1), Term(1), &payload);
+        assert_eq!(found(finish(&committed, &clients)), None, "nobody knows");
+        clients.refused(request, 1);
+        assert_eq!(found(finish(&committed, &clients)), Some(Invariant::Outcomes), "refused, and there");
+        let (mut clients, mut committed) = (Clients::default(), Committed::default());
+        clients.request(1, 8);
+        committed.push(Term(1), Term(1), &payload);
+        committed.push(Term(1), Term(1), &payload);
+        assert_eq!(found(finish(&committed, &clients)), Some(Invariant::Outcomes), "there twice");
+    }
+}

@@ -35,3 +35,23 @@ pub(crate) fn file<'a>(server: &'a Server, meta: &SnapshotMeta) -> Verdict<&'a S
         None => broken(Invariant::Restart, format!("asks for the data of {meta}, which its driver lacks")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader, meta, write};
+    use super::*;
+    use crate::HardState;
+
+    #[test]
+    fn a_server_that_is_not_what_its_disk_kept_is_found() {
+        let mut server = leader();
+        assert_eq!(found(started(&server)), None);
+        server.disk.durable.take(&write(1, &[1]));
+        assert_eq!(found(started(&server)), Some(Invariant::Restart), "an entry was forgotten");
+        let mut server = leader();
+        server.disk.durable.hard_state = HardState::default();
+        assert_eq!(found(started(&server)), Some(Invariant::Restart), "it knows a vote that was not kept");
+        assert_eq!(found(file(&server, &meta(1, 1))), Some(Invariant::Restart), "a file that is not there");
+        assert_eq!(found(refused(&RestoreError::NoIncarnation)), Some(Invariant::Restart));
+    }
+}

@@ -27,3 +27,20 @@ impl SingleVote {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::found;
+    use super::*;
+
+    #[test]
+    fn a_second_vote_in_a_term_is_found_whatever_was_forgotten() {
+        let mut oracle = SingleVote::default();
+        let mut votes = |slot, term, candidate| found(oracle.votes(slot, Term(term), NodeId(candidate)));
+        assert_eq!(votes(0, 2, 1), None);
+        assert_eq!(votes(0, 2, 1), None, "shown again");
+        assert_eq!(votes(1, 2, 3), None, "another server");
+        assert_eq!(votes(0, 3, 3), None, "another term");
+        assert_eq!(votes(0, 2, 3), Some(Invariant::SingleVote));
+    }
+}

@@ -28,25 +28,17 @@ pub(crate) fn started(image: &Image) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{found, meta, write};
     use super::*;
-    use crate::{Entries, Entry, EntryId, HardState, Index, Membership, NodeId, Payload, SnapshotMeta, WriteId};
-    use std::vec::Vec;
-
-    fn write(first: u64, term: u64) -> Write {
-        let entries = Vec::from([Entry { term: Term(term), payload: Payload::Noop }]);
-        let entries = Entries::from_vec(Index(first), entries).unwrap();
-        Write { id: WriteId::from_number(1), hard_state: None, snapshot: None, entries }
-    }
+    use crate::HardState;
 
     #[test]
     fn a_term_that_falls_and_one_that_is_not_yet_are_found() {
-        let membership = Membership::new([NodeId(1)]).into();
-        let mut image = Image::new(SnapshotMeta { last: EntryId::ZERO, membership });
-        image.take(&write(1, 3));
-        assert!(writing(&image, Term(4), &write(2, 3)).is_ok() && writing(&image, Term(4), &write(2, 4)).is_ok());
-        for (current, term) in [(4, 2), (4, 5)] {
-            let found = writing(&image, Term(current), &write(2, term)).unwrap_err();
-            assert_eq!(found.invariant, Invariant::TermOrder);
+        let mut image = Image::new(meta(0, 0));
+        image.take(&write(1, &[3]));
+        for (term, expected) in [(3, None), (4, None), (2, Some(Invariant::TermOrder)), (5, Some(Invariant::TermOrder))]
+        {
+            assert_eq!(found(writing(&image, Term(4), &write(2, &[term]))), expected);
         }
         assert!(started(&image).is_err());
         image.hard_state = HardState { term: Term(3), voted_for: None };

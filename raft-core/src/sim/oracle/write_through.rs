@@ -15,3 +15,25 @@ pub(crate) fn settled(server: &Server) -> Verdict {
         format!("is {seen:?}, but wrote {:?}, a log through {last}, a snapshot at {snapshot}", image.hard_state)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader};
+    use super::*;
+
+    #[test]
+    fn what_is_known_and_never_written_is_found() {
+        let server = leader();
+        assert_eq!(found(settled(&server)), None);
+        let changes: [fn(&mut Server); 3] = [
+            |server| server.seen.hard_state.term = crate::Term(2),
+            |server| server.seen.last = crate::EntryId::new(1, 1),
+            |server| server.seen.snapshot = crate::EntryId::new(1, 1),
+        ];
+        for change in changes {
+            let mut server = leader();
+            change(&mut server);
+            assert_eq!(found(settled(&server)), Some(Invariant::WriteThrough));
+        }
+    }
+}
