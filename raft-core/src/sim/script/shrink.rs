@@ -9,11 +9,13 @@ use std::vec::Vec;
 use super::grammar::{self, Line, Words};
 use super::world::{Letter, World};
 use super::{Stop, is_event, run_command};
+use crate::sim::cluster::Transfer;
+use crate::sim::machine::SnapshotFile;
 use crate::sim::violation::{Invariant, Violation};
-use crate::{Index, NodeId, RoleKind, WriteId};
+use crate::{Event, Index, NodeId, RoleKind, WriteId};
 
 /// How many commands are run in all, as a rule: enough for some thousand tries of a short story, a few seconds' work.
-pub const SHRINK_COMMANDS: u64 = 2_000_000;
+pub const SHRINK_COMMANDS: u64 = 10_000_000;
 
 /// What was cut down, and what is still broken at its end.
 #[derive(Clone, Debug)]
@@ -129,6 +131,20 @@ fn similar(world: &World, command: &str) -> Option<String> {
         "persisted" => world.server(slot).disk.outstanding().last().map(|write| format!("s{id} persisted {write}")),
         "applied" => Some(format!("apply s{id}")),
         "compact" => Some(format!("compact s{id}")),
+        "snapshot" if words.takes("received") => {
+            let from = words.takes("from").then(|| words.takes_number()).flatten().map(NodeId)?;
+            let way = (world.slot(from).ok()?, slot);
+            let transfer = world.asked_transfers.iter().rfind(|transfer| (transfer.from, transfer.to) == way)?;
+            let Transfer { term, file: SnapshotFile { meta, .. }, .. } = transfer;
+            Some(format!("s{id} {}", Event::SnapshotReceived { from, term: *term, snapshot: meta.clone() }))
+        }
+        "snapshot" => {
+            let (_, to, end) =
+                (words.next()?, words.takes("to").then(|| words.takes_number()).flatten()?, words.next()?);
+            let way = (slot, world.slot(NodeId(to)).ok()?);
+            let transfer = world.asked_transfers.iter().rfind(|transfer| (transfer.from, transfer.to) == way)?;
+            Some(format!("s{id} snapshot {} to {to} {end}", transfer.file.meta.last))
+        }
         _ => None,
     }
 }
