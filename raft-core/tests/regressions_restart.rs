@@ -117,6 +117,31 @@ fn an_application_ahead_of_the_snapshot_goes_on() {
     assert_eq!(applied(&server.receive(2, 2, heartbeat(id(2, 4), 4))), [id(1, 3), id(2, 4)]);
 }
 
+/// What is handed out is cut by bytes: to less than the limit or, where one entry is larger, to more. Each index comes once and
+/// in order all the same, and a commit index that is told too low after a restart takes nothing back.
+#[test]
+fn storage_size_mismatch() {
+    let mut kept = Kept::new(1, &[1, 2, 3]).with_log(1, &[1; 8]);
+    for (entry, size) in kept.entries.values_mut().zip([1, 1, 90, 1, 1, 200, 1, 1]) {
+        entry.payload = Payload::Command(vec![0; size].into());
+    }
+    for apply_bytes_max in 1..600 {
+        let config = Config { apply_bytes_max, ..config(1) };
+        let raft = Raft::new(config.clone(), kept.restored(2)).unwrap();
+        let mut server = Server { raft, application_held: true, ..Server::restored(config, kept.clone()) };
+        let mut handed_out = vec![];
+        for (told, commit) in [(1, 2), (5, 5), (4, 5), (8, 8)] {
+            handed_out.extend(applied(&server.receive(2, 1, heartbeat(id(1, 8), told))));
+            assert_eq!(server.status().commit(), Index(commit), "limit {apply_bytes_max}");
+        }
+        for index in 3..=8 {
+            assert_eq!(handed_out.last(), Some(&id(1, server.status().handed_out().0)));
+            handed_out.extend(applied(&server.step(Event::Applied(Index(index)))));
+        }
+        assert_eq!(handed_out, (3..=8).map(|index| id(1, index)).collect::<Vec<_>>(), "limit {apply_bytes_max}");
+    }
+}
+
 #[test]
 fn restart_replays_committed_tail() {
     let config = Config { leader_noop: true, ..config(1) };
