@@ -5,7 +5,8 @@ mod kit;
 use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
-    Action, EntryId, Event, Fatal, Incarnation, Index, Message, NodeId, RoleKind, Rpc, SnapshotMeta, Term,
+    Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, NodeId, Payload,
+    RequestId, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -146,6 +147,28 @@ fn prevote_late_quorum_on_leader() {
 
 #[test]
 fn timeout_redraw() {
+    // Two servers draw the same at first, and split the vote, for the third is away. What they draw next differs sooner or
+    // later, and one of them wins.
+    for seed in 0..100 {
+        let mut cluster = Cluster::new(3, |config| config.seed = seed);
+        cluster.cut.insert(3);
+        for id in [1, 2] {
+            cluster.server(id).raft.set_election_timeout(15);
+        }
+        for tick in 1..=15 {
+            let silent = (RoleKind::Follower, 0);
+            assert_eq!([1, 2].map(|id| cluster.server(id).role()), [silent; 2], "no tick draws anew: {tick}");
+            cluster.tick_together();
+        }
+        let split = (RoleKind::Candidate, 1);
+        assert_eq!([1, 2].map(|id| cluster.server(id).role()), [split; 2], "seed {seed}");
+        let elected = (0..100).any(|_| {
+            cluster.tick_together();
+            cluster.leader().is_some()
+        });
+        assert!(elected, "seed {seed}: they stay in step");
+    }
+
     let timeouts = |id: u64| {
         let mut server = Server::new(id, &[1, 2, 3]);
         let mut campaign = || {
@@ -198,24 +221,43 @@ fn who_only_asks_still_votes() {
 
 #[test]
 fn unaware_voter_votes() {
-    let learner = Kept { snapshot: with_learner(), ..Kept::new(4, &[]) };
-    let mut learner = Server::restored(config(4), learner);
+    let mut learner = learner();
     assert_eq!(sent_to(&learner.receive(3, 1, request(NOTHING)), 3), [GRANTED], "it may not know yet that it votes");
     let mut stranger = Server::new(1, &[]);
     assert_eq!(sent_to(&stranger.receive(3, 1, request(NOTHING)), 3), [GRANTED]);
 }
 
-fn with_learner() -> SnapshotMeta {
+fn members(voters: &[u64], outgoing: &[u64], learners: &[u64]) -> Membership {
     let ids = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
-    SnapshotMeta { last: NOTHING, membership: raft_core::Membership::joint(ids(&[1, 2, 3]), [], ids(&[4])).into() }
+    Membership::joint(ids(voters), ids(outgoing), ids(learners))
+}
+
+/// Server 4, which learns from 1, 2 and 3, as 5 does.
+fn learner() -> Server {
+    let snapshot = SnapshotMeta { last: NOTHING, membership: members(&[1, 2, 3], &[], &[4, 5]).into() };
+    Server::restored(config(4), Kept { snapshot, ..Kept::new(4, &[]) })
 }
 
 #[test]
 fn learner_never_leads() {
-    let mut learner = Server::restored(config(4), Kept { snapshot: with_learner(), ..Kept::new(4, &[]) });
+    let mut learner = learner();
     assert_eq!(learner.ticks(200), []);
     let mut stranger = Server::new(9, &[1, 2, 3]);
     assert_eq!(stranger.ticks(200), [], "nor does who does not belong to the cluster");
+
+    // A snapshot that makes the other learner a voter does not promote this one; its own promotion does.
+    let configurations = [
+        (members(&[1, 2, 3, 5], &[1, 2, 3], &[4]), false),
+        (members(&[1, 2, 3, 5], &[], &[4]), false),
+        (members(&[1, 2, 3, 4, 5], &[], &[]), true),
+    ];
+    for (index, (membership, votes)) in (9..).zip(configurations) {
+        let told = format!("{membership}");
+        learner.receive_snapshot(1, 1, &SnapshotMeta { last: id(1, index), membership: membership.into() });
+        for mut server in [learner.clone(), learner.crashed()] {
+            assert_eq!(sent(&server.ticks(200)).is_empty(), !votes, "{told}");
+        }
+    }
 }
 
 /// RequestVote waits until term, vote and the tail that it quotes are durable.
@@ -258,6 +300,27 @@ fn disruptive_removed() {
         leader.receive(9, 1000, rpc);
     }
     assert_eq!(leader.role(), (RoleKind::Leader, 1), "no stranger deposes a leader that hears its majority");
+
+    // Server 3 campaigned in vain while it was away, and does not know that it is a learner by now. It takes no appends of
+    // an older term than its own: its refusal deposes the leader, and the next one's term is newer.
+    let demoted = Entry { term: Term(1), payload: Payload::Membership(members(&[1, 2], &[], &[3]).into()) };
+    let voter = |id| {
+        let mut kept = Kept::new(id, &[1, 2, 3]).with_log(1, &[1]);
+        kept.entries.insert(Index(2), demoted.clone());
+        Server::restored(config(id), kept)
+    };
+    let mut cluster = Cluster::of(vec![voter(1), voter(2), Server::with_log(3, &[1, 2, 3], 9, &[1])]);
+    cluster.cut.insert(3);
+    cluster.tick_until(60, |cluster| cluster.leader().is_some());
+    let leader = cluster.leader().unwrap();
+    cluster.step(leader, Event::Start { request: RequestId(1), commands: [Bytes::from("x")].into() });
+    cluster.cut.clear();
+    cluster.tick_until(100, |cluster| cluster.leader().is_some() && cluster.agrees());
+    let roles = |cluster: &Cluster| cluster.servers.iter().map(Server::role).collect::<Vec<_>>();
+    let before = roles(&cluster);
+    assert!(before[2].0 == RoleKind::Follower && before[2].1 > 9, "{before:?}");
+    (0..100).for_each(|_| cluster.tick());
+    assert_eq!(roles(&cluster), before, "and then it is quiet");
 }
 
 /// A leader steps down when it has not heard a majority for an election timeout (thesis §6.2), and not before.
@@ -278,8 +341,7 @@ fn a_leader_out_of_touch_steps_down() {
 #[test]
 fn stalled_leader_disk() {
     let stall = 6;
-    let mut leader =
-        Server::restored(raft_core::Config { disk_stall_ticks: stall, ..config(1) }, Kept::new(1, &[1, 2, 3]));
+    let mut leader = Server::restored(Config { disk_stall_ticks: stall, ..config(1) }, Kept::new(1, &[1, 2, 3]));
     leader.elect();
     leader.disk_held = true;
     leader.start(&["x"]);
@@ -298,7 +360,7 @@ fn stalled_leader_disk() {
 
 #[test]
 fn a_stalled_disk_ends_a_campaign() {
-    let config = raft_core::Config { disk_stall_ticks: 6, ..config(1) };
+    let config = Config { disk_stall_ticks: 6, ..config(1) };
     let mut server = Server::restored(config, Kept::new(1, &[1, 2, 3]));
     server.disk_held = true;
     server.campaign();

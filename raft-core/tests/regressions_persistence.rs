@@ -35,8 +35,7 @@ fn unknown_confirmations_are_ignored() {
     assert_eq!(voter.status().counters().unknown_write, 3);
 }
 
-/// A disk that never answers again: no vote, no acknowledgement, no campaign, no lead.
-/// At the very end of the range too: a write without new entries has none.
+/// A write without new entries has none, at the very end of the range too.
 #[test]
 fn a_write_at_the_last_index_repeats_nothing() {
     let last = id(1, Index::MAX.0);
@@ -49,6 +48,7 @@ fn a_write_at_the_last_index_repeats_nothing() {
     assert_eq!(writes.iter().map(|write| write.entries.len()).collect::<Vec<_>>(), [0]);
 }
 
+/// A disk that never answers again: no vote, no acknowledgement, no campaign, no lead.
 #[test]
 fn fail_stop() {
     let mut server = Server::with_log(1, &[1, 2, 3], 1, &[1]);

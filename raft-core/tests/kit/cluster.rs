@@ -85,6 +85,15 @@ impl Cluster {
         }
     }
 
+    /// A tick that comes to all before any mail that follows from it: whose timers run out in it campaign side by side.
+    pub(crate) fn tick_together(&mut self) {
+        for id in 1..=self.servers.len() as u64 {
+            let actions = self.server(id).step(Event::Tick { elapsed: 1 });
+            self.route(id, &actions);
+        }
+        self.deliver();
+    }
+
     /// The leader of the newest term among those who can be reached.
     pub(crate) fn leader(&self) -> Option<u64> {
         let reachable = self.servers.iter().filter(|s| !self.cut.contains(&s.config.id.0));
