@@ -199,21 +199,29 @@ fn rows<'a>(document: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A test of a file, or a script.
+fn is_there(file: &str, name: &str) -> bool {
+    if file == "scripts" {
+        return root().join(format!("raft-core/tests/scripts/{name}.txt")).exists();
+    }
+    fs::read_to_string(root().join(file)).unwrap().contains(&format!("fn {name}("))
+}
+
 /// Each scenario of `docs/verification.md` is played where the table says, and each script that it names is there. Or it is
 /// named among those that wait: none falls out unnoticed.
 #[test]
 fn the_tables_of_scenarios_are_true_and_whole() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let document = fs::read_to_string(root.join("docs/verification.md")).unwrap();
+    let document = fs::read_to_string(root().join("docs/verification.md")).unwrap();
     let mut names = vec![];
     for row in rows(&document, "| scenario | test | script |") {
         let [name, test, script] = row[..] else { panic!("not a row: {row:?}") };
         let (file, function) = test.split_once(": ").unwrap();
-        let source = fs::read_to_string(root.join(file)).unwrap();
-        let played = source.contains(&format!("fn {}(", function.trim_matches('`')));
-        assert!(played, "{name}: {file} has no {function}");
-        let told = root.join(format!("raft-core/tests/scripts/{script}.txt"));
-        assert!(script.is_empty() || told.exists(), "{name}: there is no script {script}");
+        assert!(is_there(file, function.trim_matches('`')), "{name}: {file} has no {function}");
+        assert!(script.is_empty() || is_there("scripts", script), "{name}: there is no script {script}");
         names.push(name);
     }
     for row in rows(&document, "| waits for | scenarios |") {
@@ -226,10 +234,27 @@ fn the_tables_of_scenarios_are_true_and_whole() {
     assert!(twice.is_empty(), "{twice:?}");
 }
 
+/// Each answer of `docs/labs.md` names what shows it.
+#[test]
+fn the_answers_to_the_labs_questions_are_shown() {
+    let document = fs::read_to_string(root().join("docs/labs.md")).unwrap();
+    let questions = rows(&document, "| question | answer | shown by |");
+    assert_eq!(questions.len(), 9);
+    for row in questions {
+        let [question, _, shown] = row[..] else { panic!("not a row: {row:?}") };
+        for (file, names) in shown.split("; ").map(|place| place.split_once(": ").unwrap()) {
+            let file = if file.contains('/') || file == "scripts" { file } else { &format!("raft-core/tests/{file}") };
+            for name in names.split(", ") {
+                assert!(is_there(file, name.trim_matches('`')), "{question} {file} has no {name}");
+            }
+        }
+    }
+}
+
 /// Lines that rustdoc hides are shown where the pages are read.
 #[test]
 fn no_page_shows_lines_that_are_meant_for_rustdoc() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = docs.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|end| end == "md"));
     let mut wrong = vec![];

@@ -5,7 +5,7 @@ mod kit;
 use kit::*;
 use raft_core::{
     Action, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState, Incarnation,
-    Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, SnapshotMeta, Term,
+    Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -149,6 +149,32 @@ fn restart_replays_committed_tail() {
     let mut server = Server::restored(config, kept);
     let actions = server.ticks(20);
     assert_eq!(applied(&actions), [id(1, 1), id(1, 2), id(2, 3), id(3, 4)], "with the no-op of the new term");
+}
+
+/// Figure 2's persistent state, and what a server that had forgotten a part of it would do against its word.
+#[test]
+fn why_term_vote_and_log_are_durable() {
+    let in_term = |term| Server::with_log(1, &[1, 2, 3], term, &[1]);
+
+    // Server 2 leads in term 4, elected without the entry that server 3, which led in term 3, would take for committed.
+    let mut server = in_term(3);
+    server.receive(2, 4, heartbeat(id(1, 1), 0));
+    let deposed = |mut server: Server| sent_to(&server.receive(3, 3, append(id(1, 1), log(2, &[3]), 0)), 3);
+    assert_eq!(deposed(server.crashed()), [conflict(1, NOTHING)]);
+    assert_eq!(deposed(in_term(3)), [matched(2)], "without its term");
+
+    // Servers 2 and 3 both campaign in term 4, and would both be elected.
+    let mut server = in_term(3);
+    assert_eq!(sent_to(&server.receive(2, 4, Rpc::RequestVote { last: id(1, 1) }), 2), [GRANTED]);
+    let rival = |mut server: Server| sent_to(&server.receive(3, 4, Rpc::RequestVote { last: id(1, 1) }), 3);
+    assert_eq!(rival(server.crashed()), [REFUSED]);
+    assert_eq!(rival(in_term(4)), [GRANTED], "without its vote");
+
+    // Entry 2 is committed on its word. Server 3 lacks it, and would lead without it.
+    assert_eq!(sent_to(&server.receive(2, 4, append(id(1, 1), log(2, &[4]), 0)), 2), [matched(2)]);
+    let poorer = |mut server: Server| sent_to(&server.receive(3, 5, Rpc::RequestVote { last: id(1, 1) }), 3);
+    assert_eq!(poorer(server.crashed()), [REFUSED]);
+    assert_eq!(poorer(in_term(4)), [GRANTED], "without its log");
 }
 
 /// After a restart a server waits for a timeout like any other, whatever it was before.

@@ -109,6 +109,7 @@ scripts! {
     leader_completeness
     leaders_disk_is_not_needed
     one_node_alone
+    out_of_touch
     overwritten_entries_are_not_durable
     pipelined_appends_wait_for_the_disk
     pre_vote_leaves_a_live_leader_alone
