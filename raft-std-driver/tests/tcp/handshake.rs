@@ -165,7 +165,6 @@ fn a_newer_connection_replaces_the_older() {
     server.heard().wait("the vote", |heard| heard.messages == [(NodeId(352), vote(4))]);
 }
 
-/// Peers and clients may call at one port: who begins in another way than a peer is handed over, with all it says.
 /// A server that answers nonsense is not taken for a peer.
 #[test]
 fn nonsense_in_answer_to_a_handshake_is_no_connection() {

@@ -12,6 +12,7 @@ use raft_std_driver::{Node, NodeConfig, NodeError};
 
 use super::support::*;
 
+/// Peers and clients may call at one port: who begins in another way than a peer is handed over, with all it says.
 #[test]
 fn strangers_can_be_served_at_the_same_port() {
     let server = Server::bind(&config(361)).knows(362, "127.0.0.1:1".parse().unwrap());
