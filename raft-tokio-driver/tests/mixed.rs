@@ -3,8 +3,9 @@
 #[path = "node/cluster.rs"]
 #[allow(dead_code, reason = "only a part of it is wanted here")]
 mod cluster;
+#[path = "node/ports.rs"]
+mod ports;
 
-use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,18 +19,6 @@ use raft_std_driver::{NodeConfig, Outcome, Started};
 use raft_tokio_driver::StartError;
 
 const CLUSTER: ClusterId = ClusterId(9);
-
-/// Ports below those that systems hand out by themselves: while a node is down, no connection of anybody's takes its port.
-fn ports(count: usize) -> Vec<TcpListener> {
-    let mut held = Vec::new();
-    while held.len() < count {
-        match TcpListener::bind(("127.0.0.1", fastrand::u16(10_000..30_000))) {
-            Ok(listener) => held.push(listener),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}"),
-        }
-    }
-    held
-}
 
 /// Snapshots are taken all the time, so that who was away needs one.
 fn tune(config: &mut NodeConfig) {
@@ -94,7 +83,7 @@ struct Mixed {
 
 impl Mixed {
     fn new(home: &Path) -> Mixed {
-        let ports = ports(3);
+        let ports = ports::ports(3);
         let address = |port: &TcpListener| port.local_addr().unwrap().to_string();
         let members = (1..).zip(ports.iter().map(address)).collect();
         let (ports, ledgers) = (ports.into_iter().map(Some).collect(), vec![Ledger::default(); 3]);

@@ -4,6 +4,7 @@ mod driver;
 mod ending;
 mod handshake;
 mod messages;
+mod pairs;
 mod snapshots;
 mod strangers;
 mod support;

@@ -10,49 +10,6 @@ use raft_std_driver::transport::tcp::TcpConfig;
 use super::driver::Tested;
 use super::support::*;
 
-#[test]
-fn three_servers_hear_each_other_whole_and_in_order() {
-    const COUNT: u64 = 300;
-    let ids = [1, 2, 3];
-    let servers = ids.map(|id| Server::bind(&TcpConfig { queue_appends_max: 1000, ..config(id) }));
-    let addresses = [0, 1, 2].map(|i| (ids[i], servers[i].address()));
-    let servers = servers
-        .map(|server| addresses.iter().fold(server, |server, (id, address)| server.knows(*id, *address)).start());
-    // Sizes from empty to larger than any buffer on the way.
-    let message = |round: u64| append(round, [0, 1, 100, 5_000, 300_000][usize::try_from(round % 5).unwrap()]);
-    for server in &servers {
-        for round in 0..COUNT {
-            ids.iter().for_each(|to| server.send(*to, message(round)));
-        }
-    }
-    for server in &servers {
-        server.heard().wait("all messages", |heard| heard.messages.len() as u64 == 2 * COUNT);
-        for from in ids.map(NodeId).into_iter().filter(|id| *id != server.id) {
-            let heard = server.heard().look(|heard| {
-                heard.messages.iter().filter(|(who, _)| *who == from).map(|(_, said)| said.clone()).collect::<Vec<_>>()
-            });
-            assert!(heard.into_iter().eq((0..COUNT).map(message)), "{from} to {}", server.id);
-        }
-        assert_eq!(server.heard().look(|heard| heard.unreachable.clone()), []);
-    }
-}
-
-#[test]
-fn a_peer_that_restarts_is_reached_again() {
-    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
-    one.send(2, vote(1));
-    other.heard().wait("the first vote", |heard| heard.messages == [(NodeId(1), vote(1))]);
-    let address = other.address().to_string();
-    drop(other);
-    one.heard().wait("news of the loss", |heard| heard.unreachable == [NodeId(2)]);
-    let again = Server::bind_at(&address, &config(2), Disk::Sound).knows(1, one.address()).start();
-    poll("the second vote", || {
-        one.send(2, vote(2));
-        again.heard().look(|heard| heard.messages.contains(&(NodeId(1), vote(2))))
-    });
-    assert_eq!(one.heard().look(|heard| heard.reachable.clone()), [NodeId(2), NodeId(2)]);
-}
-
 /// With a pause of an hour, only being heard can bring the connection back.
 #[test]
 fn a_peer_that_connects_is_worth_connecting_to() {
@@ -170,33 +127,4 @@ fn peers_come_move_and_go() {
 fn a_transport_starts_once() {
     let one = Server::bind(&config(1)).start();
     assert!(one.transport.start(std::sync::Arc::new(Ear(std::sync::Arc::clone(&one.ear)))).is_err());
-}
-
-#[test]
-fn what_is_exchanged_is_counted() {
-    let (one, other) = pair(&config(1), &config(2), Disk::Sound);
-    for index in 0..10 {
-        one.send(2, vote(index));
-    }
-    one.send(2, append(1, 1000));
-    other.heard().wait("all of it", |heard| heard.messages.len() == 11);
-    let bytes = (0..10).map(|index| message_frame(&vote(index))).chain([message_frame(&append(1, 1000))]);
-    let bytes = bytes.map(|frame| frame.len() as u64).sum();
-    let of = |server: &Server, peer| {
-        let (id, traffic) = server.transport.traffic()[0];
-        assert_eq!(id, NodeId(peer));
-        traffic
-    };
-    let heard = of(&other, 1);
-    assert_eq!((heard.messages_received, heard.bytes_received, heard.messages_sent), (11, bytes, 0));
-    // Counted when the write has returned, which may be after it has arrived.
-    poll("the count", || of(&one, 2).messages_sent == 11);
-    let sent = of(&one, 2);
-    assert_eq!((sent.bytes_sent, sent.messages_received, sent.appends_dropped), (bytes, 0, 0));
-    drop(other);
-    one.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
-    poll("appends that are dropped", || {
-        one.send(2, append(2, 10));
-        of(&one, 2).appends_dropped > 0
-    });
 }

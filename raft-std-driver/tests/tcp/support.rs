@@ -2,7 +2,7 @@
 //! driver's transport use all of it too: what is tested is whatever `driver` says.
 
 use std::fmt::{Debug, Write as _};
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use raft_core::{
 use raft_std_driver::storage::{ClusterId, SnapshotSink, StorageError};
 use raft_std_driver::transport::tcp::{BindError, TcpConfig, TcpTransport};
 use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, FrameHeader, HELLO_BYTES, Hello, Refusal};
-use raft_std_driver::transport::{Inbound, Transport};
+use raft_std_driver::transport::{Inbound, OutgoingSnapshot, Transport};
 
 use super::driver::Tested;
 
@@ -389,11 +389,39 @@ pub(crate) fn poll(what: &str, done: impl Fn() -> bool) {
     }
 }
 
+pub(crate) fn data(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()[0]).collect()
+}
+
+pub(crate) fn snapshot(index: u64, len: u64, data: impl Read + Send + 'static) -> OutgoingSnapshot {
+    OutgoingSnapshot { term: Term(4), meta: meta(index), len, data: Box::new(data) }
+}
+
+pub(crate) fn whole(index: u64, data: &[u8]) -> OutgoingSnapshot {
+    snapshot(index, data.len() as u64, Cursor::new(data.to_vec()))
+}
+
+pub(crate) fn sent(server: &Server) -> Vec<(EntryId, bool)> {
+    server.heard().look(|heard| heard.sent.iter().map(|(_, last, delivered)| (*last, *delivered)).collect())
+}
+
+pub(crate) fn wait_sent(server: &Server, index: u64, delivered: bool) {
+    let expected = (EntryId::new(3, index), delivered);
+    server.heard().wait("the end of the transfer", |heard| {
+        heard.sent.last().is_some_and(|(_, last, delivered)| (*last, *delivered) == expected)
+    });
+}
+
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether a line of the log contains all of these.
 pub(crate) fn logged(words: &[&str]) -> bool {
-    LOG.lock().unwrap().iter().any(|line| words.iter().all(|word| line.contains(word)))
+    times_logged(words) > 0
+}
+
+/// How many do.
+pub(crate) fn times_logged(words: &[&str]) -> usize {
+    LOG.lock().unwrap().iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
 }
 
 /// Keep all log lines, but for what is told all the time.

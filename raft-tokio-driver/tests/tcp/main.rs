@@ -11,6 +11,8 @@ mod handshake;
 mod messages;
 mod mixed;
 mod own;
+#[path = "../../../raft-std-driver/tests/tcp/pairs.rs"]
+mod pairs;
 mod simulated;
 #[path = "../../../raft-std-driver/tests/tcp/snapshots.rs"]
 mod snapshots;

@@ -7,17 +7,13 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use raft_core::{EntryId, NodeId, Term};
+use raft_core::{EntryId, NodeId};
+use raft_std_driver::transport::Transport;
 use raft_std_driver::transport::tcp::TcpConfig;
 use raft_std_driver::transport::wire::Channel;
-use raft_std_driver::transport::{OutgoingSnapshot, Transport};
 use raft_tokio_driver::transport::tcp::TcpTransport;
 
 use super::support::*;
-
-fn snapshot(index: u64, len: u64, data: impl Read + Send + 'static) -> OutgoingSnapshot {
-    OutgoingSnapshot { term: Term(4), meta: meta(index), len, data: Box::new(data) }
-}
 
 /// Data that says when it is read for the first time, and comes when it may.
 struct Gated {

@@ -1,15 +1,23 @@
-//! The TCP transport with TLS, between servers that know each other, and some that do not.
+//! TCP with TLS: transports that know each other, and some that do not, and a cluster of nodes.
 
 #![cfg(feature = "tls")]
-// It takes a part only of what the tests of TCP and of TLS share.
-#![allow(dead_code)]
 
 #[path = "../tls/certs.rs"]
+#[allow(dead_code, reason = "only a part of it is wanted here")]
 mod certs;
+#[path = "../node/cluster.rs"]
+#[allow(dead_code, reason = "only a part of it is wanted here")]
+mod cluster;
 #[path = "../tcp/driver.rs"]
 mod driver;
 mod guards;
+mod nodes;
+#[path = "../../../raft-std-driver/tests/tcp/pairs.rs"]
+mod pairs;
+#[path = "../node/ports.rs"]
+mod ports;
 #[path = "../../../raft-std-driver/tests/tcp/support.rs"]
+#[allow(dead_code, reason = "nobody here misbehaves")]
 mod support;
 
 use std::sync::LazyLock;

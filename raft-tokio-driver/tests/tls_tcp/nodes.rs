@@ -1,0 +1,182 @@
+//! A cluster of nodes whose links are safe: through a death, a snapshot and new certificates.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use raft_core::NodeId;
+use raft_tokio_driver::tls::Tls;
+use raft_tokio_driver::{Builder, Bytes, Node, NodeConfig, RoleKind};
+
+use super::certs::{Authority, Files, bundle, write};
+use super::cluster::{Ledger, in_time};
+use super::ports::ports;
+use super::support::{logged, times_logged, watch_log};
+
+const IDS: [u64; 3] = [661, 662, 663];
+
+struct Member {
+    id: u64,
+    data: PathBuf,
+    files: Files,
+    tls: Tls,
+    ledger: Ledger,
+    node: Option<Node>,
+}
+
+struct Cluster {
+    members: Vec<Member>,
+    addresses: Vec<(u64, String)>,
+    expected: Vec<Bytes>,
+}
+
+/// Snapshots are taken all the time, so that who was away needs one.
+fn tune(config: &mut NodeConfig) {
+    config.raft.trailing_entries = 0;
+    config.snapshot_log_bytes = 2000;
+}
+
+impl Cluster {
+    async fn new(home: &Path, authority: &Authority) -> Cluster {
+        let ports = ports(IDS.len());
+        let address = |port: &std::net::TcpListener| port.local_addr().unwrap().to_string();
+        let addresses = IDS.into_iter().zip(ports.iter().map(address)).collect();
+        let member = |id: u64| {
+            let files = Files::new(&authority.node(id), &[authority]);
+            let tls = files.config().load(NodeId(id)).unwrap();
+            Member { id, data: home.join(id.to_string()), files, tls, ledger: Ledger::default(), node: None }
+        };
+        let mut cluster = Cluster { members: IDS.map(member).into(), addresses, expected: Vec::new() };
+        for (at, port) in ports.into_iter().enumerate() {
+            let tls = cluster.members[at].tls.clone();
+            cluster.wake(at, |builder| builder.listener(port).tls(&tls)).await;
+        }
+        cluster
+    }
+
+    async fn wake(&mut self, at: usize, links: impl FnOnce(Builder) -> Builder) -> &Node {
+        let member = &mut self.members[at];
+        member.ledger = Ledger::default();
+        let builder = Node::builder().id(member.id).members(self.addresses.clone()).open_or_create(&member.data);
+        let node = links(builder.machine(member.ledger.clone()).tune(tune)).start().await.unwrap();
+        member.node.insert(node)
+    }
+
+    /// Who leads, or one who runs and does not.
+    async fn find(&self, leads: bool) -> usize {
+        let search = async {
+            loop {
+                let role = |member: &Member| Some(member.node.as_ref()?.watch().borrow().role);
+                let leading = |member: &Member| role(member).map(|role| role == RoleKind::Leader);
+                let found: Vec<Option<bool>> = self.members.iter().map(leading).collect();
+                if found.contains(&Some(true)) {
+                    return found.iter().position(|found| *found == Some(leads)).unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("a leader", search).await
+    }
+
+    /// So many commands, each until it is applied.
+    async fn put(&mut self, count: usize) {
+        for number in self.expected.len()..self.expected.len() + count {
+            let command = Bytes::from(format!("command {number} {}", "x".repeat(100)));
+            let tries = async {
+                loop {
+                    let leader = self.members[self.find(true).await].node.as_ref().unwrap();
+                    match leader.start(command.clone()).await {
+                        Ok(_) => return,
+                        Err(why) => assert!(!why.may_have_happened(), "{why}"),
+                    }
+                }
+            };
+            in_time("a command", tries).await;
+            self.expected.push(command);
+        }
+    }
+
+    async fn agree(&self) {
+        for member in &self.members {
+            until("agreement", || *member.ledger.lines() == self.expected).await;
+        }
+    }
+
+    async fn stop(&mut self, at: usize) {
+        in_time("an end", self.members[at].node.take().unwrap().shutdown()).await.unwrap();
+    }
+
+    /// It comes back, by a snapshot.
+    async fn back(&mut self, at: usize) {
+        let (tls, id) = (self.members[at].tls.clone(), self.members[at].id);
+        let received = || times_logged(&["snapshot received", &format!("node={id} ")]);
+        let before = received();
+        self.wake(at, |builder| builder.tls(&tls)).await;
+        until("a snapshot", || received() > before).await;
+        self.agree().await;
+    }
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let look = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    in_time(what, look).await;
+}
+
+fn links_are_open(id: u64) -> bool {
+    logged(&["links are open", &format!("node={id} ")])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_with_tls_lets_its_own_in_and_nobody_else() {
+    watch_log();
+    let (home, authority) = (tempfile::tempdir().unwrap(), Authority::new("the first"));
+    let mut cluster = Cluster::new(home.path(), &authority).await;
+    cluster.put(20).await;
+    cluster.agree().await;
+    let away = cluster.find(false).await;
+    cluster.stop(away).await;
+    cluster.put(40).await;
+
+    // Its id, its address, its data, and no certificate.
+    assert!(!IDS.into_iter().any(links_are_open));
+    let id = cluster.members[away].id;
+    let open = cluster.wake(away, |builder| builder).await.clone();
+    assert!(links_are_open(id));
+    for other in IDS.into_iter().filter(|other| *other != id) {
+        let (out, here) = (format!("node={other} peer={id} "), format!("node={id} peer={other} "));
+        until("the lines of both ends", || {
+            logged(&["disconnected", &format!("node={other} "), "does not speak TLS"])
+                && logged(&["no way to a peer", &out, "it may be set to plain TCP"])
+                && logged(&["no way to a peer", &here])
+        })
+        .await;
+    }
+    assert!(cluster.members[away].ledger.lines().len() < cluster.expected.len());
+    assert_eq!(open.watch().borrow().leader, None, "it has heard nothing");
+    drop(open);
+    cluster.stop(away).await;
+    cluster.back(away).await;
+
+    // All certificates are another authority's from now on: who comes now, comes by these.
+    let authority = Authority::new("the second");
+    for member in &cluster.members {
+        member.files.put(&authority.node(member.id));
+        write(&member.files.authorities, &bundle(&[&authority]));
+        member.tls.reload().unwrap();
+    }
+    cluster.put(20).await;
+    let away = cluster.find(false).await;
+    cluster.stop(away).await;
+    cluster.put(40).await;
+    cluster.back(away).await;
+    let leader = cluster.find(true).await;
+    cluster.stop(leader).await;
+    cluster.put(40).await;
+    cluster.back(leader).await;
+    for at in 0..IDS.len() {
+        cluster.stop(at).await;
+    }
+}
