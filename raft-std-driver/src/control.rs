@@ -14,8 +14,8 @@ use crate::workers::block_on;
 
 /// A handle on a node made by [`Setup::start`](crate::engine::Setup::start). The last one dropped, the node stops.
 ///
-/// Its futures need no runtime: [`block_on`] does. None of them may be waited for within the node's own parts, inside of
-/// the machine for one, unless it says so.
+/// Its futures need no runtime: [`block_on`] does. Within the node's own parts, inside of the machine for one, none of them
+/// waits for what only these parts can do: each says what it does there instead.
 pub struct Control {
     pub(crate) shared: Arc<Shared>,
     command_bytes_max: u64,
@@ -36,8 +36,12 @@ impl Control {
     /// it is done, it loses the outcome and nothing else: the command may or may not be in the log.
     ///
     /// # Errors
-    /// If the command did not enter the log: refused, with the reason, or the node has stopped.
+    /// If the command did not enter the log: refused, with the reason, or the node has stopped; or if called within one of
+    /// the node's own parts, where waiting would keep it from happening.
     pub async fn start(&self, command: Bytes) -> Result<Outcome, StartError> {
+        if self.shared.mark.is_here() {
+            return Err(StartError::OwnThread);
+        }
         if let Some(why) = self.too_large(&command) {
             return Err(why.into());
         }
@@ -48,8 +52,11 @@ impl Control {
     }
 
     /// Put many commands into the log, next to each other as far as they fit, and wait for all of their outcomes, in the
-    /// order of the commands. Each may be refused alone.
+    /// order of the commands. Each may be refused alone; all are, within one of the node's own parts.
     pub async fn start_all(&self, commands: Vec<Bytes>) -> Vec<Result<Outcome, StartError>> {
+        if self.shared.mark.is_here() {
+            return commands.iter().map(|_| Err(StartError::OwnThread)).collect();
+        }
         let (mut submissions, mut outcomes) = (Vec::with_capacity(commands.len()), Vec::with_capacity(commands.len()));
         for command in commands {
             outcomes.push(match self.too_large(&command) {
@@ -98,7 +105,8 @@ impl Control {
         (bytes > max).then_some(Refusal::TooLarge { bytes, max })
     }
 
-    /// How things stand, as of one moment; after the node has stopped, how they stood then.
+    /// How things stand, as of one moment; after the node has stopped, how they stood then. The loop that polls the engine
+    /// answers: on its own thread this must not be waited for.
     pub async fn status(&self) -> NodeStatus {
         if let Some((asking, first)) = self.shared.status.ask() {
             if first {

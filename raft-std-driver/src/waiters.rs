@@ -33,6 +33,10 @@ pub enum StartError {
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
+    /// One of the node's own parts (its machine, for one) asked for an outcome by a future of
+    /// [`Control`](crate::Control), and would wait for itself.
+    #[error("a thread of the node itself cannot wait for a command")]
+    OwnThread,
 }
 
 /// A command that is in the log, though not yet committed.

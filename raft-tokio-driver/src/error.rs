@@ -46,6 +46,10 @@ pub enum StartError {
     /// The node has stopped: start it at another server.
     #[error("the node has stopped: start it at another server")]
     ShutDown,
+    /// It was awaited on a thread of the node itself, by the state machine, say, which would have waited for itself: await
+    /// it in a task.
+    #[error("a thread of the node itself cannot wait for a command: start it in a task")]
+    OwnThread,
 }
 
 impl StartError {
@@ -73,6 +77,7 @@ impl From<NotEntered> for StartError {
             NotEntered::Refused(Refusal::TooLarge { bytes, max }) => StartError::TooLarge { bytes, max },
             NotEntered::Refused(why) => StartError::Refused(why),
             NotEntered::Stopped => StartError::ShutDown,
+            NotEntered::OwnThread => StartError::OwnThread,
         }
     }
 }

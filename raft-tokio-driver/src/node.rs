@@ -18,6 +18,14 @@ use crate::watching::{Events, Standing, Watching};
 /// until the last handle is dropped (then it stops by itself a little later), or until it fails.
 ///
 /// Every future here may be dropped at any time: its answer is lost, and nothing else.
+///
+/// # Within its own state machine
+/// A machine that awaits its own node would wait for itself. So there [`start`](Node::start) and
+/// [`start_all`](Node::start_all) fail at once, with [`StartError::OwnThread`], and [`snapshot`](Node::snapshot) with
+/// [`SnapshotError::OwnThread`]; [`shutdown`](Node::shutdown) stops the node, but returns at once, as
+/// [`stopped`](Node::stopped) does, before anything has ended. [`status`](Node::status) waits for the core, which answers
+/// unless the machine runs on the runtime's only thread ([`Builder::workers`]); [`watch`](Node::watch) shows as much without
+/// waiting. A command that is to follow from another is best awaited in a task, by a `tokio::runtime::Handle`.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
 
@@ -132,14 +140,14 @@ impl Node {
     /// compacted. Concurrent calls may share one. A call that is dropped does not stop it.
     ///
     /// # Errors
-    /// If the node stops before.
+    /// If the node stops before, or if awaited [within its own machine](Node#within-its-own-state-machine).
     pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
         self.0.control.snapshot().await
     }
 
     /// Stop, and wait until everything has ended: tasks and threads, connections, the listener; every command has its
     /// outcome, and address and data directory can be used again. May be called any number of times; a call that is dropped
-    /// has stopped the node all the same.
+    /// has stopped the node all the same. [Within its own machine](Node#within-its-own-state-machine) it does not wait.
     ///
     /// # Errors
     /// The cause, if the node had failed.
@@ -148,7 +156,8 @@ impl Node {
         self.stopped().await
     }
 
-    /// Wait until the node has stopped, by whomever.
+    /// Wait until the node has stopped, by whomever. [Within its own machine](Node#within-its-own-state-machine) it does not
+    /// wait.
     ///
     /// # Errors
     /// The cause, if it failed.

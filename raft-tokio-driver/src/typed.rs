@@ -158,7 +158,7 @@ impl<A> TypedNode<A> {
     /// See [`Node::snapshot`].
     ///
     /// # Errors
-    /// If the node stops before.
+    /// If the node stops before, or if awaited [within its own machine](Node#within-its-own-state-machine).
     pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
         self.node.snapshot().await
     }

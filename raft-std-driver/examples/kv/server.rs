@@ -206,7 +206,7 @@ impl Service {
                 let address = leader.and_then(|leader| self.addresses.get(&leader));
                 Response::NotLeader { leader: address.map(String::as_str) }
             }
-            Err(StartError::Stopped) => Response::NotLeader { leader: None },
+            Err(StartError::Stopped | StartError::OwnThread) => Response::NotLeader { leader: None },
             Err(StartError::Refused(why)) => {
                 refusal = why.to_string();
                 Response::Refused(&refusal)

@@ -5,5 +5,6 @@ mod commands;
 mod endings;
 mod files;
 mod hostile;
+mod inside;
 mod starts;
 mod typed;
