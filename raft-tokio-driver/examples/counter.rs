@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("add {amount}: {}", ask(&servers, Command::Add(amount)).await?);
     }
 
-    let leader = servers[0].status().await.leader.ok_or("nobody leads")?;
+    let leader = servers[0].watch().wait_for(|now| now.leader.is_some()).await?.leader.ok_or("nobody leads")?;
     let at = servers.iter().position(|server| server.id() == leader).ok_or("who is that?")?;
     servers.remove(at).shutdown().await?;
     println!("server {leader} led, and is gone");
