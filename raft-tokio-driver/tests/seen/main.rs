@@ -6,6 +6,7 @@ mod cluster;
 mod measured;
 mod over_tcp;
 mod recorder;
+mod sources;
 mod subscriber;
 mod table;
 mod told;
