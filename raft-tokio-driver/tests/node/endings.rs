@@ -60,6 +60,7 @@ struct Guarded {
     ledger: Ledger,
     apply: Door,
     snapshot: Door,
+    restore: Door,
 }
 
 impl StateMachine for Guarded {
@@ -80,6 +81,7 @@ impl StateMachine for Guarded {
     }
 
     fn restore(&mut self, data: &mut dyn io::Read) -> io::Result<()> {
+        self.restore.pass();
         self.ledger.restore(data)
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use raft_core::NodeId;
 use raft_tokio_driver::tls::Tls;
 use raft_tokio_driver::{Builder, Bytes, Node, NodeConfig, RoleKind};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::certs::{Authority, Files, bundle, write};
 use super::cluster::{Ledger, in_time};
@@ -179,4 +181,27 @@ async fn a_cluster_with_tls_lets_its_own_in_and_nobody_else() {
     for at in 0..IDS.len() {
         cluster.stop(at).await;
     }
+}
+
+/// However long a handshake may take: a guest and a peer who say nothing do not hold the node back.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_under_way_end_with_the_node() {
+    let (home, hour) = (tempfile::tempdir().unwrap(), Duration::from_secs(3600));
+    let (authority, mute) = (Authority::new("cluster"), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let members = [(671, "127.0.0.1:0".to_owned()), (672, mute.local_addr().unwrap().to_string())];
+    let builder = Node::builder().id(671).members(members).create(home.path()).machine(Ledger::default());
+    let builder = builder.tune_tcp(move |tcp| (tcp.handshakes_max, tcp.handshake_timeout) = (1, hour));
+    let node = builder.tls(&authority.tls(671)).start().await.unwrap();
+    let address = node.local_addr().unwrap();
+    let (mut peer, _) = in_time("a link that is wanted", mute.accept()).await.unwrap();
+    assert_eq!(in_time("its first word", peer.read_u8()).await.unwrap(), 22, "a handshake of TLS");
+    let mut older = TcpStream::connect(address).await.unwrap();
+    let mut guest = TcpStream::connect(address).await.unwrap();
+    // There is room for one: this one's end says that the other has come.
+    let _end_or_reset = in_time("an end", older.read(&mut [0])).await;
+    in_time("shutdown", node.shutdown()).await.unwrap();
+    let _end_or_reset = in_time("an end", guest.read(&mut [0])).await;
+    let again = Node::builder().id(671).members([(671, address.to_string())]).open(home.path());
+    let again = again.machine(Ledger::default()).tls(&authority.tls(671)).start().await.unwrap();
+    in_time("shutdown", again.shutdown()).await.unwrap();
 }

@@ -16,7 +16,7 @@ use raft_tokio_driver::{Node, SnapshotError, StartError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
 
-use super::{Door, alone, entered, eventually, poll_once, stopping};
+use super::{Door, Guarded, alone, entered, eventually, poll_once, stopping};
 use crate::cluster::{Cluster, Member, in_time};
 use crate::commands::small;
 
@@ -196,6 +196,33 @@ async fn a_snapshot_on_its_way_is_waited_for_at_both_ends() {
 }
 
 /// Only the end of the node waits for it, and nobody else.
+/// A leader's snapshot is durable, and the machine has not taken it over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_being_restored_is_waited_for() {
+    let mut cluster = Cluster::asleep(3);
+    for member in [0, 1] {
+        cluster.wake(member, |builder| builder.tune(|config| config.raft.trailing_entries = 0)).await;
+    }
+    cluster.put("x").await;
+    cluster.leader().await.node().snapshot().await.unwrap();
+    let guarded = Guarded { ledger: cluster.members[2].ledger.clone(), ..Guarded::default() };
+    guarded.restore.set_shut(true);
+    cluster.wake(2, |builder| builder.machine(guarded.clone())).await;
+    guarded.restore.knock().await;
+    let node = cluster.members[2].node().clone();
+    let mut shutdown = pin!(node.shutdown());
+    assert!(poll_once(shutdown.as_mut()).is_pending());
+    stopping(&node).await;
+    let disk = &cluster.members[2].disk;
+    assert!(disk.open().is_err() && poll_once(shutdown.as_mut()).is_pending(), "it still restores");
+    guarded.restore.set_shut(false);
+    in_time("shutdown", shutdown).await.unwrap();
+    assert!(disk.open().unwrap().recover().unwrap().snapshot.last.index.0 > 0);
+    cluster.wake(2, |builder| builder).await;
+    cluster.put("y").await;
+    cluster.agree_on(&["x", "y"]).await;
+}
+
 #[tokio::test]
 async fn a_disk_that_stands_still_is_waited_for() {
     let (cluster, door) = (Cluster::asleep(1), Door::default());
