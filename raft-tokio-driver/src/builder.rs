@@ -223,8 +223,9 @@ impl Builder {
         self
     }
 
-    /// Run what may block here, instead of on threads: for simulations that must be the same each time. Nothing is then
-    /// done on any other thread.
+    /// Run what may block here, instead of on threads: for simulations that must be the same each time. The node itself then
+    /// does nothing on any other thread. What it is given may: a [`LocalNetwork`](crate::transport::LocalNetwork) copies
+    /// snapshots on threads, the system's sockets look names up on one, and watched certificates are read on one.
     #[must_use]
     pub fn workers(mut self, workers: impl Workers) -> Builder {
         self.workers = Some(Arc::new(workers));

@@ -58,10 +58,11 @@
 //!
 //! # How it runs
 //!
-//! The core is one task of your runtime; it never blocks. Disk and machine block, so they have threads of their own, as in
-//! [`raft_std_driver`], whose parts they are: one [`Storage`](storage::Storage), one
-//! [`StateMachine`], one format of files and one of messages. Servers of the two
-//! drivers can be members of one cluster, and each can open what the other has written.
+//! The core is one task of your runtime. It does not block, with one exception: when a node on a
+//! [`LocalNetwork`](transport::LocalNetwork) ends, it waits there for snapshots under way. Disk and machine block, so they
+//! have threads of their own, as in [`raft_std_driver`], whose parts they are: one [`Storage`](storage::Storage), one
+//! [`StateMachine`], one format of files and one of messages. Each driver can open what the other has written, and servers of
+//! both can be members of one cluster as long as its links are open: the std driver has no TLS.
 //!
 //! ```text
 //!   tasks ---start---->+-------+--writes------>+------+
