@@ -7,9 +7,12 @@
 //!
 //! ```no_run
 //! # use raft_core::NodeId;
-//! # use raft_tokio_driver::tls::{TlsConfig, TlsError};
-//! # fn main() -> Result<(), TlsError> {
+//! # use raft_tokio_driver::{Node, StateMachine};
+//! # use raft_tokio_driver::tls::TlsConfig;
+//! # async fn example(machine: impl StateMachine) -> Result<(), Box<dyn std::error::Error>> {
 //! let tls = TlsConfig::files("node-3.pem", "node-3.key", "authorities.pem").load(NodeId(3))?;
+//! let builder = Node::builder().id(3).members([(1, "a:7001"), (2, "b:7001"), (3, "c:7001")]);
+//! let node = builder.tls(&tls).open("/var/lib/raft").machine(machine).start().await?;
 //! // Later, when the files are new ones. Connections that stand go on.
 //! tls.reload()?;
 //! # Ok(())
