@@ -153,7 +153,8 @@ impl Builder {
         self
     }
 
-    /// Keep promises here instead of in a directory of files.
+    /// Keep promises here instead of in a directory of files. It must be of this server and of this
+    /// [`cluster`](Builder::cluster).
     #[must_use]
     pub fn storage(mut self, storage: impl Storage) -> Builder {
         self.storage = Some(Place::Other(Box::new(storage)));

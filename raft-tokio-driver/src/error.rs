@@ -123,12 +123,12 @@ pub enum BuildError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(Arc<StorageError>),
-    /// The data directory belongs to another cluster.
-    #[error("the data directory is of cluster {stored}, not of cluster {configured}")]
+    /// The data directory, or a storage of one's own, belongs to another cluster.
+    #[error("the storage is of cluster {stored}, not of cluster {configured}")]
     Cluster {
         /// Which one the builder was told.
         configured: u64,
-        /// Which one the directory says.
+        /// Which one the storage says.
         stored: u64,
     },
     /// The node was given a transport, and something that only its own TCP transport would use.
@@ -142,6 +142,9 @@ pub enum BuildError {
         "Builder::file_options does nothing to a storage of your own: say it there, or leave Builder::storage away"
     )]
     NotFiles,
+    /// The node was given a machine, and a state of one's own type, which is a machine as well.
+    #[error("Builder::machine does nothing before Builder::start_typed: leave one of them away")]
+    TwoMachines,
     /// The certificate is another node's.
     #[error("this is server {configured}, but its TLS was loaded for server {certified}")]
     Certificate {

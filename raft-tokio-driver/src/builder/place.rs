@@ -1,9 +1,13 @@
 //! Where a node's promises are kept, and how that is opened.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
-use raft_std_driver::storage::{Birth, FileOptions, FileStorage, Identity, Storage, StorageError};
+use raft_std_driver::NodeError;
+use raft_std_driver::raft_core::{Incarnation, Membership, NodeId, Write};
+use raft_std_driver::storage::{
+    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, Snapshots, Storage, StorageError,
+};
 
 use crate::error::BuildError;
 
@@ -29,7 +33,7 @@ impl Place {
         members: &[NodeId],
     ) -> Result<Box<dyn Storage>, BuildError> {
         let (path, first_start) = match self {
-            Place::Other(storage) => return Ok(storage),
+            Place::Other(storage) => return Ok(Box::new(Asked::new(storage, identity.cluster)?)),
             Place::Directory { path, first_start } => (path, first_start),
         };
         let create = |path: &Path| {
@@ -50,10 +54,40 @@ impl Place {
                 opened => opened?,
             },
         };
-        let (configured, stored) = (identity.cluster.0, storage.identity().cluster.0);
-        if configured != stored {
-            return Err(BuildError::Cluster { configured, stored });
-        }
+        same(identity.cluster, storage.identity().cluster)?;
         Ok(Box::new(storage))
+    }
+}
+
+fn same(configured: ClusterId, stored: ClusterId) -> Result<(), BuildError> {
+    let (configured, stored) = (configured.0, stored.0);
+    if configured == stored { Ok(()) } else { Err(BuildError::Cluster { configured, stored }) }
+}
+
+/// A storage that has been asked for what it kept, which may be asked once: it says only there of which cluster it is.
+struct Asked {
+    kept: Option<Recovered>,
+    storage: Box<dyn Storage>,
+}
+
+impl Asked {
+    fn new(mut storage: Box<dyn Storage>, cluster: ClusterId) -> Result<Asked, BuildError> {
+        let kept = storage.recover().map_err(|error| NodeError::Storage(Arc::new(error)))?;
+        same(cluster, kept.identity.cluster)?;
+        Ok(Asked { kept: Some(kept), storage })
+    }
+}
+
+impl Storage for Asked {
+    fn recover(&mut self) -> Result<Recovered, StorageError> {
+        self.kept.take().map_or_else(|| self.storage.recover(), Ok)
+    }
+
+    fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+        self.storage.persist(writes)
+    }
+
+    fn snapshots(&self) -> Arc<dyn Snapshots> {
+        self.storage.snapshots()
     }
 }

@@ -151,8 +151,11 @@ impl Builder {
     /// The same, for a state of your own type with commands of your own types.
     ///
     /// # Errors
-    /// Those of [`start`](Builder::start).
+    /// Those of [`start`](Builder::start), and if a [`machine`](Builder::machine) was given: it would not come into force.
     pub async fn start_typed<A: Application>(self, application: A) -> Result<TypedNode<A>, BuildError> {
+        if self.machine.is_some() {
+            return Err(BuildError::TwoMachines);
+        }
         self.machine(Typed(application)).start().await.map(TypedNode::new)
     }
 }

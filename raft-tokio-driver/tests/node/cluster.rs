@@ -110,6 +110,7 @@ impl Cluster {
         ledger.lines().clear();
         let builder = Node::builder()
             .id(*id)
+            .cluster(1)
             .storage(disk.open().unwrap())
             .machine(ledger.clone())
             .transport(self.network.attach(NodeId(*id)));

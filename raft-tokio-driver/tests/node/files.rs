@@ -96,7 +96,7 @@ async fn a_directory_serves_one_server_of_one_cluster_at_a_time() {
 
     let error = refused(builder(&ledger).cluster(8).open(&dir)).await;
     assert!(matches!(error, BuildError::Cluster { configured: 8, stored: 7 }), "{error:?}");
-    assert_eq!(error.to_string(), "the data directory is of cluster 7, not of cluster 8");
+    assert_eq!(error.to_string(), "the storage is of cluster 7, not of cluster 8");
     let error = refused(builder(&ledger).id(2).open(&dir)).await;
     let (configured, stored) = (NodeId(2), NodeId(1));
     assert!(

@@ -49,7 +49,7 @@ fn without_a_runtime_that_fits_nothing_is_touched() {
         assert!(matches!(error, BuildError::NoRuntime(_)), "{error:?}");
         assert!(error.to_string().starts_with("a node starts within a tokio runtime with time and IO enabled: "));
     }
-    // Who brings sockets of his own knows what they need.
+    // Those who bring sockets of their own know what they need.
     let error = no_io.block_on(tcp().sockets(NoSockets).create(&dir).start()).unwrap_err();
     assert!(error.to_string().ends_with("there are none"), "{error}");
     assert!(!dir.exists());
@@ -127,7 +127,7 @@ async fn a_start_that_is_given_up_in_the_middle_lets_go_of_its_disk() {
     let mut cluster = Cluster::asleep(1);
     let ((asked, asks), (go, gate)) = (mpsc::channel(), mpsc::channel::<()>());
     let storage = Slow { storage: cluster.members[0].disk.open().unwrap(), asked, gate };
-    let mut start = Box::pin(local().storage(storage).start());
+    let mut start = Box::pin(local().cluster(1).storage(storage).start());
     assert!(poll_once(start.as_mut()).is_pending());
     asks.recv().unwrap();
     drop(start);
@@ -139,6 +139,19 @@ async fn a_start_that_is_given_up_in_the_middle_lets_go_of_its_disk() {
         }
     };
     in_time("a free disk", free).await;
+    cluster.wake(0, |builder| builder).await;
+    cluster.put("x").await;
+}
+
+/// It is refused, and let go of.
+#[tokio::test]
+async fn a_storage_of_ones_own_is_of_the_same_cluster() {
+    let mut cluster = Cluster::asleep(1);
+    let disk = cluster.members[0].disk.clone();
+    for configured in [0, 2] {
+        let error = local().cluster(configured).storage(disk.open().unwrap()).start().await.unwrap_err();
+        assert!(matches!(error, BuildError::Cluster { configured: c, stored: 1 } if c == configured), "{error:?}");
+    }
     cluster.wake(0, |builder| builder).await;
     cluster.put("x").await;
 }

@@ -7,10 +7,10 @@ use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
 use raft_std_driver::storage::mem::MemDisk;
 use raft_std_driver::storage::{Birth, ClusterId, Identity};
 use raft_tokio_driver::transport::LocalNetwork;
-use raft_tokio_driver::{Application, Node, RoleKind, StartError, TypedError, TypedNode};
+use raft_tokio_driver::{Application, BuildError, Builder, Node, RoleKind, StartError, TypedError, TypedNode};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::in_time;
+use crate::cluster::{Ledger, in_time};
 use crate::commands::sendable;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -59,13 +59,18 @@ impl Application for Sum {
     }
 }
 
-/// One member, which leads.
-async fn alone() -> TypedNode<Sum> {
+/// One member, with all but what it replicates.
+fn builder() -> Builder {
     let id = NodeId(1);
     let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(101) };
     let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
-    let builder = Node::builder().id(1).storage(disk.open().unwrap()).transport(LocalNetwork::new().attach(id));
-    let node = builder.start_typed(Sum::default()).await.unwrap();
+    let builder = Node::builder().id(1).cluster(1).storage(disk.open().unwrap());
+    builder.transport(LocalNetwork::new().attach(id))
+}
+
+/// One that leads.
+async fn alone() -> TypedNode<Sum> {
+    let node = builder().start_typed(Sum::default()).await.unwrap();
     in_time("it leads", node.watch().wait_for(|now| now.role == RoleKind::Leader)).await.unwrap();
     node
 }
@@ -110,6 +115,13 @@ async fn it_can_do_what_the_node_can() {
     assert_eq!((status.leader, status.snapshot.last.index.0), (Some(node.id()), 2));
     in_time("shutdown", other.shutdown()).await.unwrap();
     in_time("the end", node.stopped()).await.unwrap();
+}
+
+/// Only one of them would come into force.
+#[tokio::test]
+async fn a_machine_and_a_state_are_two_machines() {
+    let error = builder().machine(Ledger::default()).start_typed(Sum::default()).await.unwrap_err();
+    assert!(matches!(error, BuildError::TwoMachines), "{error:?}");
 }
 
 #[test]

@@ -150,7 +150,8 @@ async fn hold(cluster: &Cluster, member: usize, writes: Door, snapshots: Door) -
     let Member { id, disk, ledger, .. } = &cluster.members[member];
     let storage = Held { storage: disk.open().unwrap(), writes, snapshots };
     let transport = cluster.network.attach(NodeId(*id));
-    Node::builder().id(*id).storage(storage).machine(ledger.clone()).transport(transport).start().await.unwrap()
+    let builder = Node::builder().id(*id).cluster(1).storage(storage).machine(ledger.clone());
+    builder.transport(transport).start().await.unwrap()
 }
 
 /// Whichever end stops, or both of them.
@@ -195,7 +196,6 @@ async fn a_snapshot_on_its_way_is_waited_for_at_both_ends() {
     }
 }
 
-/// Only the end of the node waits for it, and nobody else.
 /// A leader's snapshot is durable, and the machine has not taken it over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_being_restored_is_waited_for() {
@@ -223,6 +223,7 @@ async fn a_machine_that_is_being_restored_is_waited_for() {
     cluster.agree_on(&["x", "y"]).await;
 }
 
+/// Only the end of the node waits for it, and nobody else.
 #[tokio::test]
 async fn a_disk_that_stands_still_is_waited_for() {
     let (cluster, door) = (Cluster::asleep(1), Door::default());
