@@ -60,7 +60,9 @@ pub trait Inbound: Send + Sync + 'static {
 /// Carries messages to peers and back. Never blocks its caller: what does not fit into a bounded queue is dropped, and
 /// the node hears [`unreachable`](Inbound::unreachable).
 pub trait Transport: Send + Sync + 'static {
-    /// Begin to deliver to `inbound`; called once.
+    /// Begin to deliver to `inbound`; called once, by the thread that starts the node. It may block: the tokio
+    /// driver calls it on a thread for what blocks, with the runtime entered, so that it can spawn tasks (in a simulation, on
+    /// the runtime's own thread).
     ///
     /// # Errors
     /// If the transport cannot listen.

@@ -28,7 +28,8 @@ pub type BoxStream = Box<dyn Stream>;
 
 /// Where connections come from: the system's network, or a simulated one.
 ///
-/// All futures may be dropped before they are ready, and that must end what they do.
+/// All futures may be dropped before they are ready, and that must end what they do to connections and listeners. Only a name
+/// may go on being looked up for nobody, as the system's are, on a thread of the runtime.
 pub trait Sockets: Debug + Send + Sync + 'static {
     /// The addresses of a `host:port`, best first.
     ///
@@ -90,7 +91,7 @@ pub trait Guard: Debug + Send + Sync + 'static {
     /// If that cannot be: the connection is closed.
     fn secure_outgoing(&self, peer: NodeId, stream: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>>;
 
-    /// Make a connection safe that somebody has made to this server. Who he claims to be is not known yet.
+    /// Make a connection safe that somebody has made to this server. Who they claim to be is not known yet.
     ///
     /// # Errors
     /// If that cannot be: the connection is closed.
