@@ -21,7 +21,7 @@ impl Drop for TlsWatch {
 }
 
 pub(super) fn start(tls: Tls, interval: Duration) -> TlsWatch {
-    // In whatever the caller does: his span may say more.
+    // In whatever the caller does: that span may say more.
     let watching = watch(tls, interval.max(Duration::from_millis(1))).in_current_span();
     TlsWatch { task: tokio::spawn(watching) }
 }

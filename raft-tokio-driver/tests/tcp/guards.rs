@@ -1,4 +1,4 @@
-//! Links can be made safe: who cannot, or is not who he says he is, hears and is heard nothing.
+//! Links can be made safe: who cannot, or is an impostor, hears nothing and is not heard.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ fn others_are_turned_away() {
     assert!(strict.heard().look(|heard| heard.messages.is_empty()));
 }
 
-/// He who claims to be another is not even told that he is no peer, or of which cluster this is.
+/// Who claims to be another is told nothing at all: neither that it is no peer, nor of which cluster this is.
 #[test]
 fn an_impostor_gets_no_answer() {
     let strict = guarded(&config(431), 431).knows(432, "127.0.0.1:1".parse().unwrap()).start();

@@ -16,8 +16,8 @@ const FRAME_RESERVED_BYTES: usize = 1 << 20;
 /// A buffer that grew beyond this gives its memory back.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
 
-/// Takes frames out of a stream of bytes. Whoever reads the stream asks for the [`next`](Frames::next) frame; as long as
-/// there is none, he reads into the [`spare`](Frames::spare) room and says [how much](Frames::filled) has come.
+/// Takes frames out of a stream of bytes. Readers of the stream ask for the [`next`](Frames::next) frame; as long as there
+/// is none, they read into the [`spare`](Frames::spare) room and say [how much](Frames::filled) has come.
 ///
 /// A frame that is said to be long gets memory as it comes, not as it is promised.
 pub struct Frames {

@@ -6,7 +6,7 @@ use crate::transport::wire::{self, ANSWER_BYTES, HELLO_BYTES, Hello, HelloError,
 /// Somebody who is not let in.
 #[derive(Debug)]
 pub struct Unwelcome {
-    /// What he is answered before the connection is closed; whoever does not speak the protocol gets no answer.
+    /// What is answered before the connection is closed; whoever does not speak the protocol gets no answer.
     pub answer: Option<[u8; ANSWER_BYTES]>,
     /// Why.
     pub trouble: Trouble,

@@ -147,7 +147,7 @@ impl Mailbox {
     }
 
     /// Wait until there is reason to connect at once, or the mailbox is closed. Whoever pauses between two attempts waits
-    /// for this or for his clock, whichever comes first.
+    /// for this or for the clock, whichever comes first.
     pub fn reason(&self) -> impl Future<Output = ()> {
         poll_fn(|context| {
             let mut state = lock(&self.state);

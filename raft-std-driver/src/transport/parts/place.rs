@@ -138,8 +138,8 @@ impl<C> Drop for Occupied<C> {
 }
 
 /// Where connections wait, in the order in which they came, until it is known who comes. When it is full, the one that has
-/// waited longest has to go: who speaks the protocol is through in one round trip, so those who only take up room cannot
-/// keep him out.
+/// waited longest has to go: who speaks the protocol is through in one round trip, and is not kept out by those who only take
+/// up room.
 pub struct Lobby<C> {
     most: usize,
     state: Mutex<Guests<C>>,

@@ -24,9 +24,9 @@ pub fn prepare(socket: &impl AsFd, stall_timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Who connects, over and over, to a port of this machine at which nobody listens is given that very port as his own one day,
-/// if it is among those that the system hands out, and TCP connects him to himself. A server that comes back there would
-/// find its address in use, for a minute even after such a connection was closed in order: so it is reset.
+/// A program that connects, over and over, to a port of this machine at which nobody listens is given that very port as its
+/// own one day, if it is among those that the system hands out, and TCP connects it to itself. A server that comes back
+/// there would find its address in use, for a minute even after such a connection was closed in order: so it is reset.
 fn unless_to_itself(socket: &SockRef<'_>) -> io::Result<()> {
     let end = |address: SockAddr| address.as_socket().map(|address| (address.ip(), address.port()));
     let (here, there) = (end(socket.local_addr()?), end(socket.peer_addr()?));

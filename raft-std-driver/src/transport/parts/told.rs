@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// What goes on for so long is told again.
 pub const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
-/// What was told lately, by its kind, so that who repeats himself fills no log: the first of a kind is told aloud, and what
+/// What was told lately, by its kind, so that nobody fills the log by repetition: the first of a kind is told aloud, and what
 /// follows quietly, but for one in every [`TOLD_AGAIN_AFTER`], which says how many there were. A bounded number of kinds is
 /// remembered; of more, all are one.
 pub struct Told<K> {

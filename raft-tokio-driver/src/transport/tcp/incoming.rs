@@ -68,7 +68,7 @@ async fn shake_hands(hub: &Hub, stream: BoxStream) -> Result<Guest, Unwelcome> {
         let mut bytes = [0; HELLO_BYTES];
         stream.read_exact(&mut bytes).await.map_err(Trouble::from)?;
         let judged = Unwelcome::unless_hello(&bytes).and_then(|hello| {
-            // Before anything is said to him: who is not who he says he is, is told nothing.
+            // Before anything is said: impostors are told nothing.
             if let Some(proof) = &proof {
                 proof.check(hello.from).map_err(|why| Trouble::Impostor { claimed: hello.from, why })?;
             }
