@@ -16,9 +16,10 @@ pub struct Traffic {
     pub bytes_received: u64,
     /// AppendEntries that were dropped because there was no room or no connection.
     pub appends_dropped: u64,
-    /// Snapshots, as they were handed to the network, whether or not all of one came through, in bytes.
+    /// Snapshots and their offers, as they were handed to the network, whether or not all of one came through: their length on
+    /// the wire, in bytes. Once all of one has come through, it has counted the same at both ends.
     pub snapshot_bytes_sent: u64,
-    /// Snapshots that came from the peer, or parts of them, in bytes.
+    /// Snapshots that came from the peer, or parts of them, and their offers: their length on the wire, in bytes.
     pub snapshot_bytes_received: u64,
     /// How many messages wait for the peer now.
     pub waiting: u64,

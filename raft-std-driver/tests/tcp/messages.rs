@@ -81,6 +81,24 @@ fn a_peer_that_reads_nothing_is_given_up() {
     assert!(one.transport.traffic()[0].1.appends_dropped > 0, "what waited is gone");
 }
 
+/// The peer reads nothing until that was seen.
+#[test]
+fn what_waits_is_counted() {
+    const COUNT: u64 = 640;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let deep =
+        TcpConfig { queue_appends_max: usize::MAX, queue_bytes_max: u64::MAX, stall_timeout: PATIENCE, ..config(1) };
+    let one = Server::bind(&deep).knows(2, listener.local_addr().unwrap()).start();
+    let (mut raw, _) = Raw::accept(&listener);
+    let message = append(1, 100_000);
+    (0..COUNT).for_each(|_| one.send(2, message.clone()));
+    let waiting = || one.transport.traffic()[0].1.waiting;
+    // It is more than all buffers on the way hold.
+    assert!((1..=COUNT).contains(&waiting()), "{}", waiting());
+    (0..COUNT).for_each(|_| assert_eq!(raw.read_message(), message));
+    poll("nothing to wait", || waiting() == 0);
+}
+
 #[test]
 fn defaults_hold_more_than_the_cores_window() {
     let core = Config::new(NodeId(1));

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use raft_core::{EntryId, NodeId, Term};
 use raft_std_driver::transport::Transport;
 use raft_std_driver::transport::tcp::TcpConfig;
+use raft_std_driver::transport::wire::Offer;
 
 use super::support::*;
 
@@ -74,8 +75,21 @@ fn what_is_exchanged_is_counted() {
     poll("the count", || of(&one, 2).messages_sent == 11);
     let sent = of(&one, 2);
     assert_eq!((sent.bytes_sent, sent.messages_received, sent.appends_dropped), (bytes, 0, 0));
+    assert!(sent.connected && sent.waiting == 0);
+
+    assert_eq!((sent.snapshot_bytes_sent, heard.snapshot_bytes_received), (0, 0));
+    let (data, chunk_bytes) = (data(1_000_000), config(1).chunk_bytes);
+    one.transport.send_snapshot(NodeId(2), whole(10, &data));
+    wait_sent(&one, 10, true);
+    let offer = Offer { term: Term(4), meta: meta(10), length: data.len() as u64 }.encode().unwrap();
+    let bytes = data.chunks(chunk_bytes).chain([&offer[..]]).map(|body| frame(body).len() as u64).sum();
+    let (sent, heard) = (of(&one, 2), of(&other, 1));
+    assert_eq!((sent.snapshot_bytes_sent, heard.snapshot_bytes_received), (bytes, bytes));
+    assert_eq!((sent.snapshot_bytes_received, heard.snapshot_bytes_sent), (0, 0));
+
     drop(other);
     one.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
+    assert!(!of(&one, 2).connected);
     poll("appends that are dropped", || {
         one.send(2, append(2, 10));
         of(&one, 2).appends_dropped > 0

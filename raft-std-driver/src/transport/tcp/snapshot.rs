@@ -37,6 +37,7 @@ fn send(hub: &Hub, peer: &Peer, snapshot: OutgoingSnapshot) -> Result<(), Troubl
     let mut frame = Vec::new();
     parts::put_offer(&mut frame, term, meta, length)?;
     stream.write_all(&frame)?;
+    peer.traffic.snapshot_sent(frame.len());
     expect(Verdict::Go, stream, stall_timeout)?;
 
     let mut chunks = Chunks::new(data, length, chunk_bytes);

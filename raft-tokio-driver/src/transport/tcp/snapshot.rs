@@ -53,6 +53,7 @@ async fn send(
         let mut offer = Vec::new();
         parts::put_offer(&mut offer, term, meta, length)?;
         write(stream, &offer, stall).await?;
+        peer.traffic.snapshot_sent(offer.len());
         expect(Verdict::Go, stream, stall).await?;
         let mut chunks = read_ahead(hub, Chunks::new(data, length, hub.config.chunk_bytes), Arc::clone(transfer))?;
         while let Some(frame) = chunks.recv().await.ok_or(Trouble::Abandoned)?? {
@@ -95,7 +96,9 @@ pub(super) async fn receive(
     place: Occupied<Line>,
 ) -> Result<(), Trouble> {
     let (stall, mut frames) = (hub.config.stall_timeout, Frames::new());
-    let offer = Offer::decode(&next_frame(&mut frames, &mut stream, OFFER_BYTES_MAX, stall).await?)?;
+    let offer = next_frame(&mut frames, &mut stream, OFFER_BYTES_MAX, stall).await?;
+    peer.traffic.snapshot_received(FRAME_HEADER_BYTES + offer.len());
+    let offer = Offer::decode(&offer)?;
     let span = hub.peers.lines.receiving(peer.id, offer.meta.last);
     let left = offer.length;
     let store = span.in_scope(|| store(hub, peer.id, offer, place))?;
