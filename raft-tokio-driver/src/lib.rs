@@ -76,9 +76,9 @@
 //!
 //! # Links
 //!
-//! [`transport::tcp`] connects servers by TCP, and the module `tls` (with the feature of that name, which is on unless switched
-//! off) makes it safe: each server shows a certificate that names it, and asks for the other's. Without TLS the node says in its log that links are open. [`transport::Transport`] is for those who
-//! bring another one; [`transport::LocalNetwork`] joins nodes of one process, for tests.
+//! [`transport::tcp`] connects servers by TCP, and the module `tls` (of the feature of that name, which is on unless switched
+//! off) makes it safe: each server shows a certificate that names it, and asks for the other's. Without TLS the node says in
+//! its log that links are open. [`transport::Transport`] is for those who bring another one; [`transport::LocalNetwork`] joins nodes of one process, for tests.
 //!
 //! # To see what it does
 //!
