@@ -39,7 +39,7 @@ fn demand_success(seed: u64, report: &Report) {
 }
 
 /// What must have happened somewhere in the normal run, or it shows less than it says.
-const MUST_HAPPEN: [&str; 29] = [
+const MUST_HAPPEN: [&str; 30] = [
     nemesis::CUT,
     nemesis::CUT_ONE_WAY,
     nemesis::ISOLATE,
@@ -69,6 +69,7 @@ const MUST_HAPPEN: [&str; 29] = [
     oracle::outcomes::REFUSED,
     oracle::outcomes::SUPERSEDED,
     oracle::outcomes::UNKNOWN,
+    oracle::outcomes::GIVEN_UP,
 ];
 
 #[test]
