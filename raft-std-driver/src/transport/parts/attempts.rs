@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use raft_core::NodeId;
 
 use super::lines::{kind, say};
-use super::{TcpConfig, Telling, Told, Trouble};
+use super::{Cut, Peer, TcpConfig, Telling, Told, Trouble};
+use crate::transport::Inbound;
 
 /// So many reasons are told apart.
 const REASONS_MOST: usize = 16;
 
-/// The attempts to reach one peer: each reason is told once until there is a connection that stands, and the pauses between
-/// them grow.
+/// The attempts to keep a connection for messages to one peer: each reason is told once until there is one that stands, and
+/// the pauses between them grow.
 pub struct Attempts {
     me: NodeId,
     peer: NodeId,
@@ -34,20 +35,41 @@ impl Attempts {
         }
     }
 
-    /// The peer has accepted a connection.
-    pub fn connected(&mut self) {
+    /// The peer has accepted a connection for messages.
+    pub fn connected<C: Cut>(&mut self, to: &Peer<C>, inbound: &dyn Inbound) {
         let (node, peer) = (self.me.0, self.peer.0);
         if self.flaps {
             tracing::debug!(node, peer, "connected");
         } else {
             tracing::info!(node, peer, "connected");
         }
+        to.traffic.connected(true);
+        inbound.reachable(to.id);
     }
 
-    /// An attempt or a connection has ended; `stood` is how long it lasted, if the peer had accepted it. Gives the pause
-    /// before the next attempt.
+    /// An attempt or a connection for messages has ended; `stood` is how long it lasted, if the peer had accepted it. Its mail
+    /// is lost. Gives the pause before the next attempt, if there is to be one.
     #[must_use]
-    pub fn ended(&mut self, why: Result<(), Trouble>, stood: Option<Duration>) -> Duration {
+    pub fn ended<C: Cut>(
+        &mut self,
+        peer: &Peer<C>,
+        inbound: &dyn Inbound,
+        why: Result<(), Trouble>,
+        stood: Option<Duration>,
+    ) -> Option<Duration> {
+        peer.traffic.connected(false);
+        let lost = peer.lose_mail();
+        if peer.mailbox.is_closed() {
+            return None;
+        }
+        // What was written last may be lost as well, and nobody else would say so.
+        if stood.is_some() || lost {
+            inbound.unreachable(peer.id);
+        }
+        Some(self.failed(why, stood))
+    }
+
+    fn failed(&mut self, why: Result<(), Trouble>, stood: Option<Duration>) -> Duration {
         let (node, peer) = (self.me.0, self.peer.0);
         // A connection that ends as soon as it stands is no success.
         if stood.is_some_and(|time| time > self.backoff.max) {
@@ -139,7 +161,7 @@ mod tests {
     #[test]
     fn only_a_connection_that_stood_makes_pauses_short_again() {
         let mut attempts = Attempts::new(&config(None), NodeId(2));
-        let mut ended = |stood| attempts.ended(Err(Trouble::NoAddress), stood);
+        let mut ended = |stood| attempts.failed(Err(Trouble::NoAddress), stood);
         for _ in 0..4 {
             let _grows = ended(None);
         }

@@ -28,21 +28,11 @@ pub(super) fn run(hub: &Arc<Hub>, peer: &Peer, inbound: &dyn Inbound) {
         let connection = connect(hub, peer, Channel::Messages);
         let connected = connection.is_ok();
         let ended = connection.and_then(|connection| {
-            attempts.connected();
-            peer.traffic.connected(true);
-            inbound.reachable(peer.id);
+            attempts.connected(peer, inbound);
             hub.peers.lines.connection(peer.id, "out").in_scope(|| deliver(hub, &connection.stream, peer))
         });
-        peer.traffic.connected(false);
-        let lost = peer.lose_mail();
-        if peer.mailbox.is_closed() {
-            break;
-        }
-        // What was written last may be lost as well, and nobody else would say so.
-        if connected || lost {
-            inbound.unreachable(peer.id);
-        }
-        let pause = attempts.ended(ended, connected.then(|| began.elapsed()));
+        let stood = connected.then(|| began.elapsed());
+        let Some(pause) = attempts.ended(peer, inbound, ended, stood) else { break };
         block_on_until(peer.mailbox.reason(), Instant::now().checked_add(pause));
     }
 }

@@ -31,9 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
         let connected = connection.is_ok();
         let ended = match connection {
             Ok(Connection { stream, line, _place }) => {
-                attempts.connected();
-                peer.traffic.connected(true);
-                hub.gate.deliver(|inbound| inbound.reachable(peer.id));
+                attempts.connected(&*peer, &*hub.gate);
                 let span = hub.peers.lines.connection(peer.id, "out");
                 match line.unless_cut(deliver(&hub, &peer, stream)).instrument(span).await {
                     Err(Trouble::GivesWay) => Ok(()),
@@ -42,16 +40,8 @@ pub(super) async fn run(hub: Arc<Hub>, peer: Arc<Peer>) {
             }
             Err(trouble) => Err(trouble),
         };
-        peer.traffic.connected(false);
-        let lost = peer.lose_mail();
-        if peer.mailbox.is_closed() {
-            break;
-        }
-        // What was written last may be lost as well, and nobody else would say so.
-        if connected || lost {
-            hub.gate.deliver(|inbound| inbound.unreachable(peer.id));
-        }
-        let pause = attempts.ended(ended, connected.then(|| began.elapsed()));
+        let stood = connected.then(|| began.elapsed());
+        let Some(pause) = attempts.ended(&*peer, &*hub.gate, ended, stood) else { break };
         let _reason = timeout(pause, peer.mailbox.reason()).await;
     }
 }
