@@ -363,6 +363,26 @@ mod tests {
         assert_eq!(Entries::from_vec(Index::MAX, vec![entry(Term::MAX.0)]).unwrap().len(), 1);
     }
 
+    /// Ten commands that came in one frame: of what is left, that which is less than half is copied, and the frame may go.
+    #[test]
+    fn what_is_left_of_a_segment_keeps_no_more_than_twice_itself_alive() {
+        for from in 1..=10 {
+            let frame = Bytes::from(vec![7; 1000]);
+            let command = |at: usize| Payload::Command(frame.slice(100 * at..100 * (at + 1)));
+            let list = (0..10).map(|at| Entry { term: Term(1), payload: command(at) }).collect();
+            let all = Entries::from_vec(Index(1), list).unwrap();
+            let (piece, place) = (Arc::downgrade(&all.runs[0].entries), frame.as_ptr_range());
+            let left = all.starting_at(Index(from));
+            assert_eq!((left.len(), left.bytes()), (11 - from, 116 * (11 - from)));
+            let is_half = from <= 6;
+            assert_eq!(piece.strong_count() > 0, is_half, "from {from}");
+            for (_, payload) in left.iter() {
+                let Payload::Command(command) = payload else { panic!("all are commands") };
+                assert_eq!(place.contains(&command.as_ptr()), is_half, "from {from}");
+            }
+        }
+    }
+
     #[test]
     fn equal_is_what_holds_the_same_however_it_is_shared() {
         let all = |terms: &[u64]| Entries::from_vec(Index(4), terms.iter().map(|term| entry(*term)).collect()).unwrap();
