@@ -358,6 +358,7 @@ fn who_was_given_up_keeps_nothing_back() {
 #[test]
 fn compaction_stays_within_what_is_applied() {
     let mut server = follower(&[1, 1, 2, 2], 3);
+    assert_eq!(server.raft.snapshot_at(Index(4)), None, "in the log, and not handed out");
     assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
     assert_eq!(server.status().counters().unfounded, 1);
     // Handed out is not applied: such a snapshot cannot exist yet.
@@ -373,7 +374,7 @@ fn compaction_stays_within_what_is_applied() {
     assert_eq!(server.raft.snapshot_at(Index(2)), None);
     assert_eq!(server.raft.snapshot_at(Index(3)), Some(snapshot(id(2, 3))));
     assert_eq!(server.raft.snapshot_at(Index(4)), Some(snapshot(id(2, 4))), "where it will be");
-    assert_eq!(server.raft.snapshot_at(Index(5)), None, "not handed out yet");
+    assert_eq!(server.raft.snapshot_at(Index(5)), None, "not there yet");
     let beyond = server.receive_snapshot(2, 2, &snapshot(EntryId { term: Term(1), index: Index(u64::MAX) }));
     assert!(matches!(beyond[..], [Action::Discard(_)]));
     assert_eq!(server.status().counters().malformed, 1);
