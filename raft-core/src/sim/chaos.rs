@@ -312,7 +312,9 @@ impl Chaos {
             if applied && self.cluster.oracles.have_converged(&self.cluster.servers) {
                 return self.cluster.oracles.finish(&self.cluster.clients);
             }
-            if !applied && self.cluster.now >= ask_again_at {
+            // One that stands after the command was applied may need another: without a no-op, only an entry of its own
+            // term commits what is before it (§5.4.2).
+            if self.cluster.now >= ask_again_at {
                 if let Some(leader) = self.cluster.leader() {
                     command = self.start(leader, 1, COMMAND_BYTES_MIN)?;
                 }
