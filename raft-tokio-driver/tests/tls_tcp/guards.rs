@@ -64,6 +64,8 @@ fn messages_and_snapshots_go_through_before_and_after_a_reload() {
         one.transport.send_snapshot(NodeId(632), snapshot);
         other.heard().wait("a snapshot", |heard| heard.received.last().is_some_and(|(_, _, m)| *m == meta(round)));
         assert!(other.heard().look(|heard| heard.stored.last() == Some(&data)));
+        // Until then the sender begins no other.
+        one.heard().wait("its end", |heard| heard.sent.last() == Some(&(NodeId(632), meta(round).last, true)));
         tls.replace(AUTHORITY.node(631).trusting(&[&AUTHORITY])).unwrap();
     }
 }
