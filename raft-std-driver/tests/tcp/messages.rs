@@ -136,6 +136,7 @@ fn peers_come_move_and_go() {
         other.heard().look(|heard| !heard.messages.is_empty())
     });
 
+    other.heard().wait("its own way", |heard| !heard.reachable.is_empty());
     one.forgets(2);
     other.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
     poll("the refusal", || logged(&["node=2 ", "server 2 is not a peer of the accepting server"]));
