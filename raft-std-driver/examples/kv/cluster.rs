@@ -5,6 +5,8 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client;
@@ -212,10 +214,14 @@ fn log_of(dir: &Path, member: &Member) -> PathBuf {
 
 /// Addresses on this machine at which nobody listens now.
 pub fn free_addresses(count: usize) -> io::Result<Vec<String>> {
-    // All are held until all are found, so that none is found twice.
+    // From anywhere on, one after the other: whoever was given one may not listen there yet, and nobody else of this program
+    // is given the same.
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(fastrand::u32(..)));
     let mut held: Vec<TcpListener> = Vec::new();
     while held.len() < count {
-        match TcpListener::bind(("127.0.0.1", fastrand::u16(PORTS))) {
+        let place = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(place).map_err(io::Error::other)?;
+        match TcpListener::bind(("127.0.0.1", port)) {
             Ok(listener) => held.push(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),

@@ -69,6 +69,14 @@ impl Kv {
         }
     }
 
+    /// How it has ended, and what it said, if it has.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.process.try_wait().unwrap()?;
+        let mut said = String::new();
+        self.process.stderr.take()?.read_to_string(&mut said).unwrap();
+        Some(format!("{status}: {said}"))
+    }
+
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status().unwrap();
         assert!(sent.success());
