@@ -68,6 +68,7 @@ mod entries;
 mod event;
 #[cfg(feature = "sim")]
 mod fingerprint;
+mod gate;
 mod log;
 mod membership;
 mod message;

@@ -2,22 +2,23 @@
 
 use alloc::vec::Vec;
 
-use crate::action::{Action, Fatal, News, RoleKind};
+use crate::action::{Action, News, RoleKind};
 use crate::config::Config;
 use crate::election;
 use crate::event::Event;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
+use crate::gate;
 use crate::log::SnapshotMeta;
-use crate::message::{AppendOutcome, Message, Rpc};
+use crate::message::{Message, Rpc};
 use crate::progress::Progress;
 use crate::replication::{self, Append};
 use crate::restored::{RestoreError, Restored};
-use crate::role::{Candidate, Follower, Role};
+use crate::role::{Follower, Role};
 use crate::server::Server;
 use crate::snapshot;
 use crate::status::Status;
-use crate::types::{EntryId, Index, NodeId, Term};
+use crate::types::{Index, NodeId, Term};
 
 /// One Raft server: a deterministic state machine without threads, timers or IO.
 ///
@@ -216,51 +217,19 @@ impl Raft {
         }
     }
 
-    /// The gate: who is heard at all, and in which term.
+    /// What passes the gate is in our own term, and finds its rule.
     fn receive(&mut self, from: NodeId, message: Message) {
         let Raft { server, role, .. } = self;
-        if from == server.id() {
-            server.counters.from_self += 1;
+        if !gate::admit(server, role, from, &message) {
             return;
         }
-        if !message.is_well_formed() {
-            server.counters.malformed += 1;
-            return;
-        }
-        // Who hears a live leader is not disturbed, whatever the term (§6, thesis §4.2.3).
-        if matches!(message.rpc, Rpc::PreVote { .. } | Rpc::RequestVote { .. })
-            && hears_other_leader(server, role, from)
-        {
-            return refuse(server, from, &message.rpc);
-        }
-        // Requests are served whoever sends them: we may not know our members yet (thesis §4.2.2).
-        if message.is_reply() && !server.membership().contains(from) {
-            server.counters.not_a_member += 1;
-            return;
-        }
-        if message.term > server.term() {
-            server.adopt(message.term, None);
-            role.follow(server);
-        } else if message.term < server.term() {
-            if message.is_reply() {
-                server.counters.stale += 1;
-                return;
-            }
-            return refuse(server, from, &message.rpc);
-        }
-        self.receive_in_term(from, message);
-    }
-
-    /// A message in our own term finds its rule.
-    fn receive_in_term(&mut self, from: NodeId, message: Message) {
-        let Raft { server, role, .. } = self;
         match message.rpc {
             Rpc::PreVote { last } => election::pre_vote_requested(server, role, from, last),
             Rpc::PreVoteReply { granted } => election::pre_vote_answered(server, role, from, granted),
             Rpc::RequestVote { last } => election::vote_requested(server, role, from, last),
             Rpc::RequestVoteReply { granted } => election::vote_answered(server, role, from, granted),
             Rpc::AppendEntries { prev, entries, commit, round, reply } => {
-                if let Some(follower) = follow_leader(server, role, from) {
+                if let Some(follower) = gate::follow_leader(server, role, from) {
                     let append = Append { prev, entries, commit, round, reply };
                     replication::append_requested(server, follower, from, append);
                 }
@@ -274,24 +243,11 @@ impl Raft {
         }
     }
 
-    /// The same gate for a snapshot, which the driver received.
+    /// As [`receive`](Raft::receive), for a snapshot, which the driver received.
     fn receive_snapshot(&mut self, from: NodeId, term: Term, snapshot: SnapshotMeta) {
         let Raft { server, role, .. } = self;
-        let last = snapshot.last;
-        if from == server.id() || term == Term(0) || term > Term::MAX || !last.is_possible() || last.term > term {
-            server.counters.malformed += 1;
-            return server.actions.push(Action::Discard(snapshot));
-        }
-        if term < server.term() {
-            server.actions.push(Action::Discard(snapshot));
-            let outcome = AppendOutcome::Conflict { prev: last.index, hint: EntryId::ZERO };
-            return server.send(from, Rpc::AppendEntriesReply { round: 0, outcome });
-        }
-        if term > server.term() {
-            server.adopt(term, None);
-            role.follow(server);
-        }
-        if let Some(follower) = follow_leader(server, role, from) {
+        let Some(snapshot) = gate::admit_snapshot(server, role, from, term, snapshot) else { return };
+        if let Some(follower) = gate::follow_leader(server, role, from) {
             snapshot::received(server, follower, from, snapshot);
         }
     }
@@ -332,48 +288,6 @@ impl Raft {
             server.actions.push(Action::News(News::Role { term, role, leader }));
         }
     }
-}
-
-/// Whether this server hears a live leader other than `from`, or leads and hears a quorum.
-fn hears_other_leader(server: &Server, role: &Role, from: NodeId) -> bool {
-    match role {
-        Role::Follower(follower) => follower.leader != Some(from) && follower.hears_leader(server),
-        Role::Candidate(_) => false,
-        Role::Leader(leader) => leader.hears_quorum(server),
-    }
-}
-
-/// Answer a request that changes nothing with our own term, from which its sender may learn.
-fn refuse(server: &mut Server, from: NodeId, rpc: &Rpc) {
-    let answer = match rpc {
-        Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: false },
-        Rpc::RequestVote { .. } => Rpc::RequestVoteReply { granted: false },
-        Rpc::AppendEntries { prev, round, .. } => {
-            let outcome = AppendOutcome::Conflict { prev: prev.index, hint: EntryId::ZERO };
-            Rpc::AppendEntriesReply { round: *round, outcome }
-        }
-        Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => return,
-    };
-    server.send(from, answer);
-}
-
-/// `from` leads in our term: follow it (§5.2). There cannot be two.
-fn follow_leader<'a>(server: &mut Server, role: &'a mut Role, from: NodeId) -> Option<&'a mut Follower> {
-    let known = match role {
-        Role::Leader(_) => Some(server.id()),
-        Role::Candidate(Candidate { .. }) => None,
-        Role::Follower(follower) => follower.leader,
-    };
-    if let Some(one) = known.filter(|known| *known != from) {
-        server.fatal = Some(Fatal::TwoLeaders { term: server.term(), one, other: from });
-        return None;
-    }
-    if let Role::Candidate(_) = role {
-        role.follow(server);
-    }
-    let Role::Follower(follower) = role else { return None };
-    follower.hear(server, from);
-    Some(follower)
 }
 
 fn follower_of(role: &mut Role, id: NodeId) -> Option<&mut Progress> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use raft_core::{Action, Entries, Message};
 
 /// A module imports only modules above it. A folder belongs to the module of its name.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "types",
     "fingerprint",
     "config",
@@ -28,6 +28,7 @@ const ORDER: [&str; 25] = [
     "replication",
     "snapshot",
     "status",
+    "gate",
     "raft",
     "codec",
     "sim",

@@ -1,0 +1,112 @@
+//! The gate: whose messages are heard at all, and in which term. What passes it is in our own term.
+
+use crate::action::{Action, Fatal};
+use crate::log::SnapshotMeta;
+use crate::message::{AppendOutcome, Message, Rpc};
+use crate::role::{Candidate, Follower, Role};
+use crate::server::Server;
+use crate::types::{EntryId, NodeId, Term};
+
+/// Say whether a message is to be acted on; our term is its term then. One that is not is counted, answered or both.
+#[inline(always)] // called once for each message
+pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message: &Message) -> bool {
+    if from == server.id() {
+        server.counters.from_self += 1;
+        return false;
+    }
+    if !message.is_well_formed() {
+        server.counters.malformed += 1;
+        return false;
+    }
+    // A server that hears a live leader is not disturbed, whatever the term (§6, thesis §4.2.3).
+    if matches!(message.rpc, Rpc::PreVote { .. } | Rpc::RequestVote { .. }) && hears_other_leader(server, role, from) {
+        refuse(server, from, &message.rpc);
+        return false;
+    }
+    // Requests are served whoever sends them: we may not know our members yet (thesis §4.2.2).
+    if message.is_reply() && !server.membership().contains(from) {
+        server.counters.not_a_member += 1;
+        return false;
+    }
+    if message.term > server.term() {
+        server.adopt(message.term, None);
+        role.follow(server);
+    } else if message.term < server.term() {
+        if message.is_reply() {
+            server.counters.stale += 1;
+            return false;
+        }
+        refuse(server, from, &message.rpc);
+        return false;
+    }
+    true
+}
+
+/// The same for a snapshot, which the driver received: it is handed back if it is to be acted on.
+pub(crate) fn admit_snapshot(
+    server: &mut Server,
+    role: &mut Role,
+    from: NodeId,
+    term: Term,
+    snapshot: SnapshotMeta,
+) -> Option<SnapshotMeta> {
+    let last = snapshot.last;
+    if from == server.id() || term == Term(0) || term > Term::MAX || !last.is_possible() || last.term > term {
+        server.counters.malformed += 1;
+        server.actions.push(Action::Discard(snapshot));
+        return None;
+    }
+    if term < server.term() {
+        server.actions.push(Action::Discard(snapshot));
+        let outcome = AppendOutcome::Conflict { prev: last.index, hint: EntryId::ZERO };
+        server.send(from, Rpc::AppendEntriesReply { round: 0, outcome });
+        return None;
+    }
+    if term > server.term() {
+        server.adopt(term, None);
+        role.follow(server);
+    }
+    Some(snapshot)
+}
+
+/// Whether this server hears a live leader other than `from`, or leads and hears a quorum.
+fn hears_other_leader(server: &Server, role: &Role, from: NodeId) -> bool {
+    match role {
+        Role::Follower(follower) => follower.leader != Some(from) && follower.hears_leader(server),
+        Role::Candidate(_) => false,
+        Role::Leader(leader) => leader.hears_quorum(server),
+    }
+}
+
+/// Answer a request that changes nothing with our own term, from which its sender may learn.
+fn refuse(server: &mut Server, from: NodeId, rpc: &Rpc) {
+    let answer = match rpc {
+        Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: false },
+        Rpc::RequestVote { .. } => Rpc::RequestVoteReply { granted: false },
+        Rpc::AppendEntries { prev, round, .. } => {
+            let outcome = AppendOutcome::Conflict { prev: prev.index, hint: EntryId::ZERO };
+            Rpc::AppendEntriesReply { round: *round, outcome }
+        }
+        Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => return,
+    };
+    server.send(from, answer);
+}
+
+/// Follow `from`, which leads in our term (§5.2). A second leader in one term is fatal.
+pub(crate) fn follow_leader<'a>(server: &mut Server, role: &'a mut Role, from: NodeId) -> Option<&'a mut Follower> {
+    let known = match role {
+        Role::Leader(_) => Some(server.id()),
+        Role::Candidate(Candidate { .. }) => None,
+        Role::Follower(follower) => follower.leader,
+    };
+    if let Some(one) = known.filter(|known| *known != from) {
+        server.fatal = Some(Fatal::TwoLeaders { term: server.term(), one, other: from });
+        return None;
+    }
+    if let Role::Candidate(_) = role {
+        role.follow(server);
+    }
+    let Role::Follower(follower) = role else { return None };
+    follower.hear(server, from);
+    Some(follower)
+}
