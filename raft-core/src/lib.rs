@@ -60,6 +60,7 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+mod appending;
 pub mod codec;
 mod config;
 mod disk;

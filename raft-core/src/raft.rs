@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::action::{Action, News, RoleKind};
+use crate::appending::{self, Append};
 use crate::config::Config;
 use crate::election;
 use crate::event::Event;
@@ -12,7 +13,7 @@ use crate::gate;
 use crate::log::SnapshotMeta;
 use crate::message::{Message, Rpc};
 use crate::progress::Progress;
-use crate::replication::{self, Append};
+use crate::replication;
 use crate::restored::{RestoreError, Restored};
 use crate::role::{Follower, Role};
 use crate::server::Server;
@@ -231,7 +232,7 @@ impl Raft {
             Rpc::AppendEntries { prev, entries, commit, round, reply } => {
                 if let Some(follower) = gate::follow_leader(server, role, from) {
                     let append = Append { prev, entries, commit, round, reply };
-                    replication::append_requested(server, follower, from, append);
+                    appending::append_requested(server, follower, from, append);
                 }
             }
             Rpc::AppendEntriesReply { round, outcome } => match role {
@@ -266,7 +267,7 @@ impl Raft {
                 if let Some(candidate) = server.disk.take_vote() {
                     server.send(candidate, Rpc::RequestVoteReply { granted: true });
                 }
-                replication::settle_acknowledgement(server, role);
+                appending::settle_acknowledgement(server, role);
             }
         }
     }

@@ -1,19 +1,15 @@
-//! Log replication (§5.3) and commitment (§5.4.2), both ends: the leader feeds followers and counts what they keep;
-//! followers take what fits and say how far they got.
+//! Log replication (§5.3) and commitment (§5.4.2), the leader's end: it feeds followers and counts what they keep.
 
-use crate::action::{Action, Fatal, News, Refusal};
+use crate::action::{Action, News, Refusal};
 use crate::config::{FRAME_ROOM_BYTES, WipedPolicy};
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
-use crate::log::Fit;
 use crate::message::{AppendOutcome, Rpc};
 use crate::progress::{Flow, Progress};
 use crate::quorum::Tally;
-use crate::role::{Follower, Leader, Role};
+use crate::role::{Leader, Role};
 use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId};
-
-// The leader's end.
 
 /// A client's commands: all enter the log, or none.
 pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, commands: Commands) {
@@ -291,102 +287,5 @@ fn search(server: &mut Server, progress: &mut Progress, prev: Index, hint: Entry
 pub(crate) fn unreachable(progress: &mut Progress) {
     if let Flow::Replicate(_) = progress.flow {
         progress.probe(progress.matched.index.next(), true, false);
-    }
-}
-
-// The follower's end.
-
-/// What an AppendEntries says.
-pub(crate) struct Append {
-    pub(crate) prev: EntryId,
-    pub(crate) entries: Entries,
-    pub(crate) commit: Index,
-    pub(crate) round: u64,
-    pub(crate) reply: bool,
-}
-
-/// AppendEntries in our own term, as its receiver (Figure 2).
-pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, from: NodeId, append: Append) {
-    let Append { prev, entries, commit, round, reply } = append;
-    follower.round = follower.round.max(round);
-    let new_from = match server.log.fit(prev, &entries) {
-        Fit::Matches { new_from } => new_from,
-        Fit::Conflict { .. } if prev.index <= server.commit => return contradicted(server, from, prev),
-        Fit::Conflict { hint } => {
-            let outcome = AppendOutcome::Conflict { prev: prev.index, hint };
-            return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
-        }
-    };
-    let end = prev.index.plus(entries.len());
-    let Some(new_from) = new_from else {
-        follow_commit(server, follower, end, commit);
-        if reply {
-            acknowledge(server, follower, from);
-        }
-        return;
-    };
-    let new = entries.starting_at(new_from);
-    if new_from <= server.commit {
-        return contradicted(server, from, new.first().unwrap_or(prev));
-    }
-    if is_full(server) {
-        follow_commit(server, follower, new_from.prev(), commit);
-        let received = follower.verified;
-        let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
-        return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
-    }
-    server.replace(&new);
-    follower.verified = follower.verified.min(new_from.prev());
-    follow_commit(server, follower, end, commit);
-    server.disk.owe_acknowledgement(from);
-}
-
-/// Whether too much waits for the disk, or is committed and waits for the application. Both get done without anything new
-/// from the leader.
-fn is_full(server: &Server) -> bool {
-    let unpersisted = server.log.bytes_after(server.disk.durable());
-    let unapplied = server.log.bytes_after(server.applied).saturating_sub(server.log.bytes_after(server.commit));
-    unpersisted >= server.config.unpersisted_bytes_max || unapplied >= server.config.backlog_bytes_max
-}
-
-/// Our log is the leader's through `verified`: commit no further than that (Figure 2, AppendEntries 5).
-fn follow_commit(server: &mut Server, follower: &mut Follower, verified: Index, commit: Index) {
-    follower.verified = follower.verified.max(verified);
-    server.commit_to(commit.min(follower.verified));
-}
-
-/// A leader whose log lacks what is committed here cannot have been elected honestly.
-fn contradicted(server: &mut Server, from: NodeId, theirs: EntryId) {
-    let ours = server.log.id_at(theirs.index).unwrap_or(server.log.base());
-    server.fatal = Some(Fatal::CommittedEntryContradicted { from, ours, theirs });
-}
-
-/// Say how far our log is the leader's. What is durable already, in a durable term, is no promise: it is said at once, so
-/// that a slow disk does not look like a dead server.
-pub(crate) fn acknowledge(server: &mut Server, follower: &Follower, leader: NodeId) {
-    if server.disk.hard_state_is_durable() {
-        send_acknowledgement(server, follower, leader);
-    } else {
-        server.disk.owe_acknowledgement(leader);
-    }
-}
-
-pub(crate) fn send_acknowledgement(server: &mut Server, follower: &Follower, leader: NodeId) {
-    let received = follower.verified;
-    let outcome = AppendOutcome::Matched { received, durable: promised(server, received) };
-    server.send(leader, Rpc::AppendEntriesReply { round: follower.round, outcome });
-}
-
-/// What is durable of it; nothing, as long as the term in which it is said is not.
-fn promised(server: &Server, received: Index) -> Index {
-    if server.disk.hard_state_is_durable() { received.min(server.disk.durable()) } else { Index(0) }
-}
-
-/// Owed acknowledgements that may go out now.
-pub(crate) fn settle_acknowledgement(server: &mut Server, role: &Role) {
-    if let Role::Follower(follower) = role
-        && let Some(leader) = server.disk.take_acknowledgement()
-    {
-        send_acknowledgement(server, follower, leader);
     }
 }

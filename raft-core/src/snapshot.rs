@@ -3,10 +3,10 @@
 use alloc::sync::Arc;
 
 use crate::action::{Action, Fatal, SnapshotWrite};
+use crate::appending::acknowledge;
 use crate::log::SnapshotMeta;
 use crate::membership::History;
 use crate::progress::{Flow, Progress};
-use crate::replication::acknowledge;
 use crate::role::Follower;
 use crate::server::Server;
 use crate::types::{EntryId, NodeId};

@@ -26,6 +26,7 @@ const ORDER: [&str; 26] = [
     "role",
     "election",
     "replication",
+    "appending",
     "snapshot",
     "status",
     "gate",
