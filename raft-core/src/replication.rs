@@ -92,20 +92,26 @@ pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
     }
 }
 
-/// A heartbeat asserts leadership and asks for an answer (§5.2). Where the logs meet is known, it says so with `matched`;
-/// else the probe is its own heartbeat.
+/// A heartbeat asserts leadership and asks for an answer (§5.2), whatever the flow. A probe is its own heartbeat; all others
+/// ask at `matched`, where the logs are known to meet.
 fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     progress.sent_before_round = progress.next.prev();
     progress.opened_in_round = false;
     match &mut progress.flow {
+        Flow::Replicate(_) => return send_append(server, progress, progress.matched, Entries::new(), round, true),
         Flow::Probe { waiting, .. } => *waiting = false,
         Flow::Snapshot { since, .. } if server.now - *since >= u64::from(server.config.snapshot_timeout_ticks) => {
             let next = progress.matched.index.next();
             progress.probe(next, false, true);
         }
-        Flow::Replicate(_) | Flow::Snapshot { .. } => {
-            send_append(server, progress, progress.matched, Entries::new(), round, true);
-        }
+        Flow::Snapshot { .. } => {}
+    }
+    // A probe about what is compacted becomes a snapshot, which may never arrive: that is no heartbeat.
+    if matches!(progress.flow, Flow::Snapshot { .. }) || server.log.id_at(progress.next.prev()).is_none() {
+        let told = progress.commit_told;
+        send_append(server, progress, progress.matched, Entries::new(), round, true);
+        // It lacks what is committed, and cannot follow. It is told again when it has it.
+        progress.commit_told = told;
     }
 }
 

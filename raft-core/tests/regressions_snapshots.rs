@@ -2,10 +2,11 @@
 
 mod kit;
 
+use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Incarnation, Index,
-    Membership, NodeId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
+    Membership, NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -252,6 +253,50 @@ fn lost_snapshot_report() {
     let unknown = Event::SnapshotSent { to: NodeId(3), snapshot: id(1, 5), delivered: true };
     assert_eq!(delivered.step(unknown), []);
     assert_eq!(delivered.status().counters().unfounded, 1);
+}
+
+/// Every transfer fails as soon as it begins: the follower hears its leader all the same, once in each heartbeat interval.
+#[test]
+fn a_follower_whose_snapshots_fail_is_heartbeated() {
+    let mut server = leader(5, |_| {});
+    server.step(Event::Compact { index: Index(5) });
+    let mut actions = server.receive(2, 1, matched(0));
+    for round in 1..=20 {
+        for (_, snapshot) in snapshots_sent(&actions) {
+            assert_eq!(server.step(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false }), []);
+        }
+        server.receive(3, 1, matched_in(round, 5));
+        actions = server.ticks(2);
+        assert_eq!(appends_to(&actions, 2), [(NOTHING, 0, 5)]);
+        assert!(matches!(sent_to(&actions, 2)[..], [Rpc::AppendEntries { reply: true, .. }]), "and asks for an answer");
+    }
+}
+
+/// A leader needs the answers of such a follower where the third server is down.
+#[test]
+fn failing_snapshots_cost_no_election() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.tick_until(200, |cluster| cluster.leader().is_some());
+    let leader = cluster.leader().unwrap();
+    let (behind, down) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.cut.insert(behind);
+    let commands = ["x", "y", "z"].map(|command| command.to_owned().into());
+    cluster.step(leader, Event::Start { request: RequestId(1), commands: commands.into_iter().collect() });
+    cluster.step(leader, Event::Compact { index: Index(3) });
+    // The peer was out of touch for so long that all that was sent to it is given up.
+    cluster.step(leader, Event::Unreachable { peer: NodeId(behind) });
+    cluster.cut = [down].into();
+    cluster.snapshots_fail = true;
+    let before = cluster.server(leader).role();
+    for _ in 0..500 {
+        cluster.tick();
+        assert_eq!(cluster.server(leader).role(), before);
+        assert_eq!(cluster.server(behind).status().role(), RoleKind::Follower);
+    }
+    cluster.snapshots_fail = false;
+    cluster.cut.clear();
+    cluster.tick_until(200, Cluster::agrees);
+    assert_eq!(cluster.server(behind).status().snapshot().last.index, Index(3));
 }
 
 /// A transfer of an older term is answered with ours, and its data is not kept.

@@ -12,13 +12,15 @@ pub(crate) struct Cluster {
     mail: VecDeque<(u64, u64, Message)>,
     /// Servers whose mail is lost, in both directions.
     pub(crate) cut: BTreeSet<u64>,
+    /// Every transfer of a snapshot fails at once.
+    pub(crate) snapshots_fail: bool,
     /// How many messages were delivered.
     pub(crate) delivered: u64,
 }
 
 impl Cluster {
     pub(crate) fn of(servers: Vec<Server>) -> Cluster {
-        Cluster { servers, mail: VecDeque::new(), cut: BTreeSet::new(), delivered: 0 }
+        Cluster { servers, mail: VecDeque::new(), cut: BTreeSet::new(), snapshots_fail: false, delivered: 0 }
     }
 
     pub(crate) fn new(count: u64, change: impl Fn(&mut raft_core::Config)) -> Cluster {
@@ -49,7 +51,8 @@ impl Cluster {
             match action {
                 Action::Send { to, message } => self.mail.push_back((from, to.0, message.clone())),
                 Action::SendSnapshot { to, term, snapshot } => {
-                    let delivered = !self.cut.contains(&from) && !self.cut.contains(&to.0);
+                    let cut = self.cut.contains(&from) || self.cut.contains(&to.0);
+                    let delivered = !cut && !self.snapshots_fail;
                     if delivered {
                         let (term, snapshot) = (*term, snapshot.clone());
                         let event = Event::SnapshotReceived { from: NodeId(from), term, snapshot };
