@@ -7,7 +7,8 @@ use crate::entries::Entries;
 use crate::fingerprint::Fingerprint;
 use crate::log::SnapshotMeta;
 use crate::message::Message;
-use crate::types::{EntryId, Index, NodeId, RequestId, Term};
+use crate::refusal::Refusal;
+use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId, ServerId, Term};
 
 /// The receipt of a [`Write`]. Only the core makes them, so only what was asked for can be confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +35,38 @@ impl fmt::Display for WriteId {
     }
 }
 
+/// Names a [`Fetch`](Action::Fetch). Only the core makes them, so only what was asked for can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub(crate) u64);
+
+impl FetchId {
+    /// The id with this number, for scripts and fuzzers.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub const fn from_number(number: u64) -> FetchId {
+        FetchId(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FetchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "f{}", self.0)
+    }
+}
+
 /// What Figure 2 calls persistent, less the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Figure 2's currentTerm.
     pub term: Term,
-    /// Figure 2's votedFor, in `term`.
-    pub voted_for: Option<NodeId>,
+    /// Figure 2's votedFor, in `term`: a server on the disk that it asked with.
+    pub voted_for: Option<ServerId>,
 }
 
 /// A change of the snapshot that stands before the log.
@@ -78,7 +104,10 @@ impl HardState {
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
         let HardState { term, voted_for } = self;
         print.term(*term);
-        print.maybe_node(*voted_for);
+        print.set(voted_for, |print, ServerId { id, incarnation }| {
+            print.node(*id);
+            print.word(incarnation.0);
+        });
     }
 }
 
@@ -102,46 +131,6 @@ impl Write {
         print.set(hard_state, |print, hard_state| hard_state.fingerprint(print));
         print.set(snapshot, |print, snapshot| snapshot.fingerprint(print));
         entries.fingerprint(print);
-    }
-}
-
-/// Why a request did not enter the log. It had no effect and never will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Another server leads.
-    #[error("not the leader{}", Hint(*leader))]
-    NotLeader {
-        /// Which one, as far as this server knows.
-        leader: Option<NodeId>,
-    },
-    /// Too much is uncommitted or unapplied: try again when some of it is done.
-    #[error("busy: more than {max} bytes are not yet committed and applied; try again later")]
-    Busy {
-        /// `backlog_bytes_max`.
-        max: u64,
-    },
-    /// A command, or a batch of them, is larger than this cluster takes.
-    #[error("{bytes} bytes are too large: the limit is {max}")]
-    TooLarge {
-        /// Its size.
-        bytes: u64,
-        /// `command_bytes_max`, or for a batch [`FRAME_ROOM_BYTES`](crate::FRAME_ROOM_BYTES).
-        max: u64,
-    },
-    /// There was no command in it.
-    #[error("no command to start")]
-    Empty,
-    /// The log has reached [`Index::MAX`].
-    #[error("the log is full")]
-    LogFull,
-}
-
-struct Hint(Option<NodeId>);
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |leader| write!(f, ": server {leader} leads"))
     }
 }
 
@@ -169,6 +158,12 @@ pub enum Fatal {
         one: NodeId,
         /// The other.
         other: NodeId,
+    },
+    /// The cluster counts another disk for this server: this one was replaced. Start on the new one, or take this away.
+    #[error("this server was replaced: the cluster counts its disk {by}")]
+    Replaced {
+        /// The disk that counts.
+        by: Incarnation,
     },
 }
 
@@ -254,7 +249,34 @@ pub enum Action {
         /// How many there are.
         count: u64,
     },
-    /// This request did not enter the log.
+    /// A read may be answered now: the application has applied everything through `at`, and whatever was acknowledged before
+    /// the read was asked for is among it.
+    Readable {
+        /// The request.
+        request: RequestId,
+        /// The read index.
+        at: Index,
+    },
+    /// Another server leads.
+    Transferred {
+        /// The request.
+        request: RequestId,
+        /// Which one.
+        leader: NodeId,
+    },
+    /// Read entries back that memory no longer holds, at least the first one and at most about `bytes_max` bytes of them, and
+    /// answer with [`Event::Fetched`](crate::Event::Fetched). It may be left unanswered if reading fails for a moment.
+    Fetch {
+        /// What the answer must name.
+        id: FetchId,
+        /// The first one.
+        from: Index,
+        /// The last one.
+        to: Index,
+        /// How much is wanted.
+        bytes_max: u64,
+    },
+    /// This request had no effect and never will.
     Refused {
         /// The request.
         request: RequestId,
@@ -280,6 +302,9 @@ impl fmt::Display for Action {
             Action::Restore(snapshot) => write!(f, "restore {snapshot}"),
             Action::Discard(snapshot) => write!(f, "discard {snapshot}"),
             Action::Accepted { request, first, count } => write!(f, "accepted {request} at {first} count {count}"),
+            Action::Readable { request, at } => write!(f, "readable {request} at {at}"),
+            Action::Transferred { request, leader } => write!(f, "transferred {request} to {leader}"),
+            Action::Fetch { id, from, to, bytes_max } => write!(f, "fetch {id} {from}..{to} of {bytes_max}"),
             Action::Refused { request, why } => write!(f, "refused {request}: {why}"),
             Action::Halt { why } => write!(f, "halt: {why}"),
             Action::News(News::Role { term, role, leader }) => {

@@ -1,7 +1,7 @@
 //! Messages and writes to bytes and back, for the wire and for the disk.
 //!
 //! ```text
-//!   version 1 | envelope (postcard) | entry | entry | ...
+//!   version 2 | envelope (postcard) | entry | entry | ...
 //!   entry  =    tag (varint) | [term (varint)] | the payload's bytes
 //!   tag    =    payload length * 8 + term follows * 4 + kind        kind: 0 command, 1 no-op, 2 membership
 //! ```
@@ -24,10 +24,10 @@ use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload
 use crate::log::SnapshotMeta;
 use crate::membership::Membership;
 use crate::message::{AppendOutcome, Message, Rpc};
-use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, ServerId, Term};
 
 /// The format that is written, and the only one that is read.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// No envelope without members is larger.
 const ENVELOPE_BYTES: usize = 96;
@@ -89,7 +89,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecE
     let (rpc, entries) = match &message.rpc {
         Rpc::PreVote { last } => (RpcHead::PreVote { last: *last }, None),
         Rpc::PreVoteReply { granted } => (RpcHead::PreVoteReply { granted: *granted }, None),
-        Rpc::RequestVote { last } => (RpcHead::RequestVote { last: *last }, None),
+        Rpc::RequestVote { last, transfer } => (RpcHead::RequestVote { last: *last, transfer: *transfer }, None),
         Rpc::RequestVoteReply { granted } => (RpcHead::RequestVoteReply { granted: *granted }, None),
         Rpc::AppendEntries { prev, entries, commit, round, reply } => {
             let segment = Segment::of(entries);
@@ -99,6 +99,9 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecE
         Rpc::AppendEntriesReply { round, outcome } => {
             (RpcHead::AppendEntriesReply { round: *round, outcome: *outcome }, None)
         }
+        Rpc::TimeoutNow { target } => (RpcHead::TimeoutNow { target: *target }, None),
+        Rpc::ReadIndex { boot, seq } => (RpcHead::ReadIndex { boot: *boot, seq: *seq }, None),
+        Rpc::ReadIndexReply { boot, seq, at } => (RpcHead::ReadIndexReply { boot: *boot, seq: *seq, at: *at }, None),
     };
     encode(&MessageHead { term: message.term, incarnation: message.incarnation, rpc }, entries, out)
 }
@@ -113,12 +116,15 @@ pub fn decode_message(frame: Bytes) -> Result<Message, CodecError> {
     let rpc = match rpc {
         RpcHead::PreVote { last } => Rpc::PreVote { last },
         RpcHead::PreVoteReply { granted } => Rpc::PreVoteReply { granted },
-        RpcHead::RequestVote { last } => Rpc::RequestVote { last },
+        RpcHead::RequestVote { last, transfer } => Rpc::RequestVote { last, transfer },
         RpcHead::RequestVoteReply { granted } => Rpc::RequestVoteReply { granted },
         RpcHead::AppendEntries { prev, commit, round, reply, segment } => {
             Rpc::AppendEntries { prev, entries: frame.entries(segment)?, commit, round, reply }
         }
         RpcHead::AppendEntriesReply { round, outcome } => Rpc::AppendEntriesReply { round, outcome },
+        RpcHead::TimeoutNow { target } => Rpc::TimeoutNow { target },
+        RpcHead::ReadIndex { boot, seq } => Rpc::ReadIndex { boot, seq },
+        RpcHead::ReadIndexReply { boot, seq, at } => Rpc::ReadIndexReply { boot, seq, at },
     };
     frame.end(Message { term, incarnation, rpc })
 }
@@ -179,6 +185,7 @@ enum RpcHead {
     },
     RequestVote {
         last: EntryId,
+        transfer: bool,
     },
     RequestVoteReply {
         granted: bool,
@@ -195,6 +202,18 @@ enum RpcHead {
         #[serde(with = "OutcomeHead")]
         outcome: AppendOutcome,
     },
+    TimeoutNow {
+        target: Incarnation,
+    },
+    ReadIndex {
+        boot: u64,
+        seq: u64,
+    },
+    ReadIndexReply {
+        boot: u64,
+        seq: u64,
+        at: Index,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,12 +222,13 @@ enum OutcomeHead {
     Matched { received: Index, durable: Index },
     Full { received: Index, durable: Index },
     Conflict { prev: Index, hint: EntryId },
+    OlderTerm,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WriteHead {
     id: u64,
-    hard_state: Option<(Term, Option<NodeId>)>,
+    hard_state: Option<(Term, Option<ServerId>)>,
     snapshot: Option<SnapshotHead>,
     segment: Option<Segment>,
 }

@@ -8,15 +8,15 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// How much of a frame entries may take; the rest is for what surrounds them.
 pub const FRAME_ROOM_BYTES: u64 = FRAME_BYTES_MAX as u64 - (1 << 20);
 
-/// What a leader does with a follower that comes back with another incarnation: a disk that forgot what it promised. A
-/// leader compares with what it has heard itself: the next one begins anew.
+/// What a leader does about a voter that answers on another disk than the one that counts: it forgot what it promised, so
+/// nothing it says is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WipedPolicy {
-    /// Serve it no longer, as long as this leader leads: it is to be removed from the cluster and added again.
+    /// Says so ([`News::PeerWiped`](crate::News::PeerWiped)): an operator readmits it.
     #[default]
-    StopServing,
-    /// Feed it from the beginning, as if it were new. Its forgotten votes may already have elected two leaders.
-    Resync,
+    Report,
+    /// Says so and readmits it: demotes it to a learner, records its new disk, and promotes it when it has caught up.
+    Heal,
 }
 
 /// The settings of one server. Every limit may be as low as 1: tests use that. Durations are in ticks, whose length is the
@@ -68,8 +68,19 @@ pub struct Config {
     /// A snapshot transfer that takes longer is taken as lost. Drivers report the end of every transfer, so this is a last
     /// resort: it should be longer than any transfer takes.
     pub snapshot_timeout_ticks: u32,
-    /// What to do with followers that lost their disk.
+    /// What to do about voters that lost their disk.
     pub wiped: WipedPolicy,
+    /// Whether a leader records the disks of the first members, so that no other disk is ever counted for them. The labs
+    /// count indexes and need it off.
+    pub record_disks: bool,
+    /// Added to each election timeout of a server that should rather not lead.
+    pub handicap_ticks: u32,
+    /// How long a leader goes on feeding a server that has left the cluster and does not answer.
+    pub farewell_ticks: u32,
+    /// The most reads that wait at a server.
+    pub reads_max: u64,
+    /// About how many bytes of the log stay in memory; the rest is fetched back when it is needed.
+    pub resident_bytes_max: u64,
 }
 
 /// Settings that contradict each other.
@@ -133,6 +144,11 @@ impl Config {
             disk_stall_ticks: 500,
             snapshot_timeout_ticks: 360_000,
             wiped: WipedPolicy::default(),
+            record_disks: false,
+            handicap_ticks: 0,
+            farewell_ticks: 400,
+            reads_max: 1 << 16,
+            resident_bytes_max: u64::MAX,
         }
     }
 
@@ -151,6 +167,9 @@ impl Config {
             ("backlog_bytes_max", self.backlog_bytes_max),
             ("unpersisted_bytes_max", self.unpersisted_bytes_max),
             ("apply_bytes_max", self.apply_bytes_max),
+            ("farewell_ticks", u64::from(self.farewell_ticks)),
+            ("reads_max", self.reads_max),
+            ("resident_bytes_max", self.resident_bytes_max),
             ("disk_stall_ticks", u64::from(self.disk_stall_ticks)),
             ("snapshot_timeout_ticks", u64::from(self.snapshot_timeout_ticks)),
         ];

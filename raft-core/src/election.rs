@@ -7,7 +7,7 @@ use crate::message::Rpc;
 use crate::quorum::Tally;
 use crate::role::{Candidate, Follower, Leader, Role, Stage};
 use crate::server::Server;
-use crate::types::{EntryId, Index, NodeId, Term};
+use crate::types::{EntryId, Index, NodeId, ServerId, Term};
 
 /// The election timer ran out: see whether a campaign could be won. A server that does not vote, whose disk is stalled,
 /// or that is being given a snapshot waits for another timeout instead.
@@ -55,10 +55,10 @@ fn ask(server: &mut Server, candidate: &Candidate) {
     let rpc = match candidate.stage {
         Stage::PreVote => Rpc::PreVote { last },
         Stage::Voted { .. } => return,
-        Stage::Asking => Rpc::RequestVote { last },
+        Stage::Asking => Rpc::RequestVote { last, transfer: false },
     };
     let membership = server.membership().clone();
-    let voters = membership.members().into_iter().filter(|id| membership.is_voter(*id));
+    let voters = membership.members().iter().filter(|member| member.votes()).map(|member| member.id);
     let silent: SmallVec<[NodeId; 8]> =
         voters.filter(|id| *id != server.id() && candidate.vote_of(*id).is_none()).collect();
     for voter in silent {
@@ -89,7 +89,7 @@ pub(crate) fn settle(server: &mut Server, role: &mut Role) {
 /// and the log tail that the request quotes are durable: a grant won before a crash must not elect the poorer log after
 /// it.
 fn campaign(server: &mut Server) -> Role {
-    server.adopt(server.term().next(), Some(server.id()));
+    server.adopt(server.term().next(), Some(server.identity()));
     server.draw_timeout();
     Role::Candidate(Candidate::new(server, Stage::Voted { durable_after: server.disk.barrier() }))
 }
@@ -111,19 +111,20 @@ pub(crate) fn pre_vote_requested(server: &mut Server, role: &Role, from: NodeId,
 
 /// RequestVote in our own term (Figure 2): one vote per term, first come, first served, to a log at least as up-to-date
 /// as ours.
-pub(crate) fn vote_requested(server: &mut Server, role: &mut Role, from: NodeId, last: EntryId) {
-    let free = server.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
+pub(crate) fn vote_requested(server: &mut Server, role: &mut Role, candidate: ServerId, last: EntryId) {
+    let from = candidate.id;
+    let free = server.hard_state.voted_for.is_none_or(|voted_for| voted_for == candidate);
     let granted = free && last >= server.log.last();
     match role {
         Role::Follower(follower) if granted => {
-            server.vote_for(from);
+            server.vote_for(candidate);
             server.disk.owe_vote(from);
             follower.put_off_election(server);
         }
         // Only a follower has a vote to give: a candidate and a leader gave theirs to themselves, but for a candidate
         // that is still asking whether it could win.
         Role::Candidate(Candidate { stage: Stage::PreVote, .. }) if granted => {
-            server.vote_for(from);
+            server.vote_for(candidate);
             server.disk.owe_vote(from);
             let mut follower = Follower::new(server, 0);
             follower.put_off_election(server);

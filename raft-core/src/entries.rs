@@ -44,10 +44,10 @@ impl Entry {
     pub fn bytes(&self) -> u64 {
         let payload = match &self.payload {
             Payload::Noop => 0,
-            Payload::Command(command) => command.len(),
-            Payload::Membership(membership) => membership.entries() * 8,
+            Payload::Command(command) => command.len() as u64,
+            Payload::Membership(membership) => membership.bytes(),
         };
-        payload as u64 + ENTRY_OVERHEAD_BYTES
+        payload + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -398,7 +398,7 @@ mod tests {
     fn members_count_against_byte_limits() {
         let membership = Membership::joint([NodeId(1), NodeId(2)], [NodeId(3)], [NodeId(4), NodeId(5)]);
         let entry = Entry { term: Term(1), payload: Payload::Membership(membership.into()) };
-        assert_eq!(entry.bytes(), 5 * 8 + ENTRY_OVERHEAD_BYTES);
+        assert_eq!(entry.bytes(), 5 * Membership::MEMBER_BYTES + ENTRY_OVERHEAD_BYTES);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What can happen to a server. Everything it ever learns comes through this door.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::action::WriteId;
+use crate::action::{FetchId, WriteId};
+use crate::edit::Change;
+use crate::entries::Entries;
 use crate::log::SnapshotMeta;
 use crate::message::Message;
 use crate::types::{EntryId, Index, NodeId, RequestId, Term};
@@ -15,7 +18,7 @@ pub type Commands = SmallVec<[Bytes; 1]>;
 
 /// One thing that happened. [`Raft::step`](crate::Raft::step) takes any event in any state; what makes no sense is
 /// counted in [`Counters`](crate::Counters) and changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// Time passed.
@@ -38,6 +41,43 @@ pub enum Event {
         request: RequestId,
         /// The commands.
         commands: Commands,
+    },
+    /// Change who belongs to the cluster (§6). Answered by [`Accepted`](crate::Action::Accepted) with the entry that begins
+    /// the change, or by [`Refused`](crate::Action::Refused), in the same step. The change is done when a configuration that
+    /// is not joint and belongs to that entry ([`Membership::change`](crate::Membership::change)) is applied.
+    Change {
+        /// The caller's mark, handed back in the answer.
+        request: RequestId,
+        /// What to change.
+        change: Box<Change>,
+    },
+    /// Read what is committed now, on any server (§8, thesis §6.4). Answered once, later as a rule, by
+    /// [`Readable`](crate::Action::Readable) or [`Refused`](crate::Action::Refused).
+    Read {
+        /// The caller's mark, handed back in the answer.
+        request: RequestId,
+    },
+    /// Hand leadership over (thesis §3.10). Answered once, later as a rule, by [`Transferred`](crate::Action::Transferred) or
+    /// [`Refused`](crate::Action::Refused).
+    Transfer {
+        /// The caller's mark, handed back in the answer.
+        request: RequestId,
+        /// To which voter; to the one with the longest log, if it is not said.
+        to: Option<NodeId>,
+    },
+    /// A part of a message of this term is arriving from this peer: a leader whose messages take long is heard all the same.
+    Arriving {
+        /// Who sends it.
+        from: NodeId,
+        /// The sender's term.
+        term: Term,
+    },
+    /// The entries that [`Fetch`](crate::Action::Fetch) asked for: from its first one on, as many as there was room for.
+    Fetched {
+        /// Which request this answers.
+        id: FetchId,
+        /// The entries.
+        entries: Entries,
     },
     /// This write and all before it are durable.
     Persisted(WriteId),
@@ -84,6 +124,14 @@ impl fmt::Display for Event {
                 let largest = commands.iter().map(Bytes::len).max().unwrap_or_default();
                 write!(f, "start {request}: {} commands of {largest} bytes", commands.len())
             }
+            Event::Change { request, change } => write!(f, "change {request}: {change}"),
+            Event::Read { request } => write!(f, "read {request}"),
+            Event::Transfer { request, to } => {
+                write!(f, "transfer {request}")?;
+                to.map_or(Ok(()), |to| write!(f, " to {to}"))
+            }
+            Event::Arriving { from, term } => write!(f, "arriving from {from} t{term}"),
+            Event::Fetched { id, entries } => write!(f, "fetched {id}: {entries}"),
             Event::Persisted(id) => write!(f, "persisted {id}"),
             Event::Applied(index) => write!(f, "applied {index}"),
             Event::Compact { index } => write!(f, "compact {index}"),

@@ -5,7 +5,7 @@ use crate::log::SnapshotMeta;
 use crate::message::{AppendOutcome, Message, Rpc};
 use crate::role::{Candidate, Follower, Role};
 use crate::server::Server;
-use crate::types::{EntryId, NodeId, Term};
+use crate::types::{NodeId, Term};
 
 /// Say whether a message is to be acted on; our term is its term then. One that is not is counted, answered or both.
 #[inline(always)] // called once for each message
@@ -58,8 +58,7 @@ pub(crate) fn admit_snapshot(
     }
     if term < server.term() {
         server.actions.push(Action::Discard(snapshot));
-        let outcome = AppendOutcome::Conflict { prev: last.index, hint: EntryId::ZERO };
-        server.send(from, Rpc::AppendEntriesReply { round: 0, outcome });
+        server.send(from, Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm });
         return None;
     }
     if term > server.term() {
@@ -83,11 +82,13 @@ fn refuse(server: &mut Server, from: NodeId, rpc: &Rpc) {
     let answer = match rpc {
         Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: false },
         Rpc::RequestVote { .. } => Rpc::RequestVoteReply { granted: false },
-        Rpc::AppendEntries { prev, round, .. } => {
-            let outcome = AppendOutcome::Conflict { prev: prev.index, hint: EntryId::ZERO };
-            Rpc::AppendEntriesReply { round: *round, outcome }
-        }
-        Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => return,
+        Rpc::AppendEntries { .. } => Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm },
+        Rpc::PreVoteReply { .. }
+        | Rpc::RequestVoteReply { .. }
+        | Rpc::AppendEntriesReply { .. }
+        | Rpc::TimeoutNow { .. }
+        | Rpc::ReadIndex { .. }
+        | Rpc::ReadIndexReply { .. } => return,
     };
     server.send(from, answer);
 }

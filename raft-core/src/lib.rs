@@ -64,19 +64,23 @@ mod appending;
 pub mod codec;
 mod config;
 mod disk;
+mod edit;
 mod election;
 mod entries;
 mod event;
 #[cfg(feature = "sim")]
 mod fingerprint;
 mod gate;
+mod history;
 mod log;
+mod member;
 mod membership;
 mod message;
 mod progress;
 pub mod quorum;
 mod raft;
 mod random;
+mod refusal;
 mod replication;
 mod restored;
 mod role;
@@ -87,19 +91,22 @@ mod snapshot;
 mod status;
 mod types;
 
-pub use action::{Action, Fatal, HardState, News, Refusal, RoleKind, SnapshotWrite, Write, WriteId};
+pub use action::{Action, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};
 pub use bytes::Bytes;
 pub use config::{Config, ConfigError, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, WipedPolicy};
+pub use edit::{Change, Edit, EditError};
 pub use entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload};
 pub use event::{Commands, Event};
 pub use log::SnapshotMeta;
-pub use membership::Membership;
+pub use member::{Address, AddressTooLong, Member, MemberRole, Wanted};
+pub use membership::{Membership, MembershipError};
 pub use message::{AppendOutcome, Message, Rpc};
 pub use raft::Raft;
+pub use refusal::Refusal;
 pub use restored::{RestoreError, Restored};
 pub use server::Counters;
 pub use status::{FlowKind, FollowerStatus, Status};
-pub use types::{EntryId, Incarnation, Index, NodeId, RequestId, Term};
+pub use types::{EntryId, Incarnation, Index, NodeId, RequestId, ServerId, Term};
 
 /// The README's driver compiles and runs.
 #[cfg(doctest)]

@@ -1,4 +1,5 @@
-//! What servers say to each other: the RPCs of Figure 2 and their replies, and the pre-vote of thesis §9.6.
+//! What servers say to each other: the RPCs of Figure 2 and their replies, the pre-vote of thesis §9.6, leadership transfer
+//! (thesis §3.10), and forwarded reads (thesis §6.4).
 
 use core::fmt;
 
@@ -35,6 +36,8 @@ pub enum Rpc {
     RequestVote {
         /// The end of the candidate's log, durable there.
         last: EntryId,
+        /// Whether the leader asked the candidate to campaign: then a voter does not refuse because it hears that leader.
+        transfer: bool,
     },
     /// The answer to [`Rpc::RequestVote`].
     RequestVoteReply {
@@ -60,6 +63,27 @@ pub enum Rpc {
         round: u64,
         /// What became of it.
         outcome: AppendOutcome,
+    },
+    /// The leader asks a server whose log is complete to campaign at once (thesis §3.10).
+    TimeoutNow {
+        /// The disk of the server that is meant.
+        target: Incarnation,
+    },
+    /// A follower asks its leader for a read index (thesis §6.4).
+    ReadIndex {
+        /// A random number of this start of the follower.
+        boot: u64,
+        /// Counts the follower's questions since then.
+        seq: u64,
+    },
+    /// The answer to [`Rpc::ReadIndex`], once the leader knows that it still leads.
+    ReadIndexReply {
+        /// As asked.
+        boot: u64,
+        /// As asked.
+        seq: u64,
+        /// Whatever was acknowledged before the question was asked is at or below this index.
+        at: Index,
     },
 }
 
@@ -87,6 +111,8 @@ pub enum AppendOutcome {
         /// The follower's last entry at or before `prev` of a term no later than `prev`'s: the latest that may match.
         hint: EntryId,
     },
+    /// The request was of an older term and was not looked at. Always with round 0: it echoes nothing.
+    OlderTerm,
 }
 
 impl Message {
@@ -94,8 +120,15 @@ impl Message {
     #[must_use]
     pub fn is_reply(&self) -> bool {
         match self.rpc {
-            Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::AppendEntriesReply { .. } => true,
-            Rpc::PreVote { .. } | Rpc::RequestVote { .. } | Rpc::AppendEntries { .. } => false,
+            Rpc::PreVoteReply { .. }
+            | Rpc::RequestVoteReply { .. }
+            | Rpc::AppendEntriesReply { .. }
+            | Rpc::ReadIndexReply { .. } => true,
+            Rpc::PreVote { .. }
+            | Rpc::RequestVote { .. }
+            | Rpc::AppendEntries { .. }
+            | Rpc::TimeoutNow { .. }
+            | Rpc::ReadIndex { .. } => false,
         }
     }
 
@@ -109,6 +142,9 @@ impl Message {
             Rpc::RequestVoteReply { .. } => "RequestVoteReply",
             Rpc::AppendEntries { .. } => "AppendEntries",
             Rpc::AppendEntriesReply { .. } => "AppendEntriesReply",
+            Rpc::TimeoutNow { .. } => "TimeoutNow",
+            Rpc::ReadIndex { .. } => "ReadIndex",
+            Rpc::ReadIndexReply { .. } => "ReadIndexReply",
         }
     }
 
@@ -120,7 +156,9 @@ impl Message {
         match rpc {
             Rpc::PreVote { last } => print.words([0, last.term.0, last.index.0]),
             Rpc::PreVoteReply { granted } => print.words([1, 0, u64::from(*granted)]),
-            Rpc::RequestVote { last } => print.words([2, last.term.0, last.index.0]),
+            Rpc::RequestVote { last, transfer } => {
+                print.words([2, last.term.0, last.index.0, u64::from(*transfer)]);
+            }
             Rpc::RequestVoteReply { granted } => print.words([3, 0, u64::from(*granted)]),
             Rpc::AppendEntries { prev, entries, commit, round, reply } => {
                 print.word(4);
@@ -133,10 +171,14 @@ impl Message {
                     AppendOutcome::Matched { received, durable } => [5, received.0, 0, durable.0],
                     AppendOutcome::Full { received, durable } => [6, received.0, 0, durable.0],
                     AppendOutcome::Conflict { prev, hint } => [7, prev.0, hint.term.0, hint.index.0],
+                    AppendOutcome::OlderTerm => [8, 0, 0, 0],
                 };
                 print.words(words);
                 print.words([*round, 0, 0]);
             }
+            Rpc::TimeoutNow { target } => print.words([9, target.0]),
+            Rpc::ReadIndex { boot, seq } => print.words([10, *boot, *seq]),
+            Rpc::ReadIndexReply { boot, seq, at } => print.words([11, *boot, *seq, at.0]),
         };
     }
 
@@ -145,8 +187,10 @@ impl Message {
     pub(crate) fn is_well_formed(&self) -> bool {
         let rest = match &self.rpc {
             Rpc::PreVote { last } => last.is_possible() && last.term <= self.term,
-            Rpc::RequestVote { last } => self.term > Term(0) && last.is_possible() && last.term <= self.term,
-            Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } => true,
+            Rpc::RequestVote { last, .. } => self.term > Term(0) && last.is_possible() && last.term <= self.term,
+            Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { .. } | Rpc::ReadIndex { .. } => true,
+            Rpc::ReadIndexReply { at, .. } => *at <= Index::MAX,
+            Rpc::TimeoutNow { .. } => self.term > Term(0),
             Rpc::AppendEntries { prev, entries, commit, .. } => {
                 let newest = match (entries.first(), entries.last()) {
                     (Some(first), Some(last)) if first.index == prev.index.next() && first.term >= prev.term => last,
@@ -156,13 +200,14 @@ impl Message {
                 let in_bounds = newest.term <= self.term && newest.index <= Index::MAX && *commit <= Index::MAX;
                 in_bounds && prev.is_possible() && self.term > Term(0)
             }
-            Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
+            Rpc::AppendEntriesReply { round, outcome } => match *outcome {
                 AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
                     received <= Index::MAX && durable <= received
                 }
                 AppendOutcome::Conflict { prev, hint } => {
                     prev <= Index::MAX && hint.is_possible() && hint.index <= prev
                 }
+                AppendOutcome::OlderTerm => *round == 0,
             },
         };
         rest && self.term <= Term::MAX && self.incarnation != Incarnation(0)
@@ -174,7 +219,10 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} t{} ", self.name(), self.term)?;
         match &self.rpc {
-            Rpc::PreVote { last } | Rpc::RequestVote { last } => write!(f, "last {last}"),
+            Rpc::PreVote { last } => write!(f, "last {last}"),
+            Rpc::RequestVote { last, transfer } => {
+                write!(f, "last {last}{}", if *transfer { " transfer" } else { "" })
+            }
             Rpc::PreVoteReply { granted } | Rpc::RequestVoteReply { granted } => {
                 f.write_str(if *granted { "granted" } else { "refused" })
             }
@@ -183,6 +231,9 @@ impl fmt::Display for Message {
                 f.write_str(if *reply { "" } else { " no reply" })
             }
             Rpc::AppendEntriesReply { round, outcome } => write!(f, "{outcome} round {round}"),
+            Rpc::TimeoutNow { target } => write!(f, "target {target}"),
+            Rpc::ReadIndex { boot, seq } => write!(f, "boot {boot} seq {seq}"),
+            Rpc::ReadIndexReply { boot, seq, at } => write!(f, "boot {boot} seq {seq} at {at}"),
         }
     }
 }
@@ -193,6 +244,7 @@ impl fmt::Display for AppendOutcome {
             AppendOutcome::Matched { received, durable } => write!(f, "matched {received} durable {durable}"),
             AppendOutcome::Full { received, durable } => write!(f, "full {received} durable {durable}"),
             AppendOutcome::Conflict { prev, hint } => write!(f, "conflict at {prev} hint {hint}"),
+            AppendOutcome::OlderTerm => f.write_str("older term"),
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::gate;
 use crate::log::SnapshotMeta;
 use crate::message::{Message, Rpc};
 use crate::progress::Progress;
+use crate::refusal::Refusal;
 use crate::replication;
 use crate::restored::{RestoreError, Restored};
 use crate::role::{Follower, Role};
 use crate::server::Server;
 use crate::snapshot;
 use crate::status::Status;
-use crate::types::{Index, NodeId, Term};
+use crate::types::{Index, NodeId, ServerId, Term};
 
 /// One Raft server: a deterministic state machine without threads, timers or IO.
 ///
@@ -180,6 +181,11 @@ impl Raft {
             Event::Tick { elapsed } => self.tick(elapsed),
             Event::Receive { from, message } => self.receive(from, message),
             Event::Start { request, commands } => replication::start(server, role, request, commands),
+            // The rules are on their way; until then nobody waits in vain.
+            Event::Change { request, .. } | Event::Read { request } | Event::Transfer { request, .. } => {
+                server.actions.push(Action::Refused { request, why: Refusal::NotReady });
+            }
+            Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
             Event::Persisted(id) => match server.disk.confirm(id) {
                 Some(installed) => server.restore_due |= installed,
                 None => server.counters.unknown_write += 1,
@@ -227,7 +233,10 @@ impl Raft {
         match message.rpc {
             Rpc::PreVote { last } => election::pre_vote_requested(server, role, from, last),
             Rpc::PreVoteReply { granted } => election::pre_vote_answered(server, role, from, granted),
-            Rpc::RequestVote { last } => election::vote_requested(server, role, from, last),
+            Rpc::RequestVote { last, .. } => {
+                let candidate = ServerId { id: from, incarnation: message.incarnation };
+                election::vote_requested(server, role, candidate, last);
+            }
             Rpc::RequestVoteReply { granted } => election::vote_answered(server, role, from, granted),
             Rpc::AppendEntries { prev, entries, commit, round, reply } => {
                 if let Some(follower) = gate::follow_leader(server, role, from) {
@@ -241,6 +250,7 @@ impl Raft {
                 }
                 _ => server.counters.stale += 1,
             },
+            Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => server.counters.stale += 1,
         }
     }
 

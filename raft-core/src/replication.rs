@@ -1,12 +1,13 @@
 //! Log replication (§5.3) and commitment (§5.4.2), the leader's end: it feeds followers and counts what they keep.
 
-use crate::action::{Action, News, Refusal};
+use crate::action::{Action, News};
 use crate::config::{FRAME_ROOM_BYTES, WipedPolicy};
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
 use crate::message::{AppendOutcome, Rpc};
 use crate::progress::{Flow, Progress};
 use crate::quorum::Tally;
+use crate::refusal::Refusal;
 use crate::role::{Leader, Role};
 use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId};
@@ -181,6 +182,15 @@ pub(crate) fn append_answered(
 ) {
     let current_round = leader.round;
     let Some(progress) = leader.follower(from) else { return };
+    if round > current_round {
+        server.counters.malformed += 1;
+        return;
+    }
+    // It answers what this server sent in an earlier term, and is no echo of any round of this one.
+    if outcome == AppendOutcome::OlderTerm {
+        server.counters.stale += 1;
+        return;
+    }
     if !is_same_disk(server, progress, incarnation) {
         server.counters.wiped += 1;
         return;
@@ -188,8 +198,9 @@ pub(crate) fn append_answered(
     progress.heard_at = server.now;
     match outcome {
         AppendOutcome::Conflict { prev, hint } => search(server, progress, prev, hint),
+        AppendOutcome::OlderTerm => {}
         AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
-            if received > server.log.last().index || round > current_round {
+            if received > server.log.last().index {
                 server.counters.malformed += 1;
                 return;
             }
@@ -213,7 +224,7 @@ fn is_same_disk(server: &mut Server, progress: &mut Progress, incarnation: Incar
         return true;
     }
     let served = progress.forget_disk(incarnation, server.log.last().index.next());
-    progress.given_up = !served || server.config.wiped == WipedPolicy::StopServing;
+    progress.given_up = !served || server.config.wiped == WipedPolicy::Report;
     server.actions.push(Action::News(News::PeerWiped { peer: progress.id }));
     false
 }

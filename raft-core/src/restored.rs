@@ -13,6 +13,9 @@ use crate::types::{EntryId, Incarnation, Index, Term};
 pub struct Restored {
     /// Drawn at random when the storage was initialised, and never 0.
     pub incarnation: Incarnation,
+    /// A random number that the driver draws at each start. Without it (0) this server forwards no reads to its leader:
+    /// it could not tell an answer to an earlier life of its own.
+    pub boot: u64,
     /// The last durable hard state.
     pub hard_state: HardState,
     /// The last durable snapshot.
@@ -34,11 +37,14 @@ pub enum RestoreError {
     #[error("the incarnation is 0: a storage draws a random one when it is initialised")]
     NoIncarnation,
     /// More members than any message could name.
-    #[error("{count} members: there can be {max}", max = crate::membership::Membership::MEMBERS_MAX)]
+    #[error("{count} members: there can be {max}", max = Membership::MEMBERS_MAX)]
     TooManyMembers {
         /// How many.
         count: usize,
     },
+    /// The storage was born empty and names members, with nothing in its log or snapshot that could name them.
+    #[error("the storage joined a cluster, and names members before it has anything of the cluster's log")]
+    MembersOfJoined,
     /// Entries between snapshot and log are missing, or the log's first term is before the snapshot's.
     #[error("the snapshot ends at {snapshot} and the log starts at {first}, which does not follow it")]
     Gap {
@@ -95,16 +101,25 @@ impl Restored {
         Restored { incarnation, snapshot, ..Restored::default() }
     }
 
+    /// A server that starts with an empty storage and waits until a cluster adds it.
+    #[must_use]
+    pub fn joining(incarnation: Incarnation) -> Restored {
+        Restored { incarnation, ..Restored::default() }
+    }
+
     /// Whether the parts fit together.
     pub(crate) fn check(&self) -> Result<(), RestoreError> {
         if self.incarnation == Incarnation(0) {
             return Err(RestoreError::NoIncarnation);
         }
-        let count = self.snapshot.membership.entries();
+        let count = self.snapshot.membership.members().len();
         if count > Membership::MEMBERS_MAX {
             return Err(RestoreError::TooManyMembers { count });
         }
         let snapshot = self.snapshot.last;
+        if snapshot == EntryId::ZERO && count > 0 && !self.incarnation.is_founder() {
+            return Err(RestoreError::MembersOfJoined);
+        }
         let last = self.entries.last().unwrap_or(snapshot);
         let reached = EntryId { term: self.hard_state.term, index: self.applied };
         let in_bounds = reached.term <= Term::MAX && reached.index <= Index::MAX;

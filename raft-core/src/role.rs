@@ -109,7 +109,7 @@ impl Leader {
     /// Nothing is known of anyone; a heartbeat is due at once (§5.2).
     pub(crate) fn new(server: &Server) -> Leader {
         let next = server.log.last().index.next();
-        let others = server.membership().members().into_iter().filter(|id| *id != server.id());
+        let others = server.membership().ids().filter(|id| *id != server.id());
         Leader {
             followers: others.map(|id| Progress::new(id, next, server.now)).collect(),
             heartbeat_at: server.now,

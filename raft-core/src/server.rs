@@ -10,12 +10,13 @@ use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
+use crate::history::History;
 use crate::log::{Log, SnapshotMeta};
-use crate::membership::{History, Membership};
+use crate::membership::Membership;
 use crate::message::{Message, Rpc};
 use crate::random::Random;
 use crate::restored::Restored;
-use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, NodeId, ServerId, Term};
 
 /// Events that made no sense, by kind. They changed nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(crate) struct Server {
 impl Server {
     /// The caller has checked `config` and `restored`.
     pub(crate) fn new(config: Config, restored: Restored) -> Server {
-        let Restored { incarnation, hard_state, snapshot, entries, applied } = restored;
+        let Restored { incarnation, boot: _, hard_state, snapshot, entries, applied } = restored;
         // Where entries behind the snapshot were kept, the first of them is the base: its term is known.
         let base = entries.first().filter(|first| first.index <= snapshot.last.index).unwrap_or(snapshot.last);
         let mut random = Random::new(config.seed, config.id);
@@ -107,6 +108,11 @@ impl Server {
         self.config.id
     }
 
+    /// This server on its disk.
+    pub(crate) fn identity(&self) -> ServerId {
+        ServerId { id: self.id(), incarnation: self.incarnation }
+    }
+
     pub(crate) fn term(&self) -> Term {
         self.hard_state.term
     }
@@ -122,13 +128,13 @@ impl Server {
     }
 
     /// Enter a newer term, in which nothing was promised yet.
-    pub(crate) fn adopt(&mut self, term: Term, voted_for: Option<NodeId>) {
+    pub(crate) fn adopt(&mut self, term: Term, voted_for: Option<ServerId>) {
         self.hard_state = HardState { term, voted_for };
         self.disk.hard_state_changed();
         self.disk.owe_nothing();
     }
 
-    pub(crate) fn vote_for(&mut self, candidate: NodeId) {
+    pub(crate) fn vote_for(&mut self, candidate: ServerId) {
         if self.hard_state.voted_for != Some(candidate) {
             self.hard_state.voted_for = Some(candidate);
             self.disk.hard_state_changed();

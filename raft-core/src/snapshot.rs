@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 
 use crate::action::{Action, Fatal, SnapshotWrite};
 use crate::appending::acknowledge;
+use crate::history::History;
 use crate::log::SnapshotMeta;
-use crate::membership::History;
 use crate::progress::{Flow, Progress};
 use crate::role::Follower;
 use crate::server::Server;

@@ -1,6 +1,6 @@
 //! A read-only view of a server: for operators, oracles and the curious.
 
-use crate::action::{Fatal, RoleKind};
+use crate::action::{Fatal, HardState, RoleKind};
 use crate::entries::Payload;
 use crate::log::SnapshotMeta;
 use crate::membership::Membership;
@@ -72,7 +72,13 @@ impl<'a> Status<'a> {
     /// Figure 2's votedFor.
     #[must_use]
     pub fn voted_for(self) -> Option<NodeId> {
-        self.server.hard_state.voted_for
+        self.server.hard_state.voted_for.map(|voted_for| voted_for.id)
+    }
+
+    /// Figure 2's currentTerm and votedFor, with the disk that the vote is for.
+    #[must_use]
+    pub fn hard_state(self) -> HardState {
+        self.server.hard_state
     }
 
     /// Its role.

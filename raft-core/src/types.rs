@@ -1,4 +1,4 @@
-//! The small words everything else is written in: who, when (term), where (index).
+//! The small words everything else is written in: which server, which term, which index.
 
 use core::fmt;
 
@@ -41,10 +41,69 @@ number! {
     /// A caller's own mark on a request; the core only hands it back.
     RequestId
 }
-number! {
-    /// Which life of its disk a server runs on, drawn once when the storage is initialised and kept across restarts:
-    /// a server that comes back with another incarnation has lost what it promised. 0 means not known.
-    Incarnation
+/// Names one birth of a server's storage: a random number that is drawn when the storage is initialised and kept across
+/// restarts. A server that comes back with another incarnation has lost its votes and its log. 0 means not known.
+///
+/// The highest bit says how the storage was born: a *founder* was initialised with the first members of a new cluster; a
+/// *joined* one started empty, as every later server does and every server that lost its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+impl Incarnation {
+    const JOINED: u64 = 1 << 63;
+
+    /// A storage that is initialised with the first members of a new cluster. `random` must be drawn at random.
+    #[must_use]
+    pub const fn founder(random: u64) -> Incarnation {
+        match random & !Self::JOINED {
+            0 => Incarnation(1),
+            number => Incarnation(number),
+        }
+    }
+
+    /// A storage that starts empty. `random` must be drawn at random.
+    #[must_use]
+    pub const fn joined(random: u64) -> Incarnation {
+        Incarnation(random | Self::JOINED)
+    }
+
+    /// Whether the storage was initialised with the first members of a new cluster.
+    #[must_use]
+    pub const fn is_founder(self) -> bool {
+        self.0 != 0 && self.0 & Self::JOINED == 0
+    }
+}
+
+impl fmt::Display for Incarnation {
+    /// `5` for a founder, `j5` for one that joined.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = if self.0 & Self::JOINED == 0 { "" } else { "j" };
+        write!(f, "{joined}{}", self.0 & !Self::JOINED)
+    }
+}
+
+impl From<u64> for Incarnation {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// A server together with its disk. Two disks under one id are two servers: what one promised, the other has forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServerId {
+    /// The server.
+    pub id: NodeId,
+    /// The birth of its storage.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for ServerId {
+    /// `2` for a founder, `2#j7` for a server on a disk that joined.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)?;
+        if self.incarnation.is_founder() { Ok(()) } else { write!(f, "#{}", self.incarnation) }
+    }
 }
 
 impl Term {
@@ -130,5 +189,17 @@ mod tests {
     fn log_up_to_date_order() {
         assert!(EntryId::new(2, 1) > EntryId::new(1, 2));
         assert!(EntryId::new(2, 3) > EntryId::new(2, 2));
+    }
+
+    #[test]
+    fn an_incarnation_says_how_the_storage_was_born() {
+        for random in [0, 1, 7, 1 << 63, u64::MAX] {
+            let (founder, joined) = (Incarnation::founder(random), Incarnation::joined(random));
+            assert!(founder.is_founder() && founder != Incarnation(0), "{random}");
+            assert!(!joined.is_founder() && joined != Incarnation(0), "{random}");
+        }
+        assert!(!Incarnation(0).is_founder(), "an unknown one is nobody's");
+        let on = |incarnation| alloc::format!("{}", ServerId { id: NodeId(2), incarnation });
+        assert_eq!((on(Incarnation::founder(7)), on(Incarnation::joined(7))), ("2".into(), "2#j7".into()));
     }
 }

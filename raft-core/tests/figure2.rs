@@ -22,8 +22,8 @@ fn persistent_current_term() {
 #[test]
 fn persistent_voted_for() {
     let mut server = Server::new(1, &[1, 2, 3]);
-    let actions = server.receive(2, 4, Rpc::RequestVote { last: EntryId::ZERO });
-    assert_eq!(written(&actions)[0].hard_state.unwrap().voted_for, Some(NodeId(2)));
+    let actions = server.receive(2, 4, Rpc::RequestVote { last: EntryId::ZERO, transfer: false });
+    assert_eq!(written(&actions)[0].hard_state.unwrap().voted_for.map(|vote| vote.id), Some(NodeId(2)));
     assert_eq!(server.crashed().status().voted_for(), Some(NodeId(2)));
 }
 
@@ -163,7 +163,8 @@ fn append_entries_result_success() {
 fn append_entries_receiver_1_refuses_an_older_term() {
     let mut server = Server::with_log(1, &[1, 2, 3], 5, &[]);
     let actions = server.receive(2, 4, append(EntryId::ZERO, log(1, &[4]), 1));
-    assert_eq!(sent_to(&actions, 2), [conflict(0, EntryId::ZERO)]);
+    let answer = Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm };
+    assert_eq!(sent_to(&actions, 2), [answer]);
     assert_eq!((server.last(), server.status().commit()), (EntryId::ZERO, Index(0)));
     assert_eq!(server.status().leader(), None, "who leads an older term leads no more");
 }
@@ -216,14 +217,14 @@ fn request_vote_arguments() {
     let mut server = Server::with_log(1, &[1, 2, 3], 5, &[1, 4]);
     let actions = server.campaign();
     let (to, request) = sent(&actions).pop().unwrap();
-    assert_eq!((to, request.term, request.rpc), (3, Term(6), Rpc::RequestVote { last: id(4, 2) }));
+    assert_eq!((to, request.term, request.rpc), (3, Term(6), Rpc::RequestVote { last: id(4, 2), transfer: false }));
 }
 
 /// Result term: currentTerm, for the candidate to update itself.
 #[test]
 fn request_vote_result_term() {
     let mut voter = Server::with_log(1, &[1, 2, 3], 5, &[]);
-    let answer = sent(&voter.receive(2, 3, Rpc::RequestVote { last: EntryId::ZERO })).pop().unwrap().1;
+    let answer = sent(&voter.receive(2, 3, Rpc::RequestVote { last: EntryId::ZERO, transfer: false })).pop().unwrap().1;
     assert_eq!((answer.term, &answer.rpc), (Term(5), &REFUSED));
 
     let mut candidate = Server::with_log(2, &[1, 2, 3], 2, &[]);
@@ -236,7 +237,7 @@ fn request_vote_result_term() {
 #[test]
 fn request_vote_result_vote_granted() {
     let mut voter = Server::new(1, &[1, 2, 3]);
-    assert_eq!(sent_to(&voter.receive(2, 1, Rpc::RequestVote { last: EntryId::ZERO }), 2), [GRANTED]);
+    assert_eq!(sent_to(&voter.receive(2, 1, Rpc::RequestVote { last: EntryId::ZERO, transfer: false }), 2), [GRANTED]);
 }
 
 // RequestVote RPC: receiver implementation.
@@ -245,7 +246,7 @@ fn request_vote_result_vote_granted() {
 #[test]
 fn request_vote_receiver_1_refuses_an_older_term() {
     let mut server = Server::with_log(1, &[1, 2, 3], 5, &[]);
-    let actions = server.receive(2, 4, Rpc::RequestVote { last: EntryId::ZERO });
+    let actions = server.receive(2, 4, Rpc::RequestVote { last: EntryId::ZERO, transfer: false });
     assert_eq!(sent_to(&actions, 2), [REFUSED]);
     assert_eq!(server.status().voted_for(), None);
 }
@@ -254,7 +255,7 @@ fn request_vote_receiver_1_refuses_an_older_term() {
 #[test]
 fn request_vote_receiver_2_votes_once_and_for_a_log_as_good_as_ours() {
     let ask = |server: &mut Server, from: u64, last: EntryId| {
-        sent_to(&server.receive(from, 6, Rpc::RequestVote { last }), from)
+        sent_to(&server.receive(from, 6, Rpc::RequestVote { last, transfer: false }), from)
     };
     let fresh = Server::with_log(1, &[1, 2, 3], 5, &[1, 4]);
     for (last, answer) in [(id(4, 1), REFUSED), (id(3, 9), REFUSED), (id(4, 2), GRANTED), (id(5, 1), GRANTED)] {
@@ -280,7 +281,7 @@ fn all_servers_apply_what_is_committed() {
 #[test]
 fn all_servers_adopt_a_newer_term_and_follow() {
     let last = EntryId::ZERO;
-    let requests = [heartbeat(last, 0), Rpc::PreVote { last }, Rpc::RequestVote { last }];
+    let requests = [heartbeat(last, 0), Rpc::PreVote { last }, Rpc::RequestVote { last, transfer: false }];
     let replies = [matched(0), conflict(0, last), GRANTED, REFUSED, PRE_GRANTED, PRE_REFUSED];
     for rpc in requests.into_iter().chain(replies) {
         let mut candidate = Server::new(1, &[1, 2, 3]);
@@ -300,7 +301,7 @@ fn followers_respond_to_candidates_and_leaders() {
     let mut server = Server::new(1, &[1, 2, 3]);
     let last = EntryId::ZERO;
     assert_eq!(sent_to(&server.receive(2, 0, Rpc::PreVote { last }), 2), [PRE_GRANTED]);
-    assert_eq!(sent_to(&server.receive(2, 1, Rpc::RequestVote { last }), 2), [GRANTED]);
+    assert_eq!(sent_to(&server.receive(2, 1, Rpc::RequestVote { last, transfer: false }), 2), [GRANTED]);
     assert_eq!(sent_to(&server.receive(2, 1, heartbeat(last, 0)), 2), [matched(0)]);
 }
 
@@ -313,7 +314,7 @@ fn followers_campaign_when_they_hear_nothing() {
     quiet.ticks(11);
     assert_eq!(quiet.role().0, RoleKind::PreCandidate, "no timeout is so long");
 
-    for reason in [heartbeat(EntryId::ZERO, 0), Rpc::RequestVote { last: EntryId::ZERO }] {
+    for reason in [heartbeat(EntryId::ZERO, 0), Rpc::RequestVote { last: EntryId::ZERO, transfer: false }] {
         let mut server = Server::new(1, &[1, 2, 3]);
         server.raft.set_election_timeout(10);
         server.ticks(9);
@@ -336,7 +337,7 @@ fn candidates_raise_the_term_vote_for_themselves_and_ask_all_others() {
     let actions = server.receive(2, 5, PRE_GRANTED);
     assert_eq!((server.role(), server.status().voted_for()), ((RoleKind::Candidate, 6), Some(NodeId(1))));
     for peer in [2, 3] {
-        assert_eq!(sent_to(&actions, peer), [Rpc::RequestVote { last: id(1, 1) }]);
+        assert_eq!(sent_to(&actions, peer), [Rpc::RequestVote { last: id(1, 1), transfer: false }]);
     }
     let told = server.ticks(9);
     assert!(written(&told).is_empty(), "the timer began anew: no other campaign yet");

@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use raft_core::{Action, Entries, Message};
 
 /// A module imports only modules above it. A folder belongs to the module of its name.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 31] = [
     "types",
     "fingerprint",
     "config",
     "quorum",
+    "member",
     "membership",
+    "edit",
+    "refusal",
     "entries",
     "log",
+    "history",
     "message",
     "action",
     "event",

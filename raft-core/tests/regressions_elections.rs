@@ -12,7 +12,7 @@ use raft_core::{
 const NOTHING: EntryId = EntryId::ZERO;
 
 fn request(last: EntryId) -> Rpc {
-    Rpc::RequestVote { last }
+    Rpc::RequestVote { last, transfer: false }
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn term_vote_atomic() {
     let mut voter = Server::new(1, &[1, 2, 3]);
     let actions = voter.receive(2, 4, request(NOTHING));
     let [write] = &written(&actions)[..] else { panic!("term and vote are one write: {actions:?}") };
-    assert_eq!(write.hard_state.map(|h| (h.term, h.voted_for)), Some((Term(4), Some(NodeId(2)))));
+    assert_eq!(write.hard_state.map(|h| (h.term, h.voted_for.map(|vote| vote.id))), Some((Term(4), Some(NodeId(2)))));
 
     // Stepping down in the same term keeps the vote.
     let mut candidate = Server::new(1, &[1, 2, 3]);

@@ -80,7 +80,7 @@ fn messages_from_removed_peer() {
             Rpc::PreVote { last: id(term, 9) },
             PRE_GRANTED,
             PRE_REFUSED,
-            Rpc::RequestVote { last: id(term, 9) },
+            Rpc::RequestVote { last: id(term, 9), transfer: false },
             GRANTED,
             REFUSED,
             matched(9),

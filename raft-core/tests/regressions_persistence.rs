@@ -28,7 +28,7 @@ fn completion_reorder() {
 fn unknown_confirmations_are_ignored() {
     let mut voter = Server::new(1, &[1, 2, 3]);
     voter.disk_held = true;
-    voter.receive(2, 1, Rpc::RequestVote { last: NOTHING });
+    voter.receive(2, 1, Rpc::RequestVote { last: NOTHING, transfer: false });
     for number in [0, 2, u64::MAX] {
         assert_eq!(voter.claim_persisted(number), []);
     }
@@ -44,7 +44,7 @@ fn a_write_at_the_last_index_repeats_nothing() {
     kept.snapshot = snapshot(id(1, last.index.0 - 1));
     kept.entries.insert(last.index, Entry { term: last.term, payload: Payload::Noop });
     let mut server = Server::restored(config(1), kept);
-    let writes = written(&server.receive(2, 2, Rpc::RequestVote { last }));
+    let writes = written(&server.receive(2, 2, Rpc::RequestVote { last, transfer: false }));
     assert_eq!(writes.iter().map(|write| write.entries.len()).collect::<Vec<_>>(), [0]);
 }
 
@@ -56,7 +56,7 @@ fn fail_stop() {
     let mut actions = server.receive(2, 2, append(id(1, 1), log(2, &[2]), 2));
     actions.extend(server.receive(2, 2, heartbeat(id(2, 2), 2)));
     actions.extend(server.ticks(600));
-    actions.extend(server.receive(3, 9, Rpc::RequestVote { last: id(8, 8) }));
+    actions.extend(server.receive(3, 9, Rpc::RequestVote { last: id(8, 8), transfer: false }));
     for (_, message) in sent(&actions) {
         assert!(matches!(message.rpc, Rpc::PreVote { .. }), "{message}");
     }

@@ -286,7 +286,7 @@ fn wiped_follower() {
 
 #[test]
 fn a_wiped_follower_is_fed_anew_where_the_settings_say_so() {
-    let mut server = leader(|config| config.wiped = WipedPolicy::Resync);
+    let mut server = leader(|config| config.wiped = WipedPolicy::Heal);
     server.start(&["a", "b"]);
     server.receive(2, 1, matched(2));
     let probe = server.receive_from_life(2, Incarnation(999), 1, conflict(2, NOTHING));
@@ -304,7 +304,7 @@ fn a_wiped_follower_is_fed_anew_where_the_settings_say_so() {
 /// A disk that is wiped again and again is given up at last: it may have had so many lives, and not one more.
 #[test]
 fn a_follower_that_is_wiped_for_ever_is_given_up() {
-    let mut server = leader(|config| config.wiped = WipedPolicy::Resync);
+    let mut server = leader(|config| config.wiped = WipedPolicy::Heal);
     for lost in 1..=8 {
         server.receive_from_life(2, Incarnation(1000 + lost), 1, matched(0));
         assert_eq!(server.follower(2).given_up, lost == 8, "{lost}");

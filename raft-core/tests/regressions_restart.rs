@@ -4,8 +4,8 @@ mod kit;
 
 use kit::*;
 use raft_core::{
-    Action, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState, Incarnation,
-    Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, Rpc, SnapshotMeta, Term,
+    Action, AppendOutcome, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState,
+    Incarnation, Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -13,7 +13,14 @@ const NOTHING: EntryId = EntryId::ZERO;
 /// Restored with a term, a snapshot that ends at `last`, entries, and what the application has.
 fn restored(term: u64, last: EntryId, entries: Entries, applied: u64) -> Restored {
     let hard_state = HardState { term: Term(term), voted_for: None };
-    Restored { incarnation: Incarnation(1), hard_state, snapshot: snapshot(last), entries, applied: Index(applied) }
+    Restored {
+        incarnation: Incarnation(1),
+        boot: 1,
+        hard_state,
+        snapshot: snapshot(last),
+        entries,
+        applied: Index(applied),
+    }
 }
 
 fn error(restored: Restored) -> RestoreError {
@@ -160,19 +167,22 @@ fn why_term_vote_and_log_are_durable() {
     let mut server = in_term(3);
     server.receive(2, 4, heartbeat(id(1, 1), 0));
     let deposed = |mut server: Server| sent_to(&server.receive(3, 3, append(id(1, 1), log(2, &[3]), 0)), 3);
-    assert_eq!(deposed(server.crashed()), [conflict(1, NOTHING)]);
+    let older_term = Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm };
+    assert_eq!(deposed(server.crashed()), [older_term]);
     assert_eq!(deposed(in_term(3)), [matched(2)], "without its term");
 
     // Servers 2 and 3 both campaign in term 4, and would both be elected.
     let mut server = in_term(3);
-    assert_eq!(sent_to(&server.receive(2, 4, Rpc::RequestVote { last: id(1, 1) }), 2), [GRANTED]);
-    let rival = |mut server: Server| sent_to(&server.receive(3, 4, Rpc::RequestVote { last: id(1, 1) }), 3);
+    assert_eq!(sent_to(&server.receive(2, 4, Rpc::RequestVote { last: id(1, 1), transfer: false }), 2), [GRANTED]);
+    let rival =
+        |mut server: Server| sent_to(&server.receive(3, 4, Rpc::RequestVote { last: id(1, 1), transfer: false }), 3);
     assert_eq!(rival(server.crashed()), [REFUSED]);
     assert_eq!(rival(in_term(4)), [GRANTED], "without its vote");
 
     // Entry 2 is committed on its word. Server 3 lacks it, and would lead without it.
     assert_eq!(sent_to(&server.receive(2, 4, append(id(1, 1), log(2, &[4]), 0)), 2), [matched(2)]);
-    let poorer = |mut server: Server| sent_to(&server.receive(3, 5, Rpc::RequestVote { last: id(1, 1) }), 3);
+    let poorer =
+        |mut server: Server| sent_to(&server.receive(3, 5, Rpc::RequestVote { last: id(1, 1), transfer: false }), 3);
     assert_eq!(poorer(server.crashed()), [REFUSED]);
     assert_eq!(poorer(in_term(4)), [GRANTED], "without its log");
 }

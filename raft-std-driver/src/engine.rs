@@ -92,6 +92,7 @@ fn recover(
     tracing::info!(node = id.0, %snapshot, entries = %kept.entries, term = kept.hard_state.term.0, "recovered");
     let restored = Restored {
         incarnation: kept.identity.incarnation,
+        boot: fastrand::u64(1..),
         hard_state: kept.hard_state,
         snapshot: kept.snapshot,
         entries: kept.entries,

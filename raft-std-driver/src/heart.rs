@@ -262,6 +262,8 @@ impl Heart {
                 }
                 // Heard where they were started.
                 Action::Accepted { .. } | Action::Refused { .. } => {}
+                // Nobody asks for them yet; the whole log is in memory.
+                Action::Readable { .. } | Action::Transferred { .. } | Action::Fetch { .. } => {}
                 Action::Halt { why } => self.halt(why),
                 Action::News(news) => self.tell(news),
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raft_core::{
-    Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, SnapshotMeta,
+    Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, ServerId, SnapshotMeta,
     SnapshotWrite, Term, Write, WriteId,
 };
 use raft_std_driver::storage::{
@@ -30,7 +30,8 @@ fn open(dir: &Path) -> Result<FileStorage, StorageError> {
 fn append(index: u64, command: &[u8]) -> Write {
     let entry = Entry { term: Term(1), payload: Payload::Command(Bytes::copy_from_slice(command)) };
     let entries = Entries::from_vec(Index(index), vec![entry]).unwrap();
-    let hard_state = Some(HardState { term: Term(1), voted_for: Some(NodeId(2)) });
+    let hard_state =
+        Some(HardState { term: Term(1), voted_for: Some(ServerId { id: NodeId(2), incarnation: Incarnation(9) }) });
     Write { id: WriteId::from_number(index), hard_state, snapshot: None, entries }
 }
 
@@ -56,7 +57,10 @@ fn a_member_is_born_once_and_keeps_everything() {
     let again = FileStorage::init(&dir, birth(), FileOptions::default());
     assert!(matches!(again.err(), Some(StorageError::NotEmpty { .. })));
     let recovered = open(&dir).unwrap().recover().unwrap();
-    assert_eq!(recovered.hard_state, HardState { term: Term(1), voted_for: Some(NodeId(2)) });
+    assert_eq!(
+        recovered.hard_state,
+        HardState { term: Term(1), voted_for: Some(ServerId { id: NodeId(2), incarnation: Incarnation(9) }) }
+    );
     let commands: Vec<_> = recovered.entries.iter().map(|(id, payload)| (id.index.0, payload.clone())).collect();
     let command = |bytes| Payload::Command(Bytes::from_static(bytes));
     assert_eq!(commands, [(1, command(b"one")), (2, command(b"two"))]);

@@ -60,7 +60,7 @@ fn message(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Me
     let rpc = match u.int_in_range(0..=6)? {
         0 => Rpc::PreVote { last },
         1 => Rpc::PreVoteReply { granted: u.arbitrary()? },
-        2 => Rpc::RequestVote { last },
+        2 => Rpc::RequestVote { last, transfer: false },
         3 => Rpc::RequestVoteReply { granted: u.arbitrary()? },
         4 | 5 => Rpc::AppendEntries {
             prev: last,

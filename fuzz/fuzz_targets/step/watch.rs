@@ -271,7 +271,7 @@ impl Watch {
             Rpc::RequestVoteReply { granted: true } => {
                 assert!(self.durable == promised(to), "a vote waits for the disk")
             }
-            Rpc::RequestVote { last } => {
+            Rpc::RequestVote { last, transfer: false } => {
                 assert!(self.durable == promised(self.config.id), "a candidate's own vote waits for the disk");
                 assert!(*last == status.last() && last.index <= status.durable(), "and so does the log it stands on");
             }

@@ -140,9 +140,10 @@ impl Node {
                     Action::Refused { request, why } => self.outcomes.push((request, Outcome::Refused(why))),
                     Action::Halt { why } => return Err(io::Error::other(why)),
                     Action::News(_) => {}
-                    Action::SendSnapshot { .. } | Action::Restore(_) | Action::Discard(_) => {
-                        return Err(io::Error::other("there are no snapshots"));
+                    Action::SendSnapshot { .. } | Action::Restore(_) | Action::Discard(_) | Action::Fetch { .. } => {
+                        return Err(io::Error::other("there are no snapshots, and the whole log is in memory"));
                     }
+                    Action::Readable { .. } | Action::Transferred { .. } => {} // nobody asks
                 }
             }
         }

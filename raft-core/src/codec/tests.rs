@@ -6,6 +6,8 @@ use alloc::vec;
 use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
 use super::*;
+use crate::member::{Address, Member, MemberRole, Wanted};
+use crate::types::NodeId;
 
 /// Any value that can be written: also ones that no sound server would send.
 #[derive(Clone, Debug)]
@@ -21,8 +23,22 @@ fn id(g: &mut Gen) -> EntryId {
 }
 
 fn membership(g: &mut Gen) -> Arc<Membership> {
-    let mut ids = || Vec::<u64>::arbitrary(g).into_iter().take(4).map(NodeId).collect::<Vec<_>>();
-    Arc::new(Membership::joint(ids(), ids(), ids()))
+    let mut members: Vec<Member> = (0..u8::arbitrary(g) % 6).map(|_| member(g)).collect();
+    members.sort_by_key(|member| member.id);
+    members.dedup_by_key(|member| member.id);
+    Arc::new(Membership::from_members(id(g), members).unwrap())
+}
+
+fn member(g: &mut Gen) -> Member {
+    let replaces = |g: &mut Gen| bool::arbitrary(g).then(|| NodeId(number(g)));
+    let role = match u8::arbitrary(g) % 4 {
+        0 => MemberRole::Leaving,
+        1 => MemberRole::Learner { wanted: bool::arbitrary(g).then(|| Wanted { replaces: replaces(g) }) },
+        _ => MemberRole::Voter,
+    };
+    let outgoing = role == MemberRole::Leaving || bool::arbitrary(g);
+    let address = Address::new(&"x".repeat(usize::from(u8::arbitrary(g)))).unwrap();
+    Member { id: NodeId(number(g)), role, outgoing, address, disk: Incarnation(number(g)) }
 }
 
 /// A segment in one run or more.
@@ -52,16 +68,20 @@ fn entries(g: &mut Gen) -> Entries {
 impl Arbitrary for Any<Message> {
     fn arbitrary(g: &mut Gen) -> Self {
         let (received, durable) = (Index(number(g)), Index(number(g)));
-        let outcome = match u8::arbitrary(g) % 3 {
+        let outcome = match u8::arbitrary(g) % 4 {
             0 => AppendOutcome::Matched { received, durable },
-            1 => AppendOutcome::Full { received, durable },
+            1 => AppendOutcome::OlderTerm,
+            2 => AppendOutcome::Full { received, durable },
             _ => AppendOutcome::Conflict { prev: received, hint: id(g) },
         };
         let (round, reply) = (number(g), bool::arbitrary(g));
-        let rpc = match u8::arbitrary(g) % 8 {
+        let rpc = match u8::arbitrary(g) % 12 {
+            8 => Rpc::TimeoutNow { target: Incarnation(number(g)) },
+            9 => Rpc::ReadIndex { boot: number(g), seq: number(g) },
+            10 => Rpc::ReadIndexReply { boot: number(g), seq: number(g), at: received },
             0 => Rpc::PreVote { last: id(g) },
             1 => Rpc::PreVoteReply { granted: reply },
-            2 => Rpc::RequestVote { last: id(g) },
+            2 => Rpc::RequestVote { last: id(g), transfer: reply },
             3 => Rpc::RequestVoteReply { granted: reply },
             4 => Rpc::AppendEntriesReply { round, outcome },
             _ => Rpc::AppendEntries { prev: id(g), entries: entries(g), commit: received, round, reply },
@@ -72,7 +92,8 @@ impl Arbitrary for Any<Message> {
 
 impl Arbitrary for Any<Write> {
     fn arbitrary(g: &mut Gen) -> Self {
-        let vote = |g: &mut Gen| bool::arbitrary(g).then(|| NodeId(number(g)));
+        let server = |g: &mut Gen| ServerId { id: NodeId(number(g)), incarnation: Incarnation(number(g)) };
+        let vote = |g: &mut Gen| bool::arbitrary(g).then(|| server(g));
         let hard_state = bool::arbitrary(g).then(|| HardState { term: Term(number(g)), voted_for: vote(g) });
         let snapshot = SnapshotMeta { last: id(g), membership: membership(g) };
         let snapshot = match u8::arbitrary(g) % 3 {
@@ -172,9 +193,18 @@ fn command(bytes: &'static [u8]) -> Payload {
     Payload::Command(Bytes::from_static(bytes))
 }
 
+/// Every kind of member, and every field set somewhere: change; count; then of each id, role, outgoing, address, disk.
 fn members() -> Arc<Membership> {
-    let ids = |ids: [u64; 2]| ids.map(NodeId);
-    Arc::new(Membership::joint(ids([1, 2]), ids([2, 3]), [NodeId(4)]))
+    let voter = |id| Member::new(NodeId(id), MemberRole::Voter);
+    let address = Address::new("h:1").unwrap();
+    let wanted = MemberRole::Learner { wanted: Some(Wanted { replaces: Some(NodeId(3)) }) };
+    let members = vec![
+        Member { address, disk: Incarnation(5), ..voter(1) },
+        Member { outgoing: true, ..voter(2) },
+        Member { outgoing: true, ..Member::new(NodeId(3), MemberRole::Leaving) },
+        Member::new(NodeId(4), wanted),
+    ];
+    Arc::new(Membership::from_members(EntryId::new(2, 9), members).unwrap())
 }
 
 /// Every kind of payload, with and without a new term.
@@ -189,7 +219,7 @@ fn every_payload(first: u64) -> Entries {
     Entries::from_vec(Index(first), payloads.into()).unwrap()
 }
 
-/// The bytes of version 1. They may be added to, never changed: disks and other servers hold them.
+/// The bytes of version 2. They may be added to, never changed: disks and other servers hold them.
 #[test]
 fn golden_messages() {
     let (prev, entries) = (EntryId::new(2, 300), every_payload(301));
@@ -198,30 +228,35 @@ fn golden_messages() {
     let append = |entries| Rpc::AppendEntries { prev, entries, commit, round, reply: true };
     let cases = [
         // version, term, incarnation, kind, fields
-        (Rpc::PreVote { last: prev }, "01 03 b424 00 02 ac02"),
-        (Rpc::PreVoteReply { granted: false }, "01 03 b424 01 00"),
-        (Rpc::PreVoteReply { granted }, "01 03 b424 01 01"),
-        (Rpc::RequestVote { last: prev }, "01 03 b424 02 02 ac02"),
-        (Rpc::RequestVoteReply { granted }, "01 03 b424 03 01"),
+        (Rpc::PreVote { last: prev }, "02 03 b424 00 02 ac02"),
+        (Rpc::PreVoteReply { granted: false }, "02 03 b424 01 00"),
+        (Rpc::PreVoteReply { granted }, "02 03 b424 01 01"),
+        (Rpc::RequestVote { last: prev, transfer: false }, "02 03 b424 02 02 ac02 00"),
+        (Rpc::RequestVote { last: prev, transfer: true }, "02 03 b424 02 02 ac02 01"),
+        (Rpc::RequestVoteReply { granted }, "02 03 b424 03 01"),
         // prev, commit, round, reply, no entries
-        (append(Entries::new()), "01 03 b424 04 02ac02 ab02 05 01 00"),
+        (append(Entries::new()), "02 03 b424 04 02ac02 ab02 05 01 00"),
         // the same with entries: first, count; then tag, term and payload of each
         (
             append(entries),
-            "01 03 b424 04 02ac02 ab02 05 01 01 ad02 04  14 02 6162  00  05 03  42 02 0102 02 0203 01 04",
+            "02 03 b424 04 02ac02 ab02 05 01 01 ad02 04  14 02 6162  00  05 03  ea01 0209 04 010000 03683a31 05 0200010000 0302010000 0401010103000000",
         ),
         (
             Rpc::AppendEntriesReply { round, outcome: AppendOutcome::Matched { received, durable } },
-            "01 03 b424 05 05 00 09 08",
+            "02 03 b424 05 05 00 09 08",
         ),
         (
             Rpc::AppendEntriesReply { round, outcome: AppendOutcome::Full { received, durable } },
-            "01 03 b424 05 05 01 09 08",
+            "02 03 b424 05 05 01 09 08",
         ),
         (
             Rpc::AppendEntriesReply { round, outcome: AppendOutcome::Conflict { prev: received, hint } },
-            "01 03 b424 05 05 02 09 01 07",
+            "02 03 b424 05 05 02 09 01 07",
         ),
+        (Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm }, "02 03 b424 05 00 03"),
+        (Rpc::TimeoutNow { target: Incarnation(9) }, "02 03 b424 06 09"),
+        (Rpc::ReadIndex { boot: 300, seq: 2 }, "02 03 b424 07 ac02 02"),
+        (Rpc::ReadIndexReply { boot: 300, seq: 2, at: received }, "02 03 b424 08 ac02 02 09"),
     ];
     for (rpc, golden) in cases {
         let message = message(rpc);
@@ -233,20 +268,24 @@ fn golden_messages() {
 #[test]
 fn golden_writes() {
     let snapshot = SnapshotMeta { last: EntryId::new(2, 300), membership: members() };
+    let vote = ServerId { id: NodeId(2), incarnation: Incarnation(7) };
     let voted = |vote| Some(HardState { term: Term(3), voted_for: vote });
     let write = |hard_state, snapshot, entries| Write { id: WriteId(7), hard_state, snapshot, entries };
     let compacted = SnapshotWrite::Compacted { snapshot: snapshot.clone(), first: Index(200) };
     let installed = SnapshotWrite::Installed { snapshot };
     let cases = [
         // version, id, hard state, snapshot, entries
-        (write(None, None, Entries::new()), "01 07 00 00 00"),
-        (write(voted(None), None, Entries::new()), "01 07 01 03 00 00 00"),
-        (write(voted(Some(NodeId(2))), None, Entries::new()), "01 07 01 03 01 02 00 00"),
-        // last, voters, outgoing voters, learners; first index kept
-        (write(None, Some(compacted), Entries::new()), "01 07 00 01 00 02ac02 020102 020203 0104 c801 00"),
+        (write(None, None, Entries::new()), "02 07 00 00 00"),
+        (write(voted(None), None, Entries::new()), "02 07 01 03 00 00 00"),
+        (write(voted(Some(vote)), None, Entries::new()), "02 07 01 03 01 02 07 00 00"),
+        // last entry, members; first index kept
+        (
+            write(None, Some(compacted), Entries::new()),
+            "02 07 00 01 00 02ac02 0209 04 010000 03683a31 05 0200010000 0302010000 0401010103000000 c801 00",
+        ),
         (
             write(voted(None), Some(installed), every_payload(301)),
-            "01 07 01 03 00 01 01 02ac02 020102 020203 0104 01 ad02 04  14 02 6162  00  05 03  42 02 0102 02 0203 01 04",
+            "02 07 01 03 00 01 01 02ac02 0209 04 010000 03683a31 05 0200010000 0302010000 0401010103000000 01 ad02 04  14 02 6162  00  05 03  ea01 0209 04 010000 03683a31 05 0200010000 0302010000 0401010103000000",
         ),
     ];
     for (write, golden) in cases {
@@ -257,18 +296,19 @@ fn golden_writes() {
 
 #[test]
 fn nonsense_is_refused_by_name() {
-    let append = "01 03 00 04 0200 00 00 01 01"; // up to first, count and entries
+    let append = "02 03 00 04 0200 00 00 01 01"; // up to first, count and entries
     let cases = [
         ("", CodecError::Truncated),
-        ("02 03 00 00 02 02", CodecError::Version { found: 2 }),
-        ("01 03 00 06 00", CodecError::Malformed), // no such kind of message
-        ("01 03 00 01 02", CodecError::Malformed), // no such bool
-        ("01 ffffffffffffffffffff 00 01 00", CodecError::Malformed), // a varint beyond 64 bits
+        ("01 03 00 00 02 02", CodecError::Version { found: 1 }),
+        ("02 03 00 09 00", CodecError::Malformed), // no such kind of message
+        ("02 03 00 01 02", CodecError::Malformed), // no such bool
+        ("02 ffffffffffffffffffff 00 01 00", CodecError::Malformed), // a varint beyond 64 bits
         (&format!("{append} 01 01 07 01"), CodecError::Malformed), // no such kind of entry
         (&format!("{append} 01 01 0d 01 00"), CodecError::Malformed), // a no-op with a payload
         (&format!("{append} 01 01 0c 02 ff ff"), CodecError::Trailing { bytes: 1 }), // one byte too many
         (&format!("{append} 01 01 46 02 000000 0000000000"), CodecError::Trailing { bytes: 5 }), // inside a membership
-        (&format!("{append} 01 01 16 02 01 01"), CodecError::Truncated), // a membership cut short
+        (&format!("{append} 01 01 26 02 000001 01"), CodecError::Truncated), // a membership cut short
+        (&format!("{append} 01 01 6e 02 000002 0200000000 0100000000"), CodecError::Malformed), // out of order
         (&format!("{append} 01 02 05 02 05 01"), CodecError::Entries(falls())), // terms that fall
         (&format!("{append} 01 01 01"), CodecError::Entries(outside(0, 1))), // no term
         (&format!("{append} 00 01 05 02"), CodecError::Entries(outside(2, 0))), // index 0

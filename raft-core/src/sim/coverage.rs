@@ -190,19 +190,35 @@ impl Coverage {
                 Refusal::Busy { .. } => self.count(Happening::RefusedBusy),
                 Refusal::TooLarge { .. } => self.count(Happening::RefusedTooLarge),
                 Refusal::Empty => self.count(Happening::RefusedEmpty),
-                Refusal::LogFull => {}
+                // Nobody asks for any of these yet.
+                Refusal::LogFull
+                | Refusal::NotReady
+                | Refusal::ChangePending { .. }
+                | Refusal::Expected { .. }
+                | Refusal::Edit(_)
+                | Refusal::Transferring
+                | Refusal::NoTarget { .. }
+                | Refusal::TransferTimedOut
+                | Refusal::NoLeader
+                | Refusal::TooManyReads { .. } => {}
             },
             Action::News(News::Role { role, .. }) => match role {
                 RoleKind::PreCandidate => self.count(Happening::StoodAsPreCandidate),
                 RoleKind::Candidate => self.count(Happening::StoodAsCandidate),
                 RoleKind::Leader | RoleKind::Follower => {}
             },
-            Action::News(News::PeerWiped { .. }) | Action::Apply(_) | Action::Restore(_) | Action::Halt { .. } => {}
+            Action::News(News::PeerWiped { .. })
+            | Action::Apply(_)
+            | Action::Restore(_)
+            | Action::Readable { .. }
+            | Action::Transferred { .. }
+            | Action::Fetch { .. }
+            | Action::Halt { .. } => {}
         }
     }
 
     fn count_message(&mut self, message: &Message) {
-        self.count(match &message.rpc {
+        let happening = match &message.rpc {
             Rpc::PreVote { .. } => Happening::PreVoteSent,
             Rpc::PreVoteReply { granted: true } => Happening::PreVoteGranted,
             Rpc::PreVoteReply { granted: false } => Happening::PreVoteRefused,
@@ -216,8 +232,11 @@ impl Coverage {
                 AppendOutcome::Matched { .. } => Happening::MatchedSent,
                 AppendOutcome::Full { .. } => Happening::FullSent,
                 AppendOutcome::Conflict { .. } => Happening::ConflictSent,
+                AppendOutcome::OlderTerm => return,
             },
-        });
+            Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => return,
+        };
+        self.count(happening);
     }
 
     fn count_write(&mut self, write: &Write) {

@@ -29,7 +29,11 @@ impl Digest {
                 })
             }
             Payload::Membership(membership) => {
-                membership.members().iter().fold(Digest(3), |digest, member| digest.with(member.0))
+                let members = membership.members().iter();
+                members.fold(Digest(3).with(membership.change().index.0), |digest, member| {
+                    let standing = u64::from(member.votes()) << 1 | u64::from(member.outgoing);
+                    digest.with(member.id.0).with(standing).with(member.disk.0)
+                })
             }
         }
     }

@@ -79,6 +79,8 @@ impl Cluster {
                 self.clients.refused(request, count);
                 Ok(())
             }
+            // Nobody asks for any of these yet.
+            Action::Readable { .. } | Action::Transferred { .. } | Action::Fetch { .. } => Ok(()),
             Action::Halt { why } => self.oracles.halted(self.servers[slot].id, &why),
             Action::News(_) => Ok(()),
         }

@@ -36,7 +36,7 @@ pub(crate) struct Seen {
 impl Seen {
     pub(crate) fn of(status: Status<'_>) -> Seen {
         Seen {
-            hard_state: HardState { term: status.term(), voted_for: status.voted_for() },
+            hard_state: status.hard_state(),
             role: status.role(),
             leader: status.leader(),
             commit: status.commit(),
@@ -131,6 +131,7 @@ impl Server {
         let image = &self.disk.durable;
         Restored {
             incarnation: Incarnation(self.id.0),
+            boot: u64::from(self.life) + 1,
             hard_state: image.hard_state,
             snapshot: image.snapshot.clone(),
             entries: image.entries(),

@@ -95,6 +95,7 @@ impl Kept {
         let first = self.entries.keys().next().copied().unwrap_or_default();
         Restored {
             incarnation: self.incarnation,
+            boot: 1,
             hard_state: self.hard_state,
             snapshot: self.snapshot.clone(),
             entries: Entries::from_vec(first, self.entries.values().cloned().collect()).unwrap(),
@@ -255,8 +256,7 @@ impl Server {
     }
 
     fn peers(&self) -> Vec<u64> {
-        let others = self.status().membership().members().into_iter().filter(|&id| id != self.config.id);
-        others.map(|id| id.0).collect()
+        self.status().membership().ids().filter(|id| *id != self.config.id).map(|id| id.0).collect()
     }
 
     pub(crate) fn start(&mut self, commands: &[&str]) -> Vec<Action> {

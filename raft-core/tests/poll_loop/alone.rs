@@ -56,7 +56,7 @@ impl Stage {
 
     /// What a server answers to a candidate; `None` if it has not answered yet.
     fn vote(&self, node: &mut Node, candidate: NodeId, term: u64) -> Option<bool> {
-        self.say(candidate, term, Rpc::RequestVote { last: EntryId::ZERO });
+        self.say(candidate, term, Rpc::RequestVote { last: EntryId::ZERO, transfer: false });
         node.turn(Duration::from_millis(1), vec![]).unwrap();
         self.hear(candidate).into_iter().find_map(|message| match message.rpc {
             Rpc::RequestVoteReply { granted } if message.term == Term(term) => Some(granted),
@@ -224,7 +224,11 @@ fn strangers_and_garbage_are_not_heard() {
     let stranger = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
     let mut torn = vec![];
     encode_message(
-        &Message { term: Term(90), incarnation: Incarnation(9), rpc: Rpc::RequestVote { last: EntryId::ZERO } },
+        &Message {
+            term: Term(90),
+            incarnation: Incarnation(9),
+            rpc: Rpc::RequestVote { last: EntryId::ZERO, transfer: false },
+        },
         &mut torn,
     )
     .unwrap();
@@ -233,7 +237,7 @@ fn strangers_and_garbage_are_not_heard() {
     let address = stage.sockets.0[&ONE].local_addr().unwrap();
     let mut answer = None;
     until("server 1 answers candidate 2", || {
-        say(&stranger, &stage.sockets, 99, Rpc::RequestVote { last: EntryId::ZERO });
+        say(&stranger, &stage.sockets, 99, Rpc::RequestVote { last: EntryId::ZERO, transfer: false });
         stage.sockets.0[&TWO].send_to(&torn, address).unwrap();
         stage.sockets.0[&TWO].send_to(b"", address).unwrap();
         answer = stage.vote(&mut node, TWO, 5);

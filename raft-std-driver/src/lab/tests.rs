@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use raft_core::{
     AppendOutcome, Bytes, Entries, EntryId, HardState, Incarnation, Index, Membership, Message, NodeId, Refusal, Rpc,
-    SnapshotMeta, Term,
+    ServerId, SnapshotMeta, Term,
 };
 
 use super::wire::{self, Request};
@@ -165,9 +165,10 @@ fn reply(raft: &Raft, request: &Request) -> Vec<Rpc> {
 fn what_a_reply_promises_is_saved() {
     let (network, persister) = (Network::new(3).unwrap(), Arc::new(Persister::new()));
     let (raft, _messages) = make(&network, &persister);
-    let vote = ask(&raft, Rpc::RequestVote { last: EntryId::ZERO });
+    let vote = ask(&raft, Rpc::RequestVote { last: EntryId::ZERO, transfer: false });
     assert_eq!(vote, [Rpc::RequestVoteReply { granted: true }]);
-    assert_eq!(restored(&persister).hard_state, HardState { term: Term(5), voted_for: Some(NodeId(1)) });
+    let voted_for = Some(ServerId { id: NodeId(1), incarnation: Incarnation(1) });
+    assert_eq!(restored(&persister).hard_state, HardState { term: Term(5), voted_for });
 
     let entry = |term| raft_core::Entry { term: Term(term), payload: raft_core::Payload::Command("x".into()) };
     let entries = Entries::from_vec(Index(1), vec![entry(2), entry(5)]).unwrap();

@@ -2,8 +2,8 @@
 
 use raft_core::codec::{self, CodecError};
 use raft_core::{
-    Bytes, Entries, Entry, Event, HardState, Incarnation, Index, Membership, Message, NodeId, Raft, Restored,
-    SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
+    Bytes, Entries, Entry, Event, Incarnation, Index, Membership, Message, NodeId, Raft, Restored, SnapshotMeta,
+    SnapshotWrite, Term, Write, WriteId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,7 @@ pub(super) fn encode_state(core: &Raft, write: WriteId) -> Result<Bytes, CodecEr
     });
     let everything = Write {
         id: write,
-        hard_state: Some(HardState { term: status.term(), voted_for: status.voted_for() }),
+        hard_state: Some(status.hard_state()),
         snapshot: Some(SnapshotWrite::Compacted { snapshot: status.snapshot().clone(), first }),
         entries: Entries::from_vec(first, live.collect())?,
     };
@@ -92,7 +92,7 @@ pub(super) fn decode_state(mut state: Bytes, peers: Membership) -> Result<Restor
             snapshot: Some(SnapshotWrite::Compacted { snapshot, .. }),
             entries,
             ..
-        } => Ok(Restored { incarnation, hard_state, snapshot, entries, applied: Index(0) }),
+        } => Ok(Restored { incarnation, boot: 0, hard_state, snapshot, entries, applied: Index(0) }),
         _ => Err(CodecError::Malformed),
     }
 }

@@ -1,6 +1,6 @@
 //! What a storage knows besides its entries: little enough to be repeated at the beginning of every segment.
 
-use raft_core::{EntryId, HardState, Index, Membership, NodeId, SnapshotMeta, SnapshotWrite, Term, Write};
+use raft_core::{EntryId, HardState, Index, Membership, ServerId, SnapshotMeta, SnapshotWrite, Term, Write};
 use serde::{Deserialize, Serialize};
 
 use super::{SnapshotOrigin, StorageError};
@@ -9,7 +9,7 @@ use super::{SnapshotOrigin, StorageError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     term: Term,
-    voted_for: Option<NodeId>,
+    voted_for: Option<ServerId>,
     snapshot: SnapshotMeta,
     received: bool,
     first: Index,

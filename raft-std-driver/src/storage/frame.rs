@@ -28,7 +28,7 @@ use raft_core::{Incarnation, NodeId};
 use super::checkpoint::Checkpoint;
 use super::{ClusterId, Identity};
 
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const SEGMENT_HEADER_BYTES: usize = 64;
 const SEGMENT_MAGIC: [u8; 8] = *b"RAFT-WAL";

@@ -255,7 +255,7 @@ impl SnapshotSink for MemSink {
 mod tests {
     use std::io::Read as _;
 
-    use raft_core::{Config, Event, Incarnation, Membership, NodeId, Payload, Raft, Restored, Term};
+    use raft_core::{Config, Event, Incarnation, Membership, NodeId, Payload, Raft, Restored, ServerId, Term};
 
     use super::*;
     use crate::storage::{ClusterId, Identity};
@@ -318,7 +318,8 @@ mod tests {
         writes[0].entries = entries(1, &[1, 1, 1, 1]);
         writes[1].entries = entries(3, &[2, 2, 2]);
         writes[2].snapshot = Some(SnapshotWrite::Compacted { snapshot: meta(1, 2), first: Index(2) });
-        let hard_state = HardState { term: Term(4), voted_for: Some(NodeId(1)) };
+        let hard_state =
+            HardState { term: Term(4), voted_for: Some(ServerId { id: NodeId(1), incarnation: Incarnation(9) }) };
         writes[3].hard_state = Some(hard_state);
         storage.persist(&writes).unwrap();
         let kept = storage.recover().unwrap();

@@ -39,7 +39,8 @@ const NAME: &str = "simulated disk";
 /// // Time passes until the server votes for itself, and wants that durable.
 /// let kept = storage.recover()?;
 /// let (hard_state, snapshot, entries) = (kept.hard_state, kept.snapshot, kept.entries);
-/// let restored = Restored { incarnation: identity.incarnation, hard_state, snapshot, entries, applied: Index(0) };
+/// let (incarnation, boot, applied) = (identity.incarnation, 1, Index(0));
+/// let restored = Restored { incarnation, boot, hard_state, snapshot, entries, applied };
 /// let mut raft = Raft::new(Config::new(NodeId(1)), restored)?;
 /// let write = loop {
 ///     let actions = raft.step(Event::Tick { elapsed: 1 });
@@ -52,7 +53,7 @@ const NAME: &str = "simulated disk";
 /// disk.power_cycle(Fate::Lost);
 /// assert!(storage.persist(&[write]).is_err(), "this server's time is over");
 /// let mut storage = disk.open(options)?;
-/// assert_eq!(storage.recover()?.hard_state.voted_for, Some(NodeId(1)));
+/// assert_eq!(storage.recover()?.hard_state.voted_for.map(|vote| vote.id), Some(NodeId(1)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]

@@ -21,7 +21,7 @@ use super::disk::{Disk, DiskFile};
 use super::{SnapshotData, SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 use crate::queue::lock;
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"RAFTSNAP";
 const HEADER_BYTES: usize = 40;
 const BLOCK_BYTES: usize = 64 << 10;

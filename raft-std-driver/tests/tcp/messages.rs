@@ -126,7 +126,7 @@ fn peers_come_move_and_go() {
     one.transport.set_peer(NodeId(2), listener.local_addr().unwrap().to_string()).unwrap();
     let (mut raw, _) = Raw::accept(&listener);
     one.send(2, vote(1));
-    assert!(matches!(raw.read_message().rpc, Rpc::RequestVote { last } if last.index.0 == 1));
+    assert!(matches!(raw.read_message().rpc, Rpc::RequestVote { last, transfer: false } if last.index.0 == 1));
 
     let other = Server::bind(&config(2)).knows(1, here).start();
     one.transport.set_peer(NodeId(2), other.address().to_string()).unwrap();

@@ -290,7 +290,7 @@ pub(crate) fn append(round: u64, bytes: usize) -> Message {
 }
 
 pub(crate) fn vote(index: u64) -> Message {
-    let rpc = Rpc::RequestVote { last: EntryId::new(1, index) };
+    let rpc = Rpc::RequestVote { last: EntryId::new(1, index), transfer: false };
     Message { term: Term(1), incarnation: Incarnation(1), rpc }
 }
 

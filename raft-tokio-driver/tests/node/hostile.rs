@@ -77,7 +77,7 @@ fn absurd() -> Vec<u8> {
     let rpcs = [
         Rpc::PreVote { last: EntryId { term: Term::MAX, index: far } },
         Rpc::PreVoteReply { granted: true },
-        Rpc::RequestVote { last: EntryId { term: Term::MAX, index: far } },
+        Rpc::RequestVote { last: EntryId { term: Term::MAX, index: far }, transfer: false },
         Rpc::RequestVoteReply { granted: true },
         Rpc::AppendEntries { prev, entries, commit: far, round: u64::MAX, reply: true },
         Rpc::AppendEntriesReply { round: u64::MAX, outcome: AppendOutcome::Matched { received: far, durable: far } },

@@ -162,6 +162,7 @@ impl Local {
 fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft> {
     let restored = Restored {
         incarnation: Incarnation(1),
+        boot: 1,
         hard_state: image.hard_state,
         snapshot: image.snapshot.clone(),
         entries: image.entries(),
@@ -287,7 +288,13 @@ impl Run<'_> {
                 return Ok(Some(*handed));
             }
             Action::Halt { why } => return broken(Invariant::NoHalt, std::format!("server {from} halts: {why}")),
-            Action::Discard(_) | Action::Accepted { .. } | Action::Refused { .. } | Action::News(_) => {}
+            Action::Discard(_)
+            | Action::Accepted { .. }
+            | Action::Readable { .. }
+            | Action::Transferred { .. }
+            | Action::Refused { .. }
+            | Action::News(_) => {}
+            Action::Fetch { id, .. } => return broken(Invariant::WriteThrough, std::format!("fetches {id}")),
         }
         Ok(None)
     }

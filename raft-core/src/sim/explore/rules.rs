@@ -7,9 +7,7 @@ use super::local::{Content, Local, Mail, command};
 use crate::entries::Payload;
 use crate::sim::disk::Image;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{
-    AppendOutcome, Entries, EntryId, HardState, Index, Message, NodeId, Raft, RoleKind, Rpc, SnapshotMeta, Status, Term,
-};
+use crate::{AppendOutcome, Entries, EntryId, Index, Message, NodeId, Raft, RoleKind, Rpc, SnapshotMeta, Status, Term};
 
 /// Where a log is known: its terms from the entry before the first through the last.
 pub(crate) trait Known {
@@ -79,7 +77,9 @@ pub(crate) fn lived(before: &Raft, after: &Raft) -> Verdict {
 
 /// A vote goes only to a log that is at least as up-to-date as the voter's (§5.4.1).
 pub(crate) fn grants(before: &Raft, after: &Raft, mail: &Mail) -> Verdict {
-    let Content::Message(Message { rpc: Rpc::RequestVote { last }, term, .. }) = &mail.content else { return Ok(()) };
+    let Content::Message(Message { rpc: Rpc::RequestVote { last, .. }, term, .. }) = &mail.content else {
+        return Ok(());
+    };
     let vote = |raft: &Raft| (raft.status().term(), raft.status().voted_for());
     let granted = vote(after) == (*term, Some(mail.from)) && vote(before) != vote(after);
     ensure(!granted || *last >= before.status().last(), Invariant::ElectionRestriction, || {
@@ -113,7 +113,7 @@ pub(crate) fn stands(local: &Local) -> Verdict {
     })?;
     let mut written = local.image.clone();
     local.outstanding.iter().for_each(|write| written.take(write));
-    let hard_state = HardState { term: status.term(), voted_for: status.voted_for() };
+    let hard_state = status.hard_state();
     let same = written.hard_state == hard_state
         && written.last() == status.last()
         && written.snapshot.last == status.snapshot().last;
@@ -125,7 +125,7 @@ pub(crate) fn stands(local: &Local) -> Verdict {
 /// A server has started from what its disk kept.
 pub(crate) fn restarted(local: &Local) -> Verdict {
     let (status, image) = (local.raft.status(), &local.image);
-    let same = (status.term(), status.voted_for()) == (image.hard_state.term, image.hard_state.voted_for)
+    let same = status.hard_state() == image.hard_state
         && status.last() == image.last()
         && status.snapshot().last == image.snapshot.last
         && status.commit() == image.snapshot.last.index;
@@ -135,10 +135,11 @@ pub(crate) fn restarted(local: &Local) -> Verdict {
 /// A message goes out: what it promises is durable (Figure 2).
 pub(crate) fn sends(local: &Local, to: NodeId, message: &Message) -> Verdict {
     let (image, id) = (&local.image, local.id());
-    let vote = |candidate| HardState { term: message.term, voted_for: Some(candidate) };
+    let vote = |candidate| (message.term, Some(candidate));
+    let kept_vote = (image.hard_state.term, image.hard_state.voted_for.map(|vote| vote.id));
     let kept = match &message.rpc {
-        Rpc::RequestVote { last } => image.hard_state == vote(id) && image.last() == *last,
-        Rpc::RequestVoteReply { granted: true } => image.hard_state == vote(to),
+        Rpc::RequestVote { last, .. } => kept_vote == vote(id) && image.last() == *last,
+        Rpc::RequestVoteReply { granted: true } => kept_vote == vote(to),
         Rpc::AppendEntries { .. } => image.hard_state.term == message.term,
         Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
             AppendOutcome::Matched { durable, .. } | AppendOutcome::Full { durable, .. } => {
@@ -147,9 +148,14 @@ pub(crate) fn sends(local: &Local, to: NodeId, message: &Message) -> Verdict {
                     term.map_or(durable <= image.last().index, |term| image.keeps(EntryId { term, index: durable }));
                 durable == Index(0) || image.hard_state.term == message.term && held
             }
-            AppendOutcome::Conflict { .. } => true,
+            AppendOutcome::Conflict { .. } | AppendOutcome::OlderTerm => true,
         },
-        Rpc::PreVote { .. } | Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { granted: false } => true,
+        Rpc::PreVote { .. }
+        | Rpc::PreVoteReply { .. }
+        | Rpc::RequestVoteReply { granted: false }
+        | Rpc::TimeoutNow { .. }
+        | Rpc::ReadIndex { .. }
+        | Rpc::ReadIndexReply { .. } => true,
     };
     ensure(kept, Invariant::Promises, || {
         format!(

@@ -314,7 +314,12 @@ impl Tables {
                 term <= facts.durable_term && !leads && !may_lead
             }
             Rpc::PreVoteReply { .. } => term < facts.durable_term,
-            Rpc::PreVote { .. } | Rpc::RequestVote { .. } | Rpc::AppendEntries { .. } => false,
+            Rpc::PreVote { .. }
+            | Rpc::RequestVote { .. }
+            | Rpc::AppendEntries { .. }
+            | Rpc::TimeoutNow { .. }
+            | Rpc::ReadIndex { .. }
+            | Rpc::ReadIndexReply { .. } => false,
         };
         let does_nothing = |outcome: &Outcome| outcome.next == receiver && outcome.sent.is_empty();
         over && self.outcome(receiver, Deed::Receive(mail), true).is_ok_and(does_nothing)

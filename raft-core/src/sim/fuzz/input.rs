@@ -15,8 +15,8 @@ use crate::codec::{decode_message, decode_write, encode_message, encode_write};
 use crate::sim::script::grammar::Words;
 use crate::sim::script::settings;
 use crate::{
-    Bytes, Config, EntryId, Event, Incarnation, Index, NodeId, RequestId, Restored, SnapshotMeta, SnapshotWrite, Term,
-    Write, WriteId,
+    Bytes, Change, Config, EntryId, Event, FetchId, Incarnation, Index, NodeId, RequestId, Restored, SnapshotMeta,
+    SnapshotWrite, Term, Write, WriteId,
 };
 
 /// Stands before a birth and before each feed. Behind any other byte, what happens is to be drawn.
@@ -28,6 +28,7 @@ struct BirthRecord {
     /// What is not as in [`Config::new`].
     settings: String,
     incarnation: Incarnation,
+    boot: u64,
     /// The write that would leave all the rest behind.
     restored: Vec<u8>,
     applied: Index,
@@ -36,16 +37,56 @@ struct BirthRecord {
 
 #[derive(Serialize, Deserialize)]
 enum FeedRecord {
-    Tick { elapsed: u32 },
-    Receive { from: NodeId, message: Vec<u8> },
-    Start { request: RequestId, commands: Vec<Vec<u8>> },
+    Tick {
+        elapsed: u32,
+    },
+    Receive {
+        from: NodeId,
+        message: Vec<u8>,
+    },
+    Start {
+        request: RequestId,
+        commands: Vec<Vec<u8>>,
+    },
     Persisted(u64),
     Applied(Index),
-    Compact { index: Index },
-    SnapshotSent { to: NodeId, snapshot: EntryId, delivered: bool },
-    SnapshotReceived { from: NodeId, term: Term, snapshot: SnapshotMeta },
-    Unreachable { peer: NodeId },
+    Compact {
+        index: Index,
+    },
+    SnapshotSent {
+        to: NodeId,
+        snapshot: EntryId,
+        delivered: bool,
+    },
+    SnapshotReceived {
+        from: NodeId,
+        term: Term,
+        snapshot: SnapshotMeta,
+    },
+    Unreachable {
+        peer: NodeId,
+    },
     Timeout(u32),
+    Change {
+        request: RequestId,
+        change: Change,
+    },
+    Read {
+        request: RequestId,
+    },
+    Transfer {
+        request: RequestId,
+        to: Option<NodeId>,
+    },
+    Arriving {
+        from: NodeId,
+        term: Term,
+    },
+    /// The entries, as a write has them.
+    Fetched {
+        id: u64,
+        entries: Vec<u8>,
+    },
 }
 
 /// A life as bytes. Its messages and its log must fit into frames.
@@ -66,23 +107,23 @@ fn put(value: &impl Serialize, out: &mut Vec<u8>) {
 #[must_use]
 pub fn decode_birth(bytes: &[u8]) -> Option<(Birth, &[u8])> {
     let (record, rest) = postcard::take_from_bytes::<BirthRecord>(bytes).ok()?;
-    let BirthRecord { server, settings, incarnation, restored, applied, timeout } = record;
+    let BirthRecord { server, settings, incarnation, boot, restored, applied, timeout } = record;
     let mut config = Config::new(server);
     settings::change_all(&mut config, &mut Words::new(&settings)).ok()?;
     let Write { hard_state, snapshot, entries, .. } = decode_write(restored.into()).ok()?;
     let (SnapshotWrite::Installed { snapshot } | SnapshotWrite::Compacted { snapshot, .. }) = snapshot?;
-    let restored = Restored { incarnation, hard_state: hard_state?, snapshot, entries, applied };
+    let restored = Restored { incarnation, boot, hard_state: hard_state?, snapshot, entries, applied };
     Some((Birth { config, restored, timeout }, rest))
 }
 
 fn birth_record(Birth { config, restored, timeout }: &Birth) -> BirthRecord {
-    let Restored { incarnation, hard_state, snapshot, entries, applied } = restored.clone();
+    let Restored { incarnation, boot, hard_state, snapshot, entries, applied } = restored.clone();
     let snapshot = Some(SnapshotWrite::Installed { snapshot });
     let write = Write { id: WriteId::from_number(0), hard_state: Some(hard_state), snapshot, entries };
     let mut restored = Vec::new();
     let _ = encode_write(&write, &mut restored);
     let settings = settings::differences(config, &Config::new(config.id));
-    BirthRecord { server: config.id, settings, incarnation, restored, applied, timeout: *timeout }
+    BirthRecord { server: config.id, settings, incarnation, boot, restored, applied, timeout: *timeout }
 }
 
 /// What comes to a server, and the bytes behind it.
@@ -101,6 +142,13 @@ pub fn decode_feed(bytes: &[u8]) -> Option<(Feed, &[u8])> {
         FeedRecord::SnapshotSent { to, snapshot, delivered } => Event::SnapshotSent { to, snapshot, delivered },
         FeedRecord::SnapshotReceived { from, term, snapshot } => Event::SnapshotReceived { from, term, snapshot },
         FeedRecord::Unreachable { peer } => Event::Unreachable { peer },
+        FeedRecord::Change { request, change } => Event::Change { request, change: change.into() },
+        FeedRecord::Read { request } => Event::Read { request },
+        FeedRecord::Transfer { request, to } => Event::Transfer { request, to },
+        FeedRecord::Arriving { from, term } => Event::Arriving { from, term },
+        FeedRecord::Fetched { id, entries } => {
+            Event::Fetched { id: FetchId::from_number(id), entries: decode_write(entries.into()).ok()?.entries }
+        }
         FeedRecord::Timeout(ticks) => return Some((Feed::Timeout(ticks), rest)),
     };
     Some((Feed::Event(event), rest))
@@ -127,5 +175,15 @@ fn feed_record(feed: &Feed) -> FeedRecord {
         Event::SnapshotSent { to, snapshot, delivered } => FeedRecord::SnapshotSent { to, snapshot, delivered },
         Event::SnapshotReceived { from, term, snapshot } => FeedRecord::SnapshotReceived { from, term, snapshot },
         Event::Unreachable { peer } => FeedRecord::Unreachable { peer },
+        Event::Change { request, change } => FeedRecord::Change { request, change: *change },
+        Event::Read { request } => FeedRecord::Read { request },
+        Event::Transfer { request, to } => FeedRecord::Transfer { request, to },
+        Event::Arriving { from, term } => FeedRecord::Arriving { from, term },
+        Event::Fetched { id, entries } => {
+            let write = Write { id: WriteId::from_number(0), hard_state: None, snapshot: None, entries };
+            let mut frame = Vec::new();
+            let _ = encode_write(&write, &mut frame);
+            FeedRecord::Fetched { id: id.number(), entries: frame }
+        }
     }
 }

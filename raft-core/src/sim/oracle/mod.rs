@@ -73,7 +73,8 @@ impl Oracles {
             promises::stepped(server)?;
         }
         if seen.hard_state != before.hard_state
-            && let Some(candidate) = seen.hard_state.voted_for.filter(|candidate| *candidate != server.id)
+            && let Some(candidate) =
+                seen.hard_state.voted_for.map(|vote| vote.id).filter(|candidate| *candidate != server.id)
             && let Some(slot) = servers.iter().position(|server| server.id == candidate)
         {
             self.election_restriction.votes(before, slot, seen.hard_state.term)?;
@@ -122,7 +123,7 @@ impl Oracles {
         let receiver = servers[to].id;
         promises::sending(server, receiver, message)?;
         match &message.rpc {
-            Rpc::RequestVote { last } => {
+            Rpc::RequestVote { last, .. } => {
                 self.election_restriction.asks(slot, message.term, *last);
                 self.single_vote.votes(slot, message.term, server.id)
             }
@@ -132,7 +133,12 @@ impl Oracles {
                 self.election_safety.leads(server.id, message.term)
             }
             Rpc::AppendEntriesReply { .. } => acknowledgements::sending(servers, server, to, message),
-            Rpc::PreVote { .. } | Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { granted: false } => Ok(()),
+            Rpc::PreVote { .. }
+            | Rpc::PreVoteReply { .. }
+            | Rpc::RequestVoteReply { granted: false }
+            | Rpc::TimeoutNow { .. }
+            | Rpc::ReadIndex { .. }
+            | Rpc::ReadIndexReply { .. } => Ok(()),
         }
     }
 

@@ -11,18 +11,24 @@ use crate::{AppendOutcome, EntryId, HardState, Index, Message, NodeId, Rpc};
 /// `server` sends `message`: its disk must already hold what that promises.
 pub(crate) fn sending(server: &Server, to: NodeId, message: &Message) -> Verdict {
     let image = &server.disk.durable;
-    let vote = |candidate| HardState { term: message.term, voted_for: Some(candidate) };
+    let vote = |candidate| (message.term, Some(candidate));
+    let kept_vote = (image.hard_state.term, image.hard_state.voted_for.map(|vote| vote.id));
     let kept = match &message.rpc {
-        Rpc::RequestVote { last } => image.hard_state == vote(server.id) && image.last() == *last,
-        Rpc::RequestVoteReply { granted: true } => image.hard_state == vote(to),
+        Rpc::RequestVote { last, .. } => kept_vote == vote(server.id) && image.last() == *last,
+        Rpc::RequestVoteReply { granted: true } => kept_vote == vote(to),
         Rpc::AppendEntries { .. } => image.hard_state.term == message.term,
         Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
             AppendOutcome::Matched { durable, .. } | AppendOutcome::Full { durable, .. } => {
                 durable == Index(0) || image.hard_state.term == message.term && holds(server, durable)
             }
-            AppendOutcome::Conflict { .. } => true,
+            AppendOutcome::Conflict { .. } | AppendOutcome::OlderTerm => true,
         },
-        Rpc::PreVote { .. } | Rpc::PreVoteReply { .. } | Rpc::RequestVoteReply { granted: false } => true,
+        Rpc::PreVote { .. }
+        | Rpc::PreVoteReply { .. }
+        | Rpc::RequestVoteReply { granted: false }
+        | Rpc::TimeoutNow { .. }
+        | Rpc::ReadIndex { .. }
+        | Rpc::ReadIndexReply { .. } => true,
     };
     ensure(kept, Invariant::Promises, || {
         let (HardState { term, voted_for }, last) = (image.hard_state, image.last());

@@ -8,7 +8,7 @@ use super::Stop;
 use super::commands::server;
 use super::grammar::Words;
 use super::world::World;
-use crate::{EntryId, FlowKind, Index, NodeId, Status};
+use crate::{EntryId, FlowKind, Index, Status};
 
 /// `show`, `show mail`, `show followers s1`, `show disk s1`
 pub(crate) fn show(world: &mut World, words: &mut Words<'_>) -> Outcome {
@@ -104,7 +104,7 @@ fn followers(world: &mut World, slot: usize) {
 fn disk(world: &mut World, slot: usize) {
     let disk = &world.server(slot).disk;
     let (state, last) = (disk.durable.hard_state, disk.durable.last());
-    let vote = state.voted_for.map_or_else(|| "-".into(), |id: NodeId| format!("s{id}"));
+    let vote = state.voted_for.map_or_else(|| "-".into(), |vote| format!("s{vote}"));
     let waiting: String = disk.outstanding().map(|id| format!(" {id}")).collect();
     let waiting = if waiting.is_empty() { " nothing".into() } else { waiting };
     let line = format!("t{} vote {vote} log through {last}, waiting:{waiting}", state.term);

@@ -6,8 +6,8 @@ use std::vec::Vec;
 
 use super::grammar::{self, Words, Wrong};
 use crate::{
-    Bytes, Config, Entries, Entry, HardState, Index, NodeId, Payload, SnapshotMeta, SnapshotWrite, Term, WipedPolicy,
-    Write, WriteId,
+    Bytes, Config, Entries, Entry, HardState, Incarnation, Index, NodeId, Payload, ServerId, SnapshotMeta,
+    SnapshotWrite, Term, WipedPolicy, Write, WriteId,
 };
 
 macro_rules! numbers {
@@ -33,15 +33,16 @@ macro_rules! numbers {
 numbers! {
     seed heartbeat_ticks election_ticks_min election_ticks_max append_entries_max append_bytes_max inflight_appends_max
     inflight_bytes_max command_bytes_max backlog_bytes_max unpersisted_bytes_max apply_bytes_max trailing_entries
-    transfer_bytes_max disk_stall_ticks snapshot_timeout_ticks
+    transfer_bytes_max disk_stall_ticks snapshot_timeout_ticks handicap_ticks farewell_ticks reads_max resident_bytes_max
 }
 
 /// Change one setting of a configuration.
 pub(crate) fn change(config: &mut Config, name: &str, value: &str) -> Wrong {
     match (name, value) {
         ("leader_noop", "on" | "off") => config.leader_noop = value == "on",
-        ("wiped", "stop") => config.wiped = WipedPolicy::StopServing,
-        ("wiped", "resync") => config.wiped = WipedPolicy::Resync,
+        ("record_disks", "on" | "off") => config.record_disks = value == "on",
+        ("wiped", "report") => config.wiped = WipedPolicy::Report,
+        ("wiped", "heal") => config.wiped = WipedPolicy::Heal,
         _ if NUMBERS.contains(&name) => {
             let number = grammar::number(value, name)?;
             if !set_number(config, name, number) {
@@ -70,8 +71,11 @@ pub(crate) fn differences(config: &Config, usual: &Config) -> String {
     if config.leader_noop != usual.leader_noop {
         words += if config.leader_noop { " leader_noop=on" } else { " leader_noop=off" };
     }
+    if config.record_disks != usual.record_disks {
+        words += if config.record_disks { " record_disks=on" } else { " record_disks=off" };
+    }
     if config.wiped != usual.wiped {
-        words += if config.wiped == WipedPolicy::Resync { " wiped=resync" } else { " wiped=stop" };
+        words += if config.wiped == WipedPolicy::Heal { " wiped=heal" } else { " wiped=report" };
     }
     words
 }
@@ -88,6 +92,11 @@ pub(crate) fn opening<'a>(configs: impl ExactSizeIterator<Item = &'a Config> + C
         }
     }
     lines + "\nhold disk\nhold machine"
+}
+
+/// A server on the disk that it is born with: see `Server::restored`.
+fn first_disk(id: NodeId) -> ServerId {
+    ServerId { id, incarnation: Incarnation(id.0) }
 }
 
 /// What a server's disk and application are stated to have.
@@ -109,7 +118,7 @@ impl Stated {
         let number = || grammar::number(value, name);
         match name {
             "term" => self.hard_state.term = Term(number()?),
-            "vote" => self.hard_state.voted_for = grammar::server(value),
+            "vote" => self.hard_state.voted_for = grammar::server(value).map(first_disk),
             "log" => self.terms = grammar::terms(value)?,
             "snapshot" => self.snapshot = Index(number()?),
             "first" => self.first = Some(Index(number()?)),

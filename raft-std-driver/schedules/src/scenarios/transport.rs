@@ -15,7 +15,11 @@ use crate::sync::{Condvar, Mutex, spawn};
 use crate::workers::block_on;
 
 fn vote(number: u64) -> Message {
-    Message { term: Term(number), incarnation: Incarnation(1), rpc: Rpc::RequestVote { last: EntryId::ZERO } }
+    Message {
+        term: Term(number),
+        incarnation: Incarnation(1),
+        rpc: Rpc::RequestVote { last: EntryId::ZERO, transfer: false },
+    }
 }
 
 /// Two post while the writer writes, loses its connection, connects again when there is reason to, and goes home when the

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use raft_core::{
     Bytes, Config, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, Raft, Restored,
-    SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
+    ServerId, SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
 };
 
 use super::disk::Disk;
@@ -51,7 +51,13 @@ fn append(first: u64, term: u64, commands: &[&[u8]]) -> Write {
 }
 
 fn vote(term: u64, node: u64) -> Write {
-    Write { hard_state: Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) }), ..write() }
+    Write {
+        hard_state: Some(HardState {
+            term: Term(term),
+            voted_for: Some(ServerId { id: NodeId(node), incarnation: Incarnation(9) }),
+        }),
+        ..write()
+    }
 }
 
 fn meta(last: EntryId) -> SnapshotMeta {
@@ -229,7 +235,8 @@ impl Session {
         assert!(self.model.agrees_with(&recovered), "{:?}\n{:?}\n{recovered:?}", self.model, self.asked);
         self.asked = self.model.clone();
         let Recovered { identity, hard_state, snapshot, entries } = recovered;
-        let restored = Restored { incarnation: identity.incarnation, hard_state, snapshot, entries, applied: Index(0) };
+        let incarnation = identity.incarnation;
+        let restored = Restored { incarnation, boot: 1, hard_state, snapshot, entries, applied: Index(0) };
         Raft::new(Config::new(NodeId(1)), restored).expect("a server starts from it");
         let last = self.model.snapshot.last;
         let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));

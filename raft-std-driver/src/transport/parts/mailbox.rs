@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn vote(index: u64) -> Message {
-        message(Rpc::RequestVote { last: EntryId::new(1, index) })
+        message(Rpc::RequestVote { last: EntryId::new(1, index), transfer: false })
     }
 
     fn taken(mailbox: &Mailbox) -> Vec<Message> {
