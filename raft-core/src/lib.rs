@@ -61,6 +61,7 @@ extern crate std;
 
 mod action;
 mod appending;
+mod chores;
 pub mod codec;
 mod config;
 mod disk;

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, News, RoleKind};
 use crate::appending::{self, Append};
+use crate::chores::Chores;
 use crate::config::Config;
 use crate::election;
 use crate::event::Event;
@@ -91,6 +92,9 @@ impl Raft {
         self.follow_rule(event);
         if self.server.fatal.is_none() {
             self.settle();
+            if !self.server.chores.is_empty() {
+                self.settle_chores();
+            }
             self.hand_over();
         }
         core::mem::swap(actions, &mut self.server.actions);
@@ -280,6 +284,12 @@ impl Raft {
                 appending::settle_acknowledgement(server, role);
             }
         }
+    }
+
+    /// The standing rules about what is rare.
+    #[cold]
+    fn settle_chores(&mut self) {
+        self.server.chores = Chores::default();
     }
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.

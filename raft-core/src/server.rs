@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
+use crate::chores::Chores;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
@@ -65,6 +66,8 @@ pub(crate) struct Server {
     pub(crate) random: Random,
     /// The election timeout in force, drawn anew for each campaign (§5.2).
     pub(crate) timeout: u32,
+    /// The rare duties that the end of a step must look at.
+    pub(crate) chores: Chores,
     pub(crate) counters: Counters,
     pub(crate) fatal: Option<Fatal>,
     /// What this step wants done, in order; the caller's buffer while a step runs.
@@ -92,6 +95,7 @@ impl Server {
             now: 0,
             random,
             timeout,
+            chores: Chores::default(),
             counters: Counters::default(),
             fatal: None,
             actions: Vec::new(),
@@ -280,6 +284,7 @@ impl Server {
             now,
             random: _,
             timeout,
+            chores: _,
             counters: _,
             fatal,
             actions: _,

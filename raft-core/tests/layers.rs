@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use raft_core::{Action, Entries, Message};
 
 /// A module imports only modules above it. A folder belongs to the module of its name.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 32] = [
     "types",
     "fingerprint",
     "config",
+    "chores",
     "quorum",
     "member",
     "membership",
