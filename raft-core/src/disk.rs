@@ -55,6 +55,8 @@ pub(crate) struct Changes {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     changes: Changes,
+    /// The write that everything decided so far is in: the next one, if there are changes.
+    barrier: u64,
     issued: u64,
     confirmed: u64,
     outstanding: VecDeque<Outstanding>,
@@ -72,6 +74,7 @@ impl Disk {
     pub(crate) fn new(durable: Index) -> Disk {
         Disk {
             changes: Changes::default(),
+            barrier: 0,
             issued: 0,
             confirmed: 0,
             outstanding: VecDeque::new(),
@@ -88,27 +91,35 @@ impl Disk {
         self.durable
     }
 
+    /// What the next write must say.
+    fn changes(&mut self) -> &mut Changes {
+        self.barrier = self.issued + 1;
+        &mut self.changes
+    }
+
     pub(crate) fn hard_state_changed(&mut self) {
-        self.changes.hard_state = true;
+        self.changes().hard_state = true;
     }
 
     /// The log was cut at `from`, which may be its end, and goes on with new entries.
     pub(crate) fn entries_changed(&mut self, from: Index) {
         self.forget_from(from);
-        let earliest = self.changes.entries_from.map_or(from, |earlier| earlier.min(from));
-        self.changes.entries_from = Some(earliest);
+        let changes = self.changes();
+        let earliest = changes.entries_from.map_or(from, |earlier| earlier.min(from));
+        changes.entries_from = Some(earliest);
     }
 
     pub(crate) fn compacted(&mut self, snapshot: SnapshotWrite) {
-        self.changes.snapshot = Some(Box::new(snapshot));
+        self.changes().snapshot = Some(Box::new(snapshot));
     }
 
     /// A received snapshot replaces the log, of which what was committed stays true.
     pub(crate) fn installed(&mut self, snapshot: SnapshotWrite, committed: Index) {
         self.forget_from(committed.next());
-        self.changes.snapshot = Some(Box::new(snapshot));
-        self.changes.entries_from = None;
-        self.installing_in = Some(self.issued + 1);
+        let changes = self.changes();
+        changes.snapshot = Some(Box::new(snapshot));
+        changes.entries_from = None;
+        self.installing_in = Some(self.barrier);
     }
 
     /// What was or will be durable from `from` on is not what memory holds now.
@@ -121,8 +132,7 @@ impl Disk {
 
     /// The write that everything decided so far is in.
     pub(crate) fn barrier(&self) -> u64 {
-        let Changes { hard_state, snapshot, entries_from } = &self.changes;
-        self.issued + u64::from(*hard_state || snapshot.is_some() || entries_from.is_some())
+        self.barrier
     }
 
     pub(crate) fn is_durable(&self, barrier: u64) -> bool {
@@ -146,7 +156,7 @@ impl Disk {
 
     /// Issue one write with all that changed, if anything did. `log_end` is the log's last index.
     pub(crate) fn issue(&mut self, log_end: Index, now: u64) -> Option<(WriteId, Changes)> {
-        let id = self.barrier();
+        let id = self.barrier;
         if id == self.issued {
             return None;
         }
@@ -209,6 +219,7 @@ impl Disk {
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64) {
         let Disk {
             changes: Changes { hard_state, snapshot, entries_from },
+            barrier: _,
             issued,
             confirmed,
             outstanding,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
@@ -89,11 +89,19 @@ pub enum EntriesError {
     },
 }
 
-/// A part of one shared, immutable allocation of entries; never empty.
+/// Entries that were made together, in one shared, immutable allocation; a single one lies in it directly. Never empty.
+struct Batch {
+    first: Index,
+    entries: SmallVec<[Entry; 1]>,
+    bytes: u64,
+    /// Whether there is a configuration among them: most have none, and need not be searched on every server.
+    has_membership: bool,
+}
+
+/// A part of one batch; never empty. Small, for it moves through every message, write and apply.
 #[derive(Clone)]
 pub(crate) struct Run {
-    pub(crate) first: Index,
-    entries: Arc<[Entry]>,
+    batch: Arc<Batch>,
     start: u32,
     end: u32,
     pub(crate) bytes: u64,
@@ -101,48 +109,53 @@ pub(crate) struct Run {
 
 impl Run {
     /// `entries` must not be empty.
-    fn new(first: Index, entries: Arc<[Entry]>) -> Run {
-        let bytes = entries.iter().map(Entry::bytes).sum();
+    fn new(first: Index, entries: SmallVec<[Entry; 1]>) -> Run {
+        let (mut bytes, mut has_membership) = (0, false);
+        for entry in &entries {
+            bytes += entry.bytes();
+            has_membership |= matches!(entry.payload, Payload::Membership(_));
+        }
         let end = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        Run { first, entries, start: 0, end, bytes }
+        Run { batch: Arc::new(Batch { first, entries, bytes, has_membership }), start: 0, end, bytes }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries[self.start as usize..self.end as usize]
+        &self.batch.entries[self.start as usize..self.end as usize]
     }
 
     pub(crate) fn len(&self) -> u64 {
         u64::from(self.end - self.start)
     }
 
-    /// What its whole allocation counts against byte limits: all of that lives as long as the run does.
+    /// What its whole batch counts against byte limits: all of that lives as long as the run does.
     pub(crate) fn bytes_kept_alive(&self) -> u64 {
-        if self.len() == self.entries.len() as u64 { self.bytes } else { self.entries.iter().map(Entry::bytes).sum() }
+        self.batch.bytes
+    }
+
+    pub(crate) fn first(&self) -> Index {
+        Index(self.batch.first.0 + u64::from(self.start))
     }
 
     pub(crate) fn last(&self) -> Index {
-        Index(self.first.0 + self.len() - 1)
+        Index(self.batch.first.0 + u64::from(self.end) - 1)
     }
 
     pub(crate) fn last_term(&self) -> Term {
-        self.entries[self.end as usize - 1].term
+        self.batch.entries[self.end as usize - 1].term
     }
 
     pub(crate) fn first_term(&self) -> Term {
-        self.entries[self.start as usize].term
+        self.batch.entries[self.start as usize].term
     }
 
     /// The entries from `from` through `to`, which must overlap the run.
     pub(crate) fn clip(&self, from: Index, to: Index) -> Run {
-        if from <= self.first && to >= self.last() {
-            return self.clone();
-        }
-        let skip = self.first.distance_to(from);
-        let drop = to.distance_to(self.last());
         let mut run = self.clone();
-        run.first = self.first.plus(skip);
-        run.start += u32::try_from(skip).unwrap_or(u32::MAX);
-        run.end -= u32::try_from(drop).unwrap_or(u32::MAX);
+        if from <= self.first() && to >= self.last() {
+            return run;
+        }
+        run.start += u32::try_from(self.first().distance_to(from)).unwrap_or(u32::MAX);
+        run.end -= u32::try_from(to.distance_to(self.last())).unwrap_or(u32::MAX);
         run.bytes = run.entries().iter().map(Entry::bytes).sum();
         run
     }
@@ -160,7 +173,7 @@ impl Run {
             }
             Payload::Noop | Payload::Membership(_) => entry.clone(),
         };
-        Run::new(self.first, self.entries().iter().map(own).collect())
+        Run::new(self.first(), self.entries().iter().map(own).collect())
     }
 }
 
@@ -213,18 +226,8 @@ impl Entries {
     /// What a leader appends: `payloads` in its own term from `first` on.
     pub(crate) fn of_term(first: EntryId, payloads: impl ExactSizeIterator<Item = Payload>) -> Entries {
         let EntryId { term, index } = first;
-        let mut entries = payloads.map(|payload| Entry { term, payload });
-        let entries: Arc<[Entry]> = match (entries.len(), entries.next()) {
-            (_, None) => return Entries::new(),
-            (1, Some(only)) => Arc::new([only]),
-            (count, Some(first)) => {
-                let mut all = Vec::with_capacity(count);
-                all.push(first);
-                all.extend(entries);
-                all.into()
-            }
-        };
-        Entries::one(Run::new(index, entries))
+        let entries: SmallVec<[Entry; 1]> = payloads.map(|payload| Entry { term, payload }).collect();
+        if entries.is_empty() { Entries::new() } else { Entries::one(Run::new(index, entries)) }
     }
 
     /// Whether there is none.
@@ -236,19 +239,27 @@ impl Entries {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.runs.iter().map(Run::len).sum()
+        self.sum(Run::len)
     }
 
     /// What they count against byte limits.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.bytes).sum()
+        self.sum(|run| run.bytes)
+    }
+
+    /// Most have one run, which is cheaper to ask than a list.
+    fn sum(&self, of_run: impl Fn(&Run) -> u64) -> u64 {
+        match self.runs() {
+            [only] => of_run(only),
+            runs => runs.iter().map(of_run).sum(),
+        }
     }
 
     /// The id of the first one.
     #[must_use]
     pub fn first(&self) -> Option<EntryId> {
-        self.runs.first().map(|run| EntryId { term: run.first_term(), index: run.first })
+        self.runs.first().map(|run| EntryId { term: run.first_term(), index: run.first() })
     }
 
     /// The id of the last one.
@@ -257,10 +268,28 @@ impl Entries {
         self.runs.last().map(|run| EntryId { term: run.last_term(), index: run.last() })
     }
 
+    pub(crate) fn first_index(&self) -> Option<Index> {
+        self.runs.first().map(Run::first)
+    }
+
+    pub(crate) fn last_index(&self) -> Option<Index> {
+        self.runs.last().map(Run::last)
+    }
+
+    /// The configurations among them, each with its index.
+    pub(crate) fn memberships(&self) -> impl Iterator<Item = (Index, &Arc<Membership>)> + '_ {
+        self.runs.iter().filter(|run| run.batch.has_membership).flat_map(|run| {
+            (run.first().0..).zip(run.entries()).filter_map(|(index, entry)| match &entry.payload {
+                Payload::Membership(membership) => Some((Index(index), membership)),
+                Payload::Noop | Payload::Command(_) => None,
+            })
+        })
+    }
+
     /// All of them in order, each with its id.
     pub fn iter(&self) -> impl Iterator<Item = (EntryId, &Payload)> + '_ {
         self.runs.iter().flat_map(|run| {
-            (run.first.0..)
+            (run.first().0..)
                 .zip(run.entries())
                 .map(|(index, entry)| (EntryId { term: entry.term, index: Index(index) }, &entry.payload))
         })
@@ -268,14 +297,14 @@ impl Entries {
 
     /// The shared allocations behind them, each a slice with the index of its first entry: for those who encode.
     pub fn slices(&self) -> impl Iterator<Item = (Index, &[Entry])> + '_ {
-        self.runs.iter().map(|run| (run.first, run.entries()))
+        self.runs.iter().map(|run| (run.first(), run.entries()))
     }
 
     /// Those from index `from` on. What is left of a run that is cut keeps no more than twice itself alive.
     #[must_use]
     pub fn starting_at(self, from: Index) -> Entries {
         match self.runs.first() {
-            Some(run) if from > run.first => {
+            Some(run) if from > run.first() => {
                 let kept = self.runs.iter().filter(|run| run.last() >= from);
                 Entries { runs: kept.map(|run| run.clip(from, Index::MAX).settled()).collect() }
             }
@@ -284,7 +313,7 @@ impl Entries {
     }
 
     pub(crate) fn one(run: Run) -> Entries {
-        Entries { runs: smallvec![run] }
+        Entries { runs: SmallVec::from_buf([run]) }
     }
 
     pub(crate) fn runs(&self) -> &[Run] {
@@ -303,14 +332,14 @@ impl Entries {
 
     /// The caller keeps runs contiguous.
     pub(crate) fn push_run(&mut self, run: Run) {
-        debug_assert!(self.runs.last().is_none_or(|last| last.last().next() == run.first));
+        debug_assert!(self.runs.last().is_none_or(|last| last.last().next() == run.first()));
         self.runs.push(run);
     }
 
     /// The same entries in one allocation: what a lagging follower is fed should not be a thousand runs of one.
     pub(crate) fn merged(&self) -> Option<Run> {
-        let first = self.runs.first()?.first;
-        let entries: Arc<[Entry]> = self.runs.iter().flat_map(|run| run.entries().iter().cloned()).collect();
+        let first = self.runs.first()?.first();
+        let entries = self.runs.iter().flat_map(|run| run.entries().iter().cloned()).collect();
         Some(Run::new(first, entries))
     }
 }
@@ -371,7 +400,7 @@ mod tests {
             let command = |at: usize| Payload::Command(frame.slice(100 * at..100 * (at + 1)));
             let list = (0..10).map(|at| Entry { term: Term(1), payload: command(at) }).collect();
             let all = Entries::from_vec(Index(1), list).unwrap();
-            let (piece, place) = (Arc::downgrade(&all.runs[0].entries), frame.as_ptr_range());
+            let (piece, place) = (Arc::downgrade(&all.runs[0].batch), frame.as_ptr_range());
             let left = all.starting_at(Index(from));
             assert_eq!((left.len(), left.bytes()), (11 - from, 116 * (11 - from)));
             let is_half = from <= 6;

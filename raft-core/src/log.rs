@@ -120,16 +120,16 @@ impl Log {
     /// What the entry at `index` carries, if it is resident.
     pub(crate) fn entry(&self, index: Index) -> Option<&Payload> {
         let run = &self.runs.get(self.run_at(index)?)?.run;
-        run.entries().get(usize::try_from(run.first.distance_to(index)).ok()?).map(|entry| &entry.payload)
+        run.entries().get(usize::try_from(run.first().distance_to(index)).ok()?).map(|entry| &entry.payload)
     }
 
     /// Which run holds `index`, or would if it went on so far. Most questions are about the newest.
     fn run_at(&self, index: Index) -> Option<usize> {
         let newest = self.runs.len().checked_sub(1)?;
-        if self.runs[newest].run.first <= index {
+        if self.runs[newest].run.first() <= index {
             return Some(newest);
         }
-        self.runs.partition_point(|p| p.run.first <= index).checked_sub(1)
+        self.runs.partition_point(|p| p.run.first() <= index).checked_sub(1)
     }
 
     pub(crate) fn contains(&self, id: EntryId) -> bool {
@@ -139,7 +139,7 @@ impl Log {
     /// Append a segment that continues the log.
     pub(crate) fn append(&mut self, entries: &Entries) {
         for run in entries.runs() {
-            debug_assert_eq!(run.first, self.last().index.next());
+            debug_assert_eq!(run.first(), self.last().index.next());
             self.note_terms(run);
             self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
             self.bytes_end += run.bytes;
@@ -147,15 +147,16 @@ impl Log {
         }
     }
 
+    /// Before the run is in: where it begins a new term.
     fn note_terms(&mut self, run: &Run) {
-        let mut newest = self.terms.back().map_or(self.base.term, |start| start.term);
+        let mut newest = self.last.term;
         if run.last_term() == newest {
             return;
         }
         for (i, entry) in run.entries().iter().enumerate() {
             if entry.term != newest {
                 newest = entry.term;
-                self.terms.push_back(EntryId { term: newest, index: run.first.plus(i as u64) });
+                self.terms.push_back(EntryId { term: newest, index: run.first().plus(i as u64) });
             }
         }
     }
@@ -163,16 +164,15 @@ impl Log {
     /// How a leader's `entries` after `prev` fit (§5.3). Where `prev` is below our base it matches: what we forgot is
     /// committed, and so is in every leader's log.
     pub(crate) fn fit(&self, prev: EntryId, entries: &Entries) -> Fit {
+        // Most continue our log.
+        if prev == self.last {
+            return Fit::Matches { new_from: entries.first_index() };
+        }
         if prev.index >= self.base.index && !self.contains(prev) {
             return Fit::Conflict { hint: self.last_at_most(prev) };
         }
-        let last = self.last();
-        let end = prev.index.plus(entries.len());
-        if end < self.base.index {
+        if prev.index.plus(entries.len()) < self.base.index {
             return Fit::Matches { new_from: None };
-        }
-        if prev.index == last.index {
-            return Fit::Matches { new_from: entries.first().map(|id| id.index) };
         }
         // The base is compared too: what follows it in a log that has another entry there does not belong to ours.
         let differs = entries.iter().find(|(id, _)| id.index >= self.base.index && !self.contains(*id));
@@ -207,11 +207,11 @@ impl Log {
                 break;
             }
             self.bytes_end = placed.offset;
-            if placed.run.first >= from {
+            if placed.run.first() >= from {
                 self.runs.pop_back();
                 continue;
             }
-            placed.run = placed.run.clip(placed.run.first, from.prev()).settled();
+            placed.run = placed.run.clip(placed.run.first(), from.prev()).settled();
             self.bytes_end += placed.run.bytes;
             break;
         }
@@ -225,18 +225,12 @@ impl Log {
     /// Forget everything through `index`, which must be committed.
     pub(crate) fn compact(&mut self, index: Index) {
         let Some(base) = self.id_at(index) else { return };
-        while let Some(placed) = self.runs.front_mut() {
-            if placed.run.first > index {
-                break;
-            }
-            if placed.run.last() <= index {
-                self.runs.pop_front();
-                continue;
-            }
+        let whole = self.runs.partition_point(|p| p.run.last() <= index);
+        self.runs.drain(..whole);
+        if let Some(placed) = self.runs.front_mut().filter(|p| p.run.first() <= index) {
             let clipped = placed.run.clip(index.next(), Index::MAX);
             placed.offset += placed.run.bytes - clipped.bytes;
             placed.run = clipped;
-            break;
         }
         while self.terms.front().is_some_and(|start| start.index <= index) {
             self.terms.pop_front();
@@ -258,7 +252,7 @@ impl Log {
         let next = index.next();
         let offset = match self.run_at(next).and_then(|i| self.runs.get(i)) {
             Some(Placed { run, offset }) => {
-                let skipped = usize::try_from(run.first.distance_to(next)).unwrap_or(usize::MAX);
+                let skipped = usize::try_from(run.first().distance_to(next)).unwrap_or(usize::MAX);
                 offset + run.entries().iter().take(skipped).map(Entry::bytes).sum::<u64>()
             }
             None => self.runs.front().map_or(self.bytes_end, |p| p.offset),
@@ -267,25 +261,28 @@ impl Log {
     }
 
     /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one.
+    #[inline]
     pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
-        let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
-        if from <= self.base.index || from > to {
-            return Entries::new();
-        }
-        let start = self.run_at(from).unwrap_or(0);
-        match self.runs.get(start) {
-            Some(Placed { run, .. }) if run.first == from && run.last() == to && run.bytes <= bytes => {
+        // Most often the newest run is wanted, and all of it.
+        match self.runs.back() {
+            Some(Placed { run, .. })
+                if run.first() == from && self.last.index <= to && run.len() <= count && run.bytes <= bytes =>
+            {
                 Entries::one(run.clone())
             }
-            _ => self.slice_from(start, from, to, bytes),
+            _ => self.slice_of_any(from, to, count, bytes),
         }
     }
 
-    /// That which takes more than to share one run.
-    fn slice_from(&self, start: usize, from: Index, to: Index, bytes: u64) -> Entries {
+    fn slice_of_any(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
+        let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
         let mut slice = Entries::new();
+        if from <= self.base.index || from > to {
+            return slice;
+        }
+        let start = self.run_at(from).unwrap_or(0);
         let mut left = bytes;
-        for Placed { run, .. } in self.runs.range(start..).take_while(|p| p.run.first <= to) {
+        for Placed { run, .. } in self.runs.range(start..).take_while(|p| p.run.first() <= to) {
             let run = run.clip(from, to);
             if run.bytes <= left {
                 left -= run.bytes;
@@ -298,7 +295,7 @@ impl Log {
             });
             let fitting = (fitting.count() as u64).max(u64::from(slice.is_empty()));
             if fitting > 0 {
-                slice.push_run(run.clip(from, run.first.plus(fitting - 1)));
+                slice.push_run(run.clip(from, run.first().plus(fitting - 1)));
             }
             break;
         }
@@ -313,10 +310,10 @@ impl Log {
             return slice;
         }
         let Some(merged) = slice.merged() else { return slice };
-        let start = self.runs.partition_point(|p| p.run.first < merged.first);
+        let start = self.runs.partition_point(|p| p.run.first() < merged.first());
         let end = self.runs.partition_point(|p| p.run.last() <= merged.last());
         if start < end {
-            let run = merged.clip(self.runs[start].run.first, self.runs[end - 1].run.last());
+            let run = merged.clip(self.runs[start].run.first(), self.runs[end - 1].run.last());
             self.runs[start].run = run.settled();
             self.runs.drain(start + 1..end);
         }
@@ -404,7 +401,7 @@ mod tests {
         log.slice_merged(Index(1), Index(8), 8, u64::MAX);
         assert_eq!(log.runs.len(), 20, "few enough");
         log.slice_merged(Index(3), Index(18), 16, u64::MAX);
-        let places: Vec<_> = log.runs.iter().map(|p| (p.run.first.0, p.run.last().0, p.offset)).collect();
+        let places: Vec<_> = log.runs.iter().map(|p| (p.run.first().0, p.run.last().0, p.offset)).collect();
         assert_eq!(places, [(1, 1, 0), (2, 2, 17), (3, 18, 34), (19, 19, 306), (20, 20, 323)]);
     }
 
@@ -417,7 +414,7 @@ mod tests {
         }
         for (through, first, runs, terms) in [(3, 4, 2, 2), (4, 5, 2, 1), (7, 8, 1, 0), (9, 10, 0, 0)] {
             log.compact(Index(through));
-            let front = log.runs.front().map_or(10, |placed| placed.run.first.0);
+            let front = log.runs.front().map_or(10, |placed| placed.run.first().0);
             assert_eq!((front, log.runs.len(), log.terms.len()), (first, runs, terms));
         }
     }

@@ -8,7 +8,7 @@ use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::chores::Chores;
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entries::{Entries, Payload};
+use crate::entries::Entries;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
 use crate::history::History;
@@ -151,30 +151,26 @@ impl Server {
 
     /// Put entries that continue the log behind it. A configuration among them is in force at once (§6).
     pub(crate) fn append(&mut self, entries: &Entries) {
-        if let Some(first) = entries.first() {
-            self.disk.entries_changed(first.index);
+        if let Some(first) = entries.first_index() {
+            self.disk.entries_changed(first);
             self.append_to_log(entries);
         }
     }
 
     fn append_to_log(&mut self, entries: &Entries) {
         self.log.append(entries);
-        for (first, entries) in entries.slices() {
-            for (i, entry) in entries.iter().enumerate() {
-                if let Payload::Membership(membership) = &entry.payload {
-                    self.history.push(first.plus(i as u64), Arc::clone(membership));
-                }
-            }
+        for (index, membership) in entries.memberships() {
+            self.history.push(index, Arc::clone(membership));
         }
     }
 
     /// Replace the log from `entries` on (§5.3).
     pub(crate) fn replace(&mut self, entries: &Entries) {
-        if let Some(first) = entries.first() {
-            self.log.truncate(first.index);
-            self.history.truncate(first.index);
-            self.append(entries);
+        if let Some(first) = entries.first_index().filter(|first| *first <= self.log.last().index) {
+            self.log.truncate(first);
+            self.history.truncate(first);
         }
+        self.append(entries);
     }
 
     pub(crate) fn commit_to(&mut self, index: Index) {
@@ -235,11 +231,12 @@ impl Server {
             return;
         }
         let entries = self.log.slice(self.handed_out.next(), ready, u64::MAX, room);
+        let bytes = entries.bytes();
         // More than there is room for is handed out only when nothing else is.
-        if let Some(last) = entries.last().filter(|_| entries.bytes() <= room || self.applying.is_empty()) {
-            self.handed_out = last.index;
-            self.applying.push_back((last.index, entries.bytes()));
-            self.applying_bytes += entries.bytes();
+        if let Some(last) = entries.last_index().filter(|_| bytes <= room || self.applying.is_empty()) {
+            self.handed_out = last;
+            self.applying.push_back((last, bytes));
+            self.applying_bytes += bytes;
             self.actions.push(Action::Apply(entries));
         }
     }

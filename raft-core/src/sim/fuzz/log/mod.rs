@@ -243,7 +243,7 @@ impl Pair {
         };
         same(|| "the fingerprint".into(), &print(&self.log), &print(&new))?;
         match all.runs().iter().skip(1).find(|run| run.bytes_kept_alive() > 2 * run.bytes) {
-            Some(run) => Err(format!("{} bytes at {} keep {} alive", run.bytes, run.first, run.bytes_kept_alive())),
+            Some(run) => Err(format!("{} bytes at {} keep {} alive", run.bytes, run.first(), run.bytes_kept_alive())),
             None => Ok(()),
         }
     }
