@@ -47,7 +47,7 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
         let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
         return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
     }
-    server.replace(&new);
+    server.replace(new);
     follower.verified = follower.verified.min(new_from.prev());
     follow_commit(server, follower, end, commit);
     server.disk.owe_acknowledgement(from);

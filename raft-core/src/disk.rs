@@ -101,12 +101,19 @@ impl Disk {
         self.changes().hard_state = true;
     }
 
-    /// The log was cut at `from`, which may be its end, and goes on with new entries.
-    pub(crate) fn entries_changed(&mut self, from: Index) {
-        self.forget_from(from);
+    /// The log goes on with new entries from `from` on, behind what it has.
+    pub(crate) fn appended(&mut self, from: Index) {
         let changes = self.changes();
         let earliest = changes.entries_from.map_or(from, |earlier| earlier.min(from));
         changes.entries_from = Some(earliest);
+    }
+
+    /// The log was cut at `from`: what was or will be durable from there on is not what memory holds now.
+    pub(crate) fn truncated(&mut self, from: Index) {
+        self.durable = self.durable.min(from.prev());
+        for write in self.outstanding.iter_mut().rev().take_while(|write| write.last >= from) {
+            write.last = from.prev();
+        }
     }
 
     pub(crate) fn compacted(&mut self, snapshot: SnapshotWrite) {
@@ -115,19 +122,11 @@ impl Disk {
 
     /// A received snapshot replaces the log, of which what was committed stays true.
     pub(crate) fn installed(&mut self, snapshot: SnapshotWrite, committed: Index) {
-        self.forget_from(committed.next());
+        self.truncated(committed.next());
         let changes = self.changes();
         changes.snapshot = Some(Box::new(snapshot));
         changes.entries_from = None;
         self.installing_in = Some(self.barrier);
-    }
-
-    /// What was or will be durable from `from` on is not what memory holds now.
-    fn forget_from(&mut self, from: Index) {
-        self.durable = self.durable.min(from.prev());
-        for write in self.outstanding.iter_mut().rev().take_while(|write| write.last >= from) {
-            write.last = from.prev();
-        }
     }
 
     /// The write that everything decided so far is in.
@@ -154,19 +153,21 @@ impl Disk {
         self.outstanding.front().is_some_and(|oldest| now - oldest.issued_at >= u64::from(ticks))
     }
 
-    /// Issue one write with all that changed, if anything did. `log_end` is the log's last index.
-    pub(crate) fn issue(&mut self, log_end: Index, now: u64) -> Option<(WriteId, Changes)> {
+    /// Whether something waits to be written.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.barrier != self.issued
+    }
+
+    /// Issue one write with all that changed. `log_end` is the log's last index.
+    pub(crate) fn issue(&mut self, log_end: Index, now: u64) -> (WriteId, Changes) {
         let id = self.barrier;
-        if id == self.issued {
-            return None;
-        }
         let changes = core::mem::take(&mut self.changes);
         self.issued = id;
         if changes.hard_state {
             self.hard_state_in = id;
         }
         self.outstanding.push_back(Outstanding { id, last: log_end, issued_at: now });
-        Some((WriteId(id), changes))
+        (WriteId(id), changes)
     }
 
     /// This write and all before it are durable. Says `None` to an id that was never issued or is already confirmed,
@@ -266,9 +267,14 @@ impl Disk {
 mod tests {
     use super::*;
 
+    fn replaced(disk: &mut Disk, from: u64) {
+        disk.truncated(Index(from));
+        disk.appended(Index(from));
+    }
+
     fn wrote(disk: &mut Disk, from: u64, last: u64) -> WriteId {
-        disk.entries_changed(Index(from));
-        disk.issue(Index(last), 0).unwrap().0
+        replaced(disk, from);
+        disk.issue(Index(last), 0).0
     }
 
     #[test]
@@ -287,9 +293,9 @@ mod tests {
     fn a_write_reaches_back_to_the_earliest_change() {
         let mut disk = Disk::new(Index(9));
         for from in [5, 3, 4] {
-            disk.entries_changed(Index(from));
+            replaced(&mut disk, from);
         }
-        let (_, changes) = disk.issue(Index(7), 0).unwrap();
+        let (_, changes) = disk.issue(Index(7), 0);
         assert_eq!(changes.entries_from, Some(Index(3)));
     }
 
@@ -313,7 +319,7 @@ mod tests {
         let first = wrote(&mut disk, 1, 1);
         disk.hard_state_changed();
         disk.owe_vote(NodeId(3));
-        let second = disk.issue(Index(1), 0).unwrap().0;
+        let second = disk.issue(Index(1), 0).0;
         disk.confirm(first);
         assert_eq!(disk.take_vote(), None);
         disk.confirm(second);

@@ -98,7 +98,7 @@ fn lead(server: &mut Server) -> Role {
     let leader = Leader::new(server);
     if server.config.leader_noop && server.log.last().index < Index::MAX {
         let first = EntryId { term: server.term(), index: server.log.last().index.next() };
-        server.append(&Entries::of_term(first, [Payload::Noop].into_iter()));
+        server.append(Entries::of_term(first, [Payload::Noop].into_iter()));
     }
     Role::Leader(leader)
 }

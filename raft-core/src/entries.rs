@@ -1,8 +1,9 @@
 //! Log entries, and how many of them travel together: made once, shared by log, messages, writes and applies.
 
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem, slice};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -177,11 +178,20 @@ impl Run {
     }
 }
 
+/// Runs that follow each other without gaps. Most segments are a single run, which takes no allocation.
+#[derive(Clone, Default)]
+enum Runs {
+    #[default]
+    None,
+    One(Run),
+    Many(Vec<Run>),
+}
+
 /// A contiguous segment of a log: indexes without gaps and terms that never fall, by construction. A clone costs a
 /// counter per run, never per entry.
 #[derive(Clone, Default)]
 pub struct Entries {
-    runs: SmallVec<[Run; 1]>,
+    runs: Runs,
 }
 
 impl Entries {
@@ -233,7 +243,7 @@ impl Entries {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.runs().is_empty()
     }
 
     /// How many there are.
@@ -248,47 +258,62 @@ impl Entries {
         self.sum(|run| run.bytes)
     }
 
-    /// Most have one run, which is cheaper to ask than a list.
     fn sum(&self, of_run: impl Fn(&Run) -> u64) -> u64 {
-        match self.runs() {
-            [only] => of_run(only),
-            runs => runs.iter().map(of_run).sum(),
+        match &self.runs {
+            Runs::None => 0,
+            Runs::One(run) => of_run(run),
+            Runs::Many(runs) => runs.iter().map(of_run).sum(),
         }
     }
 
     /// The id of the first one.
     #[must_use]
     pub fn first(&self) -> Option<EntryId> {
-        self.runs.first().map(|run| EntryId { term: run.first_term(), index: run.first() })
+        self.first_run().map(|run| EntryId { term: run.first_term(), index: run.first() })
     }
 
     /// The id of the last one.
     #[must_use]
     pub fn last(&self) -> Option<EntryId> {
-        self.runs.last().map(|run| EntryId { term: run.last_term(), index: run.last() })
+        self.last_run().map(|run| EntryId { term: run.last_term(), index: run.last() })
     }
 
     pub(crate) fn first_index(&self) -> Option<Index> {
-        self.runs.first().map(Run::first)
+        self.first_run().map(Run::first)
     }
 
     pub(crate) fn last_index(&self) -> Option<Index> {
-        self.runs.last().map(Run::last)
+        self.last_run().map(Run::last)
     }
 
-    /// The configurations among them, each with its index.
-    pub(crate) fn memberships(&self) -> impl Iterator<Item = (Index, &Arc<Membership>)> + '_ {
-        self.runs.iter().filter(|run| run.batch.has_membership).flat_map(|run| {
-            (run.first().0..).zip(run.entries()).filter_map(|(index, entry)| match &entry.payload {
-                Payload::Membership(membership) => Some((Index(index), membership)),
-                Payload::Noop | Payload::Command(_) => None,
-            })
-        })
+    fn first_run(&self) -> Option<&Run> {
+        match &self.runs {
+            Runs::None => None,
+            Runs::One(run) => Some(run),
+            Runs::Many(runs) => runs.first(),
+        }
+    }
+
+    fn last_run(&self) -> Option<&Run> {
+        match &self.runs {
+            Runs::None => None,
+            Runs::One(run) => Some(run),
+            Runs::Many(runs) => runs.last(),
+        }
+    }
+
+    /// Whether there may be a configuration among them.
+    pub(crate) fn may_hold_membership(&self) -> bool {
+        match &self.runs {
+            Runs::None => false,
+            Runs::One(run) => run.batch.has_membership,
+            Runs::Many(runs) => runs.iter().any(|run| run.batch.has_membership),
+        }
     }
 
     /// All of them in order, each with its id.
     pub fn iter(&self) -> impl Iterator<Item = (EntryId, &Payload)> + '_ {
-        self.runs.iter().flat_map(|run| {
+        self.runs().iter().flat_map(|run| {
             (run.first().0..)
                 .zip(run.entries())
                 .map(|(index, entry)| (EntryId { term: entry.term, index: Index(index) }, &entry.payload))
@@ -297,27 +322,40 @@ impl Entries {
 
     /// The shared allocations behind them, each a slice with the index of its first entry: for those who encode.
     pub fn slices(&self) -> impl Iterator<Item = (Index, &[Entry])> + '_ {
-        self.runs.iter().map(|run| (run.first(), run.entries()))
+        self.runs().iter().map(|run| (run.first(), run.entries()))
     }
 
     /// Those from index `from` on. What is left of a run that is cut keeps no more than twice itself alive.
     #[must_use]
     pub fn starting_at(self, from: Index) -> Entries {
-        match self.runs.first() {
-            Some(run) if from > run.first() => {
-                let kept = self.runs.iter().filter(|run| run.last() >= from);
-                Entries { runs: kept.map(|run| run.clip(from, Index::MAX).settled()).collect() }
-            }
-            _ => self,
+        if self.first_index().is_none_or(|first| from <= first) {
+            return self;
         }
+        let mut tail = Entries::new();
+        for run in self.runs().iter().filter(|run| run.last() >= from) {
+            tail.push_run(run.clip(from, Index::MAX).settled());
+        }
+        tail
     }
 
     pub(crate) fn one(run: Run) -> Entries {
-        Entries { runs: SmallVec::from_buf([run]) }
+        Entries { runs: Runs::One(run) }
     }
 
     pub(crate) fn runs(&self) -> &[Run] {
-        &self.runs
+        match &self.runs {
+            Runs::None => &[],
+            Runs::One(run) => slice::from_ref(run),
+            Runs::Many(runs) => runs,
+        }
+    }
+
+    pub(crate) fn for_each_run(self, mut take: impl FnMut(Run)) {
+        match self.runs {
+            Runs::None => {}
+            Runs::One(run) => take(run),
+            Runs::Many(runs) => runs.into_iter().for_each(take),
+        }
     }
 
     /// However they are shared.
@@ -332,14 +370,21 @@ impl Entries {
 
     /// The caller keeps runs contiguous.
     pub(crate) fn push_run(&mut self, run: Run) {
-        debug_assert!(self.runs.last().is_none_or(|last| last.last().next() == run.first()));
-        self.runs.push(run);
+        debug_assert!(self.last_index().is_none_or(|last| last.next() == run.first()));
+        self.runs = match mem::take(&mut self.runs) {
+            Runs::None => Runs::One(run),
+            Runs::One(first) => Runs::Many(vec![first, run]),
+            Runs::Many(mut runs) => {
+                runs.push(run);
+                Runs::Many(runs)
+            }
+        };
     }
 
     /// The same entries in one allocation: what a lagging follower is fed should not be a thousand runs of one.
     pub(crate) fn merged(&self) -> Option<Run> {
-        let first = self.runs.first()?.first();
-        let entries = self.runs.iter().flat_map(|run| run.entries().iter().cloned()).collect();
+        let first = self.first_index()?;
+        let entries = self.runs().iter().flat_map(|run| run.entries().iter().cloned()).collect();
         Some(Run::new(first, entries))
     }
 }
@@ -372,8 +417,6 @@ impl fmt::Display for Entries {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-
     use super::*;
     use crate::types::NodeId;
 
@@ -400,7 +443,7 @@ mod tests {
             let command = |at: usize| Payload::Command(frame.slice(100 * at..100 * (at + 1)));
             let list = (0..10).map(|at| Entry { term: Term(1), payload: command(at) }).collect();
             let all = Entries::from_vec(Index(1), list).unwrap();
-            let (piece, place) = (Arc::downgrade(&all.runs[0].batch), frame.as_ptr_range());
+            let (piece, place) = (Arc::downgrade(&all.runs()[0].batch), frame.as_ptr_range());
             let left = all.starting_at(Index(from));
             assert_eq!((left.len(), left.bytes()), (11 - from, 116 * (11 - from)));
             let is_half = from <= 6;

@@ -137,22 +137,26 @@ impl Log {
     }
 
     /// Append a segment that continues the log.
-    pub(crate) fn append(&mut self, entries: &Entries) {
-        for run in entries.runs() {
-            debug_assert_eq!(run.first(), self.last().index.next());
-            self.note_terms(run);
-            self.runs.push_back(Placed { run: run.clone(), offset: self.bytes_end });
-            self.bytes_end += run.bytes;
-            self.last = EntryId { term: run.last_term(), index: run.last() };
+    pub(crate) fn append(&mut self, entries: Entries) {
+        entries.for_each_run(|run| self.append_run(run));
+    }
+
+    fn append_run(&mut self, run: Run) {
+        debug_assert_eq!(run.first(), self.last().index.next());
+        let last = EntryId { term: run.last_term(), index: run.last() };
+        if last.term != self.last.term {
+            self.note_terms(&run);
         }
+        let offset = self.bytes_end;
+        self.bytes_end += run.bytes;
+        self.last = last;
+        self.runs.push_back(Placed { run, offset });
     }
 
     /// Before the run is in: where it begins a new term.
+    #[cold]
     fn note_terms(&mut self, run: &Run) {
         let mut newest = self.last.term;
-        if run.last_term() == newest {
-            return;
-        }
         for (i, entry) in run.entries().iter().enumerate() {
             if entry.term != newest {
                 newest = entry.term;
@@ -163,11 +167,17 @@ impl Log {
 
     /// How a leader's `entries` after `prev` fit (§5.3). Where `prev` is below our base it matches: what we forgot is
     /// committed, and so is in every leader's log.
+    #[inline]
     pub(crate) fn fit(&self, prev: EntryId, entries: &Entries) -> Fit {
         // Most continue our log.
         if prev == self.last {
             return Fit::Matches { new_from: entries.first_index() };
         }
+        self.fit_before_end(prev, entries)
+    }
+
+    #[inline(never)]
+    fn fit_before_end(&self, prev: EntryId, entries: &Entries) -> Fit {
         if prev.index >= self.base.index && !self.contains(prev) {
             return Fit::Conflict { hint: self.last_at_most(prev) };
         }
@@ -201,6 +211,7 @@ impl Log {
     }
 
     /// Drop everything from `from` on.
+    #[cold]
     pub(crate) fn truncate(&mut self, from: Index) {
         while let Some(placed) = self.runs.back_mut() {
             if placed.run.last() < from {
@@ -260,6 +271,12 @@ impl Log {
         self.bytes_end - offset
     }
 
+    /// All entries from `from` on.
+    #[inline]
+    pub(crate) fn starting_at(&self, from: Index) -> Entries {
+        self.slice(from, Index::MAX, u64::MAX, u64::MAX)
+    }
+
     /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one.
     #[inline]
     pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
@@ -274,6 +291,7 @@ impl Log {
         }
     }
 
+    #[inline(never)]
     fn slice_of_any(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
         let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
         let mut slice = Entries::new();
@@ -304,11 +322,14 @@ impl Log {
 
     /// As [`slice`](Log::slice), for a follower that is behind: many small runs are merged into one, in the log too, so
     /// that it is done once for all followers.
+    #[inline]
     pub(crate) fn slice_merged(&mut self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
         let slice = self.slice(from, to, count, bytes);
-        if slice.runs().len() <= RUNS_MAX {
-            return slice;
-        }
+        if slice.runs().len() <= RUNS_MAX { slice } else { self.merge(slice) }
+    }
+
+    #[cold]
+    fn merge(&mut self, slice: Entries) -> Entries {
         let Some(merged) = slice.merged() else { return slice };
         let start = self.runs.partition_point(|p| p.run.first() < merged.first());
         let end = self.runs.partition_point(|p| p.run.last() <= merged.last());
@@ -396,7 +417,7 @@ mod tests {
     fn merging_is_done_once() {
         let mut log = Log::new(EntryId::ZERO);
         for index in 1..=20 {
-            log.append(&run(Index(index), &[1], 1));
+            log.append(run(Index(index), &[1], 1));
         }
         log.slice_merged(Index(1), Index(8), 8, u64::MAX);
         assert_eq!(log.runs.len(), 20, "few enough");
@@ -410,7 +431,7 @@ mod tests {
     fn compaction_frees() {
         let mut log = Log::new(EntryId::ZERO);
         for first in [1, 4, 7] {
-            log.append(&run(Index(first), &[first, first, first], 1));
+            log.append(run(Index(first), &[first, first, first], 1));
         }
         for (through, first, runs, terms) in [(3, 4, 2, 2), (4, 5, 2, 1), (7, 8, 1, 0), (9, 10, 0, 0)] {
             log.compact(Index(through));

@@ -19,7 +19,7 @@ pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, comman
         None => {
             let first = EntryId { term: server.term(), index: server.log.last().index.next() };
             let count = commands.len() as u64;
-            server.append(&Entries::of_term(first, commands.into_iter().map(Payload::Command)));
+            server.append(Entries::of_term(first, commands.into_iter().map(Payload::Command)));
             Action::Accepted { request, first, count }
         }
     };

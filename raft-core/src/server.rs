@@ -8,7 +8,7 @@ use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::chores::Chores;
 use crate::config::Config;
 use crate::disk::Disk;
-use crate::entries::Entries;
+use crate::entries::{Entries, Payload};
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
 use crate::history::History;
@@ -104,7 +104,7 @@ impl Server {
             hard_state,
             snapshot,
         };
-        server.append_to_log(&entries.starting_at(base.index.next()));
+        server.append_to_log(entries.starting_at(base.index.next()));
         server
     }
 
@@ -150,25 +150,35 @@ impl Server {
     }
 
     /// Put entries that continue the log behind it. A configuration among them is in force at once (§6).
-    pub(crate) fn append(&mut self, entries: &Entries) {
+    pub(crate) fn append(&mut self, entries: Entries) {
         if let Some(first) = entries.first_index() {
-            self.disk.entries_changed(first);
+            self.disk.appended(first);
             self.append_to_log(entries);
         }
     }
 
-    fn append_to_log(&mut self, entries: &Entries) {
+    fn append_to_log(&mut self, entries: Entries) {
+        if entries.may_hold_membership() {
+            self.note_memberships(&entries);
+        }
         self.log.append(entries);
-        for (index, membership) in entries.memberships() {
-            self.history.push(index, Arc::clone(membership));
+    }
+
+    #[cold]
+    fn note_memberships(&mut self, entries: &Entries) {
+        for (id, payload) in entries.iter() {
+            if let Payload::Membership(membership) = payload {
+                self.history.push(id.index, Arc::clone(membership));
+            }
         }
     }
 
     /// Replace the log from `entries` on (§5.3).
-    pub(crate) fn replace(&mut self, entries: &Entries) {
+    pub(crate) fn replace(&mut self, entries: Entries) {
         if let Some(first) = entries.first_index().filter(|first| *first <= self.log.last().index) {
             self.log.truncate(first);
             self.history.truncate(first);
+            self.disk.truncated(first);
         }
         self.append(entries);
     }
@@ -199,35 +209,54 @@ impl Server {
     }
 
     /// Hand the disk one record of all that changed in this step.
+    #[inline]
     pub(crate) fn hand_over_write(&mut self) {
-        let Some((id, changes)) = self.disk.issue(self.log.last().index, self.now) else { return };
-        // If none changed: from behind the last index that a log can reach.
-        let from = changes.entries_from.unwrap_or(Index::MAX.next());
+        if self.disk.has_changes() {
+            self.issue_write();
+        }
+    }
+
+    #[inline(never)]
+    fn issue_write(&mut self) {
+        let (id, changes) = self.disk.issue(self.log.last().index, self.now);
         let write = Write {
             id,
             hard_state: changes.hard_state.then_some(self.hard_state),
             snapshot: changes.snapshot.map(|snapshot| *snapshot),
-            entries: self.log.slice(from, Index::MAX, u64::MAX, u64::MAX),
+            entries: changes.entries_from.map_or_else(Entries::new, |from| self.log.starting_at(from)),
         };
         self.actions.push(Action::Persist(write));
     }
 
     /// Hand the application what is committed and durable here, within its limit, and first the snapshot it must start
     /// from. Nothing moves while a received snapshot waits for the disk.
+    #[inline]
     pub(crate) fn hand_over_committed(&mut self) {
         if self.disk.is_installing() {
             return;
         }
         if self.restore_due {
-            self.restore_due = false;
-            self.applying.clear();
-            self.applying_bytes = 0;
-            self.handed_out = self.snapshot.last.index;
-            self.actions.push(Action::Restore(self.snapshot.clone()));
+            self.hand_over_snapshot();
         }
         let ready = self.commit.min(self.disk.durable());
+        if ready > self.handed_out {
+            self.hand_over_entries(ready);
+        }
+    }
+
+    #[cold]
+    fn hand_over_snapshot(&mut self) {
+        self.restore_due = false;
+        self.applying.clear();
+        self.applying_bytes = 0;
+        self.handed_out = self.snapshot.last.index;
+        self.actions.push(Action::Restore(self.snapshot.clone()));
+    }
+
+    #[inline(never)]
+    fn hand_over_entries(&mut self, ready: Index) {
         let room = self.config.apply_bytes_max.saturating_sub(self.applying_bytes);
-        if ready <= self.handed_out || room == 0 {
+        if room == 0 {
             return;
         }
         let entries = self.log.slice(self.handed_out.next(), ready, u64::MAX, room);

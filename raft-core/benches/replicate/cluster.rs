@@ -78,6 +78,9 @@ impl Cluster {
         let from = NodeId(at as u64 + 1);
         let (mut persisted, mut applied) = (None, None);
         node.raft.step_into(event, actions);
+        if actions.is_empty() {
+            return;
+        }
         for action in actions.drain(..) {
             match action {
                 Action::Send { to, message } => {

@@ -137,7 +137,7 @@ impl Pair {
         if last.is_possible() { segment } else { Vec::new() }
     }
 
-    fn append(&mut self, entries: &Entries, segment: &[Placed]) {
+    fn append(&mut self, entries: Entries, segment: &[Placed]) {
         if self.twin.entries.len() + segment.len() <= ENTRIES_MAX {
             self.log.append(entries);
             self.twin.entries.extend_from_slice(segment);
@@ -156,7 +156,7 @@ impl Pair {
             LogOperation::Receive { prev, ref entries } if prev.is_possible() => self.receive(prev, entries)?,
             LogOperation::Append { ref entries } => {
                 let segment = self.segment(self.twin.last(), entries);
-                self.append(&entries_of(&segment)?, &segment);
+                self.append(entries_of(&segment)?, &segment);
             }
             LogOperation::Truncate { from } => self.truncate(from),
             LogOperation::Compact { index } => {
@@ -198,7 +198,7 @@ impl Pair {
             self.truncate(from);
             let tail = all.starting_at(from);
             compare_entries("what is new", &tail, &new)?;
-            self.append(&tail, &new);
+            self.append(tail, &new);
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Pair {
     /// which may be the rest of a longer one.
     fn compare_with_new(&self, all: &Entries) -> Result<(), String> {
         let mut new = Log::new(self.twin.base);
-        new.append(&entries_of(&self.twin.entries)?);
+        new.append(entries_of(&self.twin.entries)?);
         let print = |log: &Log| {
             let mut print = Fingerprint::new(&[]);
             log.fingerprint(&mut print);
