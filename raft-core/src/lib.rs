@@ -85,6 +85,7 @@ mod refusal;
 mod replication;
 mod restored;
 mod role;
+mod run;
 mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

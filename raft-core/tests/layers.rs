@@ -17,6 +17,7 @@ const ORDER: [&str; 32] = [
     "membership",
     "edit",
     "refusal",
+    "run",
     "entries",
     "log",
     "history",
