@@ -209,6 +209,14 @@ pub enum News {
         /// The follower.
         peer: NodeId,
     },
+    /// A snapshot did not reach a follower that needs one. The leader tries again, after pauses that double up to 64
+    /// heartbeats, and tells of the first failure only, until one is delivered or the follower's log meets its own.
+    SnapshotFailed {
+        /// The follower.
+        peer: NodeId,
+        /// The last entry of the snapshot.
+        snapshot: EntryId,
+    },
 }
 
 /// One thing to do. Carry out `Persist` in order, and `Restore` and `Apply` in order; a `Send` may be lost, doubled,
@@ -312,6 +320,9 @@ impl fmt::Display for Action {
                 leader.map_or(Ok(()), |leader| write!(f, " leader {leader}"))
             }
             Action::News(News::PeerWiped { peer }) => write!(f, "peer {peer} lost its disk"),
+            Action::News(News::SnapshotFailed { peer, snapshot }) => {
+                write!(f, "snapshot {snapshot} did not reach {peer}")
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ pub struct Config {
     pub transfer_bytes_max: u64,
     /// A server whose oldest write is older than this neither campaigns nor leads.
     pub disk_stall_ticks: u32,
-    /// A snapshot transfer that takes longer is taken as lost. Drivers report the end of every transfer, so this is a last
+    /// A snapshot transfer that takes longer counts as failed. Drivers report the end of every transfer, so this is a last
     /// resort: it should be longer than any transfer takes.
     pub snapshot_timeout_ticks: u32,
     /// What to do about voters that lost their disk.

@@ -23,8 +23,23 @@ pub(crate) enum Flow {
     },
     /// The logs meet: messages follow each other without waiting, within a window.
     Replicate(Inflight),
-    /// What it lacks is compacted: a snapshot is on its way.
-    Snapshot { last: EntryId, since: u64 },
+    /// What it lacks is compacted: it needs a snapshot (§7).
+    Snapshot {
+        /// The end of the newest one that it was offered.
+        last: EntryId,
+        transfer: Transfer,
+        /// How many transfers failed, one after the other.
+        failures: u8,
+    },
+}
+
+/// What became of the newest transfer of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Transfer {
+    /// It has not ended, as far as is known.
+    UnderWay { since: u64 },
+    /// It failed; the next one begins with the first heartbeat from then on.
+    Failed { again_at: u64 },
 }
 
 /// The messages on their way to a follower whose entries it has not yet promised to keep.
@@ -163,9 +178,13 @@ impl Progress {
                 print.words([1, *bytes, messages.len() as u64]);
                 messages.iter().for_each(|(last, bytes)| print.words([last.0, *bytes]));
             }
-            Flow::Snapshot { last, since } => {
-                print.words([2, now.wrapping_sub(*since)]);
+            Flow::Snapshot { last, transfer, failures } => {
+                match transfer {
+                    Transfer::UnderWay { since } => print.words([2, 0, now.wrapping_sub(*since)]),
+                    Transfer::Failed { again_at } => print.words([2, 1, again_at.saturating_sub(now)]),
+                }
                 print.entry_id(*last);
+                print.word(u64::from(*failures));
             }
         }
         print.word(now.wrapping_sub(*heard_at));
@@ -175,11 +194,14 @@ impl Progress {
         print.set(retired, |print, incarnation| print.word(incarnation.0));
     }
 
-    /// As if the follower had been heard at time 0.
+    /// As if the follower had been heard at time 0, and the next transfer of a snapshot were due however many failed.
     pub(crate) fn rewind_clock(&mut self) {
         self.heard_at = 0;
-        if let Flow::Snapshot { since, .. } = &mut self.flow {
-            *since = 0;
+        if let Flow::Snapshot { transfer, failures, .. } = &mut self.flow {
+            *failures = (*failures).min(1);
+            match transfer {
+                Transfer::UnderWay { since: time } | Transfer::Failed { again_at: time } => *time = 0,
+            }
         }
     }
 }

@@ -5,12 +5,15 @@ use crate::config::{FRAME_ROOM_BYTES, WipedPolicy};
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
 use crate::message::{AppendOutcome, Rpc};
-use crate::progress::{Flow, Progress};
+use crate::progress::{Flow, Progress, Transfer};
 use crate::quorum::Tally;
 use crate::refusal::Refusal;
 use crate::role::{Leader, Role};
 use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, RequestId};
+
+/// How often the pause between two transfers of a snapshot doubles, if they go on failing: from one heartbeat to 64.
+const RETRY_DOUBLINGS_MAX: u8 = 6;
 
 /// A client's commands: all enter the log, or none.
 pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, commands: Commands) {
@@ -101,11 +104,7 @@ fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     match &mut progress.flow {
         Flow::Replicate(_) => return send_append(server, progress, progress.matched, Entries::new(), round, true),
         Flow::Probe { waiting, .. } => *waiting = false,
-        Flow::Snapshot { since, .. } if server.now - *since >= u64::from(server.config.snapshot_timeout_ticks) => {
-            let next = progress.matched.index.next();
-            progress.probe(next, false, true);
-        }
-        Flow::Snapshot { .. } => {}
+        Flow::Snapshot { .. } => offer_again_when_due(server, progress),
     }
     // A probe about what is compacted becomes a snapshot, which may never arrive: that is no heartbeat.
     if matches!(progress.flow, Flow::Snapshot { .. }) || server.log.id_at(progress.next.prev()).is_none() {
@@ -164,11 +163,43 @@ fn send_append(server: &mut Server, progress: &mut Progress, prev: EntryId, entr
     server.send(progress.id, Rpc::AppendEntries { prev, entries, commit, round, reply });
 }
 
-/// What the follower lacks next is compacted (§7).
+/// What the follower lacks next is compacted (§7): offer our newest snapshot.
 fn send_snapshot(server: &mut Server, progress: &mut Progress) {
+    let failures = if let Flow::Snapshot { failures, .. } = progress.flow { failures } else { 0 };
     let snapshot = server.snapshot.clone();
-    progress.flow = Flow::Snapshot { last: snapshot.last, since: server.now };
+    progress.flow =
+        Flow::Snapshot { last: snapshot.last, transfer: Transfer::UnderWay { since: server.now }, failures };
     server.actions.push(Action::SendSnapshot { to: progress.id, term: server.term(), snapshot });
+}
+
+/// A transfer that took too long has failed. One that failed is followed by another, after a pause.
+fn offer_again_when_due(server: &mut Server, progress: &mut Progress) {
+    let timeout = u64::from(server.config.snapshot_timeout_ticks);
+    if let Flow::Snapshot { transfer: Transfer::UnderWay { since }, .. } = progress.flow
+        && server.now - since >= timeout
+    {
+        snapshot_failed(server, progress);
+    }
+    if let Flow::Snapshot { transfer: Transfer::Failed { again_at }, .. } = progress.flow
+        && server.now >= again_at
+    {
+        send_snapshot(server, progress);
+    }
+}
+
+/// A transfer failed. The next one begins with the next heartbeat; after that the pauses double. Observers hear of the first
+/// failure in a series, which ends when a snapshot is delivered or the follower's log meets ours.
+pub(crate) fn snapshot_failed(server: &mut Server, progress: &mut Progress) {
+    let Flow::Snapshot { last, transfer: transfer @ Transfer::UnderWay { .. }, failures } = &mut progress.flow else {
+        return;
+    };
+    // Heartbeats that bring no transfer: none, then one, three, seven. One tick more, as a failure may come with a heartbeat.
+    let left_out = ((1 << *failures) - 1) * u64::from(server.config.heartbeat_ticks);
+    *transfer = Transfer::Failed { again_at: server.now + left_out + u64::from(left_out > 0) };
+    if *failures == 0 {
+        server.actions.push(Action::News(News::SnapshotFailed { peer: progress.id, snapshot: *last }));
+    }
+    *failures = RETRY_DOUBLINGS_MAX.min(*failures + 1);
 }
 
 /// A member answered an AppendEntries or a snapshot.

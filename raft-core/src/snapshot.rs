@@ -7,17 +7,21 @@ use crate::appending::acknowledge;
 use crate::history::History;
 use crate::log::SnapshotMeta;
 use crate::progress::{Flow, Progress};
+use crate::replication::snapshot_failed;
 use crate::role::Follower;
 use crate::server::Server;
 use crate::types::{EntryId, NodeId};
 
-/// A transfer has ended. Delivered or not, the next heartbeat shows how the follower stands: behind the snapshot, or in
-/// need of another one.
+/// A transfer has ended. If it was delivered, the next heartbeat shows how the follower stands: behind the snapshot, or in
+/// need of another one. A report about another snapshot than the one that was offered last ends nothing.
 pub(crate) fn sent(server: &mut Server, progress: Option<&mut Progress>, snapshot: EntryId, delivered: bool) {
     match progress {
         Some(progress) if matches!(progress.flow, Flow::Snapshot { last, .. } if last == snapshot) => {
-            let next = if delivered { snapshot.index } else { progress.matched.index };
-            progress.probe(next.next(), true, true);
+            if delivered {
+                progress.probe(snapshot.index.next(), true, true);
+            } else {
+                snapshot_failed(server, progress);
+            }
         }
         _ => server.counters.unfounded += 1,
     }

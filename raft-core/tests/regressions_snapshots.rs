@@ -6,7 +6,7 @@ use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Incarnation, Index,
-    Membership, NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
+    Membership, News, NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -244,7 +244,8 @@ fn lost_snapshot_report() {
     silent.receive(3, 1, matched(5));
     assert_eq!(snapshots_sent(&silent.ticks(7)), [(2, id(1, 5))], "silence ends it");
     let mut failed = start();
-    assert_eq!(failed.step(ended(false)), []);
+    assert_eq!(failed.step(ended(false)), [snapshot_failed(id(1, 5))]);
+    assert_eq!(failed.step(ended(false)), [], "said twice");
     assert_eq!(snapshots_sent(&failed.ticks(2)), [(2, id(1, 5))]);
     let mut delivered = start();
     delivered.step(ended(true));
@@ -263,13 +264,79 @@ fn a_follower_whose_snapshots_fail_is_heartbeated() {
     let mut actions = server.receive(2, 1, matched(0));
     for round in 1..=20 {
         for (_, snapshot) in snapshots_sent(&actions) {
-            assert_eq!(server.step(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false }), []);
+            server.step(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false });
         }
         server.receive(3, 1, matched_in(round, 5));
         actions = server.ticks(2);
         assert_eq!(appends_to(&actions, 2), [(NOTHING, 0, 5)]);
         assert!(matches!(sent_to(&actions, 2)[..], [Rpc::AppendEntries { reply: true, .. }]), "and asks for an answer");
     }
+}
+
+fn snapshot_failed(snapshot: EntryId) -> Action {
+    Action::News(News::SnapshotFailed { peer: NodeId(2), snapshot })
+}
+
+/// In which of the next heartbeats, counted from 1, a snapshot is offered to server 2; each transfer fails at once if `fails`,
+/// or is never heard of. And how often that is told.
+fn offers(server: &mut Server, heartbeats: u64, fails: bool) -> (Vec<u64>, usize) {
+    let (mut offers, mut told) = (vec![], 0);
+    for heartbeat in 1..=heartbeats {
+        let round = server.receive(3, 1, matched(5));
+        assert_eq!(round, []);
+        let mut actions = server.ticks(2);
+        for (_, snapshot) in snapshots_sent(&actions) {
+            offers.push(heartbeat);
+            if fails {
+                actions.extend(server.step(Event::SnapshotSent { to: NodeId(2), snapshot, delivered: false }));
+            }
+        }
+        told += actions.iter().filter(|action| **action == snapshot_failed(id(1, 5))).count();
+    }
+    (offers, told)
+}
+
+/// A transfer that fails is followed by another with the next heartbeat, the next one after two, then four, up to 64; and it
+/// is told once.
+#[test]
+fn failing_snapshots_are_offered_after_growing_pauses() {
+    let mut server = leader(5, |_| {});
+    server.step(Event::Compact { index: Index(5) });
+    let ended = |delivered| Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 5), delivered };
+    assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
+    assert_eq!(server.step(ended(false)), [snapshot_failed(id(1, 5))]);
+    let (again, told) = offers(&mut server, 260, true);
+    assert_eq!((again, told), (vec![1, 3, 7, 15, 31, 63, 127, 191, 255], 0));
+    // One that is delivered in the end begins a new series, however many failed before.
+    server.step(ended(true));
+    server.ticks(2);
+    assert_eq!(
+        snapshots_sent(&server.receive(2, 1, conflict(5, NOTHING))),
+        [(2, id(1, 5))],
+        "delivered, and lost there"
+    );
+    assert_eq!(server.step(ended(false)), [snapshot_failed(id(1, 5))]);
+    assert_eq!(offers(&mut server, 6, true), (vec![1, 3], 0));
+    // So does a follower whose log meets ours.
+    server.receive(2, 1, matched(5));
+    server.start(&["x"; 4]);
+    server.receive(3, 1, matched(9));
+    server.step(Event::Compact { index: Index(9) });
+    server.step(Event::Unreachable { peer: NodeId(2) });
+    assert_eq!(snapshots_sent(&server.ticks(2)), [(2, id(1, 9))]);
+    let failed = server.step(Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 9), delivered: false });
+    assert_eq!(failed, [snapshot_failed(id(1, 9))]);
+    assert_eq!(snapshots_sent(&server.ticks(2)), [(2, id(1, 9))]);
+}
+
+/// A transfer of which nothing is heard is one that failed.
+#[test]
+fn transfers_that_take_too_long_are_failures() {
+    let mut server = leader(5, |config| config.snapshot_timeout_ticks = 1);
+    server.step(Event::Compact { index: Index(5) });
+    assert_eq!(snapshots_sent(&server.receive(2, 1, matched(0))), [(2, id(1, 5))]);
+    let (again, told) = offers(&mut server, 40, false);
+    assert_eq!((again, told), (vec![1, 4, 9, 18, 35], 1));
 }
 
 /// A leader needs the answers of such a follower where the third server is down.
