@@ -32,7 +32,9 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     let end = prev.index.plus(entries.len());
     let Some(new_from) = new_from else {
         follow_commit(server, follower, end, commit);
-        if reply {
+        if reply && is_full(server) {
+            refuse_more(server, follower, from);
+        } else if reply {
             acknowledge(server, follower, from);
         }
         return;
@@ -43,9 +45,7 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     }
     if is_full(server) {
         follow_commit(server, follower, new_from.prev(), commit);
-        let received = follower.verified;
-        let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
-        return server.send(from, Rpc::AppendEntriesReply { round: follower.round, outcome });
+        return refuse_more(server, follower, from);
     }
     server.replace(new);
     follower.verified = follower.verified.min(new_from.prev());
@@ -59,6 +59,13 @@ fn is_full(server: &Server) -> bool {
     let unpersisted = server.log.bytes_after(server.disk.durable());
     let unapplied = server.log.bytes_after(server.applied).saturating_sub(server.log.bytes_after(server.commit));
     unpersisted >= server.config.unpersisted_bytes_max || unapplied >= server.config.backlog_bytes_max
+}
+
+/// Say how far our log is the leader's, and that we take nothing more for now.
+fn refuse_more(server: &mut Server, follower: &Follower, leader: NodeId) {
+    let received = follower.verified;
+    let outcome = AppendOutcome::Full { received, durable: promised(server, received) };
+    server.send(leader, Rpc::AppendEntriesReply { round: follower.round, outcome });
 }
 
 /// Our log is the leader's through `verified`: commit no further than that (Figure 2, AppendEntries 5).

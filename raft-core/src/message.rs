@@ -98,6 +98,7 @@ pub enum AppendOutcome {
         durable: Index,
     },
     /// As `Matched`, but too much waits for the follower's disk or application: it takes nothing beyond `received` for now.
+    /// Answers new entries, which are not taken, and heartbeats.
     Full {
         /// The follower's log is the leader's through here, in memory.
         received: Index,

@@ -18,8 +18,8 @@ pub(crate) enum Flow {
     Probe {
         /// One is under way; the next goes out with its answer or with the next heartbeat.
         waiting: bool,
-        /// A conflict was reported: entries would be wasted until the logs are known to meet.
-        searching: bool,
+        /// Entries would be wasted: the logs are not known to meet, or the follower is full.
+        empty: bool,
     },
     /// The logs meet: messages follow each other without waiting, within a window.
     Replicate(Inflight),
@@ -108,7 +108,7 @@ impl Progress {
             id,
             matched: EntryId::ZERO,
             next,
-            flow: Flow::Probe { waiting: false, searching: false },
+            flow: Flow::Probe { waiting: false, empty: false },
             heard_at: now,
             sent_before_round: Index(0),
             opened_in_round: false,
@@ -119,16 +119,22 @@ impl Progress {
         }
     }
 
-    /// Find out anew where the logs meet, beginning with the entry before `next`; `waiting` for the next heartbeat.
-    pub(crate) fn probe(&mut self, next: Index, waiting: bool, searching: bool) {
+    /// Find out anew where the logs meet, beginning with the entry before `next`; `waiting` for the next heartbeat,
+    /// `empty` if it brings no entries.
+    pub(crate) fn probe(&mut self, next: Index, waiting: bool, empty: bool) {
         self.next = next.max(self.matched.index.next());
-        self.flow = Flow::Probe { waiting, searching };
+        self.flow = Flow::Probe { waiting, empty };
     }
 
-    /// Let entries flow from `next` on.
-    pub(crate) fn replicate(&mut self, next: Index) {
-        self.next = next.max(self.matched.index.next());
-        self.flow = Flow::Replicate(Inflight::default());
+    /// Let entries flow behind what the follower has received. As long as it has not promised to keep that, it takes its room in
+    /// the window: `undurable` bytes.
+    pub(crate) fn replicate(&mut self, received: Index, undurable: u64) {
+        let mut inflight = Inflight::default();
+        if received > self.matched.index {
+            inflight.push(received, undurable);
+        }
+        self.next = received.max(self.matched.index).next();
+        self.flow = Flow::Replicate(inflight);
         // What was sent before is settled; what is sent now belongs to this round.
         self.sent_before_round = Index(0);
         self.opened_in_round = true;
@@ -171,8 +177,8 @@ impl Progress {
         print.node(*id);
         print.entry_id(*matched);
         match flow {
-            Flow::Probe { waiting, searching } => {
-                print.words([0, u64::from(*waiting), u64::from(*searching)]);
+            Flow::Probe { waiting, empty } => {
+                print.words([0, u64::from(*waiting), u64::from(*empty)]);
             }
             Flow::Replicate(Inflight { messages, bytes }) => {
                 print.words([1, *bytes, messages.len() as u64]);
@@ -213,12 +219,12 @@ mod tests {
     #[test]
     fn inflight_bytes_reset() {
         let mut progress = Progress::new(NodeId(2), Index(1), 0);
-        progress.replicate(Index(1));
+        progress.replicate(Index(0), 0);
         let Flow::Replicate(inflight) = &mut progress.flow else { unreachable!() };
         inflight.push(Index(5), 1000);
         assert!(inflight.is_full(9, 1000) && inflight.is_full(1, 9999) && !inflight.is_full(2, 1001));
         progress.probe(Index(1), false, false);
-        progress.replicate(Index(1));
+        progress.replicate(Index(0), 0);
         let Flow::Replicate(inflight) = &mut progress.flow else { unreachable!() };
         assert!(inflight.is_empty() && !inflight.is_full(1, 1));
     }

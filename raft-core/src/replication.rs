@@ -118,11 +118,11 @@ fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
 fn feed(server: &mut Server, progress: &mut Progress, round: u64) {
     match &mut progress.flow {
         Flow::Probe { waiting: true, .. } | Flow::Snapshot { .. } => {}
-        Flow::Probe { waiting, searching } => {
-            let searching = *searching;
+        Flow::Probe { waiting, empty } => {
+            let empty = *empty;
             let Some(prev) = server.log.id_at(progress.next.prev()) else { return send_snapshot(server, progress) };
             *waiting = true;
-            let entries = if searching { Entries::new() } else { next_batch(server, progress.next) };
+            let entries = if empty { Entries::new() } else { next_batch(server, progress.next) };
             send_append(server, progress, prev, entries, round, true);
         }
         Flow::Replicate(_) => fill_window(server, progress, round),
@@ -295,9 +295,9 @@ fn flow_on(server: &Server, progress: &mut Progress, heard: Heard) {
     let next = received.next();
     let lacks_something = next <= server.log.last().index;
     match progress.flow {
-        // Ask again with the next heartbeat, or hear when its disk got further.
+        // Entries would be thrown away: ask without any at the next heartbeat, or hear when its disk got further.
         _ if full => {
-            progress.probe(next, true, false);
+            progress.probe(next, true, true);
             progress.opened_in_round = true;
         }
         Flow::Probe { .. } if lacks_something && progress.opened_in_round => {
@@ -305,14 +305,24 @@ fn flow_on(server: &Server, progress: &mut Progress, heard: Heard) {
                 progress.probe(next, false, false);
             }
         }
-        Flow::Probe { .. } => progress.replicate(next),
+        Flow::Probe { .. } => open_window(server, progress, received),
         // It has seen this round, but not what was sent before: that is lost.
         Flow::Replicate(_) if this_round && received < progress.sent_before_round => progress.probe(next, false, false),
         Flow::Replicate(_) => {}
         // Whatever reconnects it to our log ends the transfer.
-        Flow::Snapshot { .. } if progress.matched.index >= server.log.base().index => progress.replicate(next),
+        Flow::Snapshot { .. } if progress.matched.index >= server.log.base().index => {
+            open_window(server, progress, received);
+        }
         Flow::Snapshot { .. } => {}
     }
+}
+
+/// Send on behind what the follower has received. A follower whose disk is behind gets no more than a window beyond what its
+/// disk has: else each opening would send it another one, which it cannot take.
+fn open_window(server: &Server, progress: &mut Progress, received: Index) {
+    let unsent = server.log.bytes_after(received);
+    let undurable = server.log.bytes_after(progress.matched.index).saturating_sub(unsent);
+    progress.replicate(received, undurable);
 }
 
 /// The logs do not meet before `prev`: go on behind the latest entry that may be common, a term at a time (§5.3). An

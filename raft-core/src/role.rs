@@ -132,12 +132,12 @@ impl Leader {
         server.membership().voters().tally(|id| Some(heard(id))) == crate::quorum::Tally::Won
     }
 
-    /// What the followers that are being caught up will need next: behind the snapshot that they are being sent, or where
-    /// their log is being searched.
+    /// What the followers that are being caught up will need next: behind the snapshot that they are being sent, where
+    /// their log is being searched, or where they were when they took nothing more.
     pub(crate) fn needed_from(&self) -> Option<Index> {
         let needed = self.followers.iter().filter_map(|p| match p.flow {
             Flow::Snapshot { last: EntryId { index, .. }, .. } => Some(index.next()),
-            Flow::Probe { searching: true, .. } if !p.given_up => Some(p.next),
+            Flow::Probe { empty: true, .. } if !p.given_up => Some(p.next),
             Flow::Probe { .. } | Flow::Replicate(_) => None,
         });
         needed.min()

@@ -129,8 +129,114 @@ fn full_is_said_and_understood() {
     server.start(&["c"]);
     assert_eq!(sent_to(&server.receive(2, 1, full(2, 0)), 2), []);
     assert_eq!(sent_to(&server.start(&["d"]), 2), [], "nothing more for now");
-    assert_eq!(appends_to(&server.clone().ticks(2), 2), [(id(1, 2), 4, 0)], "until the next heartbeat");
+    assert_eq!(appends_to(&server.clone().ticks(2), 2), [(id(1, 2), 2, 0)], "the next heartbeat asks, without entries");
     assert_eq!(appends_to(&server.receive(2, 1, matched(2)), 2), [(id(1, 2), 4, 2)], "or its disk got further");
+}
+
+/// How many entries are sent to one peer.
+fn entries_to(actions: &[Action], peer: u64) -> u64 {
+    let entries = sent_to(actions, peer).into_iter().filter_map(|rpc| match rpc {
+        Rpc::AppendEntries { entries, .. } => Some(entries.len()),
+        _ => None,
+    });
+    entries.sum()
+}
+
+/// A full follower is asked without entries, as often as it says that it is still full; when it is not, they flow at once.
+#[test]
+fn a_full_follower_gets_no_entries() {
+    let mut server = leader(|_| {});
+    server.start(&["a", "b", "c", "d"]);
+    server.receive(2, 1, full(1, 1));
+    for round in 2..100 {
+        let heartbeat = server.ticks(2);
+        assert_eq!((appends_to(&heartbeat, 2), entries_to(&heartbeat, 2)), (vec![(id(1, 1), 1, 1)], 0));
+        server.receive(3, 1, matched_in(round, 0));
+        assert_eq!(sent_to(&server.receive(2, 1, full_in(round, 1, 1)), 2), []);
+    }
+    server.ticks(2);
+    let fed = server.receive(2, 1, matched_in(100, 1));
+    assert_eq!((appends_to(&fed, 2), entries_to(&fed, 2)), (vec![(id(1, 1), 4, 1)], 3));
+    assert_eq!(server.follower(2).flow, FlowKind::Replicate);
+}
+
+/// A heartbeat asks whether there is room, so its answer says so: for the disk and for the application.
+#[test]
+fn a_full_follower_says_so_to_heartbeats() {
+    let mut follower = Server::restored(Config { unpersisted_bytes_max: 1, ..config(2) }, Kept::new(2, &[1, 2, 3]));
+    follower.disk_held = true;
+    follower.receive(1, 1, append(NOTHING, log(1, &[1, 1]), 0));
+    assert_eq!(sent_to(&follower.receive(1, 1, heartbeat(id(1, 2), 0)), 1), [full(2, 0)]);
+    follower.persist();
+    assert_eq!(sent_to(&follower.receive(1, 1, heartbeat(id(1, 2), 0)), 1), [matched(2)]);
+
+    let mut follower = Server::restored(Config { backlog_bytes_max: 1, ..config(2) }, Kept::new(2, &[1, 2, 3]));
+    follower.application_held = true;
+    follower.receive(1, 1, append(NOTHING, log(1, &[1, 1]), 2));
+    assert_eq!(sent_to(&follower.receive(1, 1, heartbeat(id(1, 2), 2)), 1), [full(2, 2)]);
+    follower.step(Event::Applied(Index(2)));
+    assert_eq!(sent_to(&follower.receive(1, 1, heartbeat(id(1, 2), 2)), 1), [matched(2)]);
+}
+
+/// The disk of one follower stands still, then the application of another, while the others go on: each entry is sent to them
+/// twice at most, and they catch up.
+#[test]
+fn nothing_is_thrown_away_at_full_followers() {
+    for slow_application in [false, true] {
+        let room = 3 * (ENTRY_OVERHEAD_BYTES + 1);
+        let mut cluster = Cluster::new(3, |config| {
+            config.append_entries_max = 1;
+            config.inflight_appends_max = 4;
+            config.unpersisted_bytes_max = room;
+            config.backlog_bytes_max = room;
+        });
+        cluster.tick_until(100, |cluster| cluster.leader().is_some());
+        let leader = cluster.leader().unwrap();
+        let slow = leader % 3 + 1;
+        cluster.server(slow).disk_held = !slow_application;
+        cluster.server(slow).application_held = slow_application;
+        for count in 1..=40 {
+            let command = [Bytes::from_static(b"x")].into();
+            cluster.step(leader, Event::Start { request: RequestId(count), commands: command });
+            (0..3).for_each(|_| cluster.tick());
+        }
+        assert_eq!(cluster.server(leader).status().applied(), Index(40));
+        let taken = cluster.server(slow).last().index.0;
+        assert!((3..40).contains(&taken), "it is full with {taken}");
+        let sent = cluster.entries_to(slow);
+        assert!(sent <= 2 * taken + 4, "{sent} were sent, {taken} were taken");
+        (cluster.server(slow).disk_held, cluster.server(slow).application_held) = (false, false);
+        let handed_out = cluster.server(slow).status().handed_out();
+        cluster.step(slow, Event::Applied(handed_out));
+        while !cluster.server(slow).writes.is_empty() {
+            let event = cluster.server(slow).next_write_is_durable();
+            cluster.step(slow, event);
+        }
+        cluster.tick_until(60, Cluster::agrees);
+        let sent = cluster.entries_to(slow);
+        assert!(sent <= 80, "{sent} were sent, of 40");
+    }
+}
+
+/// Where the flow begins anew, what the follower has received and its disk has not takes its room in the window: by bytes and
+/// by count.
+#[test]
+fn a_window_begins_with_what_is_received_and_not_durable() {
+    let one = ENTRY_OVERHEAD_BYTES + 1;
+    let limits: [fn(&mut Config); 2] =
+        [|config| config.inflight_bytes_max = 3 * (ENTRY_OVERHEAD_BYTES + 1), |config| config.inflight_appends_max = 1];
+    for limit in limits {
+        let mut server = leader(|config| {
+            config.append_bytes_max = one;
+            limit(config);
+        });
+        server.step(Event::Unreachable { peer: NodeId(2) });
+        server.start(&["a", "b", "c", "d", "e", "f"]);
+        server.ticks(2);
+        assert_eq!(sent_to(&server.receive(2, 1, received_in(2, 4, 1)), 2), [], "three wait for its disk");
+        let fed = server.receive(2, 1, received_in(2, 4, 4));
+        assert_eq!(appends_to(&fed, 2)[0], (id(1, 4), 5, 4));
+    }
 }
 
 /// What is committed and not applied is bounded on followers too; what is not committed does not count, or a new leader

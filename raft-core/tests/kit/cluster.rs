@@ -1,8 +1,8 @@
 //! A few servers and a network that delivers at once, in order, unless a test cuts it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use raft_core::{Action, Event, Index, Message, NodeId, RoleKind};
+use raft_core::{Action, Event, Index, Message, NodeId, RoleKind, Rpc};
 
 use super::{Kept, Server, config};
 
@@ -16,11 +16,20 @@ pub(crate) struct Cluster {
     pub(crate) snapshots_fail: bool,
     /// How many messages were delivered.
     pub(crate) delivered: u64,
+    /// How many entries were sent to each server, those that were sent again counted again.
+    entries_sent: BTreeMap<u64, u64>,
 }
 
 impl Cluster {
     pub(crate) fn of(servers: Vec<Server>) -> Cluster {
-        Cluster { servers, mail: VecDeque::new(), cut: BTreeSet::new(), snapshots_fail: false, delivered: 0 }
+        Cluster {
+            servers,
+            mail: VecDeque::new(),
+            cut: BTreeSet::new(),
+            snapshots_fail: false,
+            delivered: 0,
+            entries_sent: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn new(count: u64, change: impl Fn(&mut raft_core::Config)) -> Cluster {
@@ -37,6 +46,11 @@ impl Cluster {
         &mut self.servers[usize::try_from(id).unwrap() - 1]
     }
 
+    /// How many entries were sent to this server, those that were sent again counted again.
+    pub(crate) fn entries_to(&self, id: u64) -> u64 {
+        self.entries_sent.get(&id).copied().unwrap_or_default()
+    }
+
     /// Give one server an event, and deliver all mail that follows from it.
     pub(crate) fn step(&mut self, id: u64, event: Event) -> Vec<Action> {
         let actions = self.server(id).step(event);
@@ -49,7 +63,12 @@ impl Cluster {
     pub(crate) fn route(&mut self, from: u64, actions: &[Action]) {
         for action in actions {
             match action {
-                Action::Send { to, message } => self.mail.push_back((from, to.0, message.clone())),
+                Action::Send { to, message } => {
+                    if let Rpc::AppendEntries { entries, .. } = &message.rpc {
+                        *self.entries_sent.entry(to.0).or_default() += entries.len();
+                    }
+                    self.mail.push_back((from, to.0, message.clone()));
+                }
                 Action::SendSnapshot { to, term, snapshot } => {
                     let cut = self.cut.contains(&from) || self.cut.contains(&to.0);
                     let delivered = !cut && !self.snapshots_fail;

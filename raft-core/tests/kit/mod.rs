@@ -179,7 +179,8 @@ impl Server {
         actions
     }
 
-    fn next_write_is_durable(&mut self) -> Event {
+    /// The oldest write that waits becomes durable; the event says so.
+    pub(crate) fn next_write_is_durable(&mut self) -> Event {
         let write = self.writes.pop_front().unwrap();
         self.kept.write(&write);
         Event::Persisted(write.id)
@@ -305,9 +306,13 @@ pub(crate) fn matched(through: u64) -> Rpc {
     matched_in(1, through)
 }
 
-pub(crate) fn full(received: u64, durable: u64) -> Rpc {
+pub(crate) fn full_in(round: u64, received: u64, durable: u64) -> Rpc {
     let outcome = AppendOutcome::Full { received: Index(received), durable: Index(durable) };
-    Rpc::AppendEntriesReply { round: 1, outcome }
+    Rpc::AppendEntriesReply { round, outcome }
+}
+
+pub(crate) fn full(received: u64, durable: u64) -> Rpc {
+    full_in(1, received, durable)
 }
 
 pub(crate) fn conflict(prev: u64, hint: EntryId) -> Rpc {
