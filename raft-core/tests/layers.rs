@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use raft_core::{Action, Entries, Message};
 
 /// A module imports only modules above it. A folder belongs to the module of its name.
-const ORDER: [&str; 32] = [
+const ORDER: &[&str] = &[
     "types",
     "fingerprint",
     "config",
