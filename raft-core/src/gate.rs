@@ -68,11 +68,10 @@ pub(crate) fn admit_snapshot(
     Some(snapshot)
 }
 
-/// Whether this server hears a live leader other than `from`, or leads and hears a quorum.
+/// Whether this server hears a live leader other than `from`, in whatever term, or leads and hears a quorum.
 fn hears_other_leader(server: &Server, role: &Role, from: NodeId) -> bool {
     match role {
-        Role::Follower(follower) => follower.leader != Some(from) && follower.hears_leader(server),
-        Role::Candidate(_) => false,
+        Role::Follower(_) | Role::Candidate(_) => server.live_leader().is_some_and(|leader| leader != from),
         Role::Leader(leader) => leader.hears_quorum(server),
     }
 }

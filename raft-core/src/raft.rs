@@ -162,11 +162,12 @@ impl Raft {
         print.finish()
     }
 
-    /// Begin time anew, as if everyone this server knows had been heard just now and nothing were due: for explorers,
-    /// which say themselves what time does.
+    /// Begin time anew, as if everyone this server has heard lately had been heard just now and nothing were due: for
+    /// explorers, which say themselves what time does.
     #[cfg(feature = "sim")]
     pub fn rewind_clocks(&mut self) {
         let Raft { server, role, .. } = self;
+        server.heard = server.live_leader().map(|leader| (leader, 0));
         (server.now, server.timeout) = (0, u32::MAX);
         server.disk.rewind_clock();
         role.rewind_clock(server.config.heartbeat_ticks);
@@ -218,7 +219,7 @@ impl Raft {
         server.now += u64::from(elapsed.min(server.config.heartbeat_ticks));
         let stalled = server.disk.is_stalled(server.now, server.config.disk_stall_ticks);
         match role {
-            Role::Leader(leader) if stalled || !leader.hears_quorum(server) => role.follow(server),
+            Role::Leader(leader) if stalled || !leader.hears_quorum(server) => role.resign(server),
             Role::Candidate(_) if stalled => role.follow(server),
             Role::Follower(_) | Role::Candidate(_) if role.deadline() <= Some(server.now) => {
                 election::time_out(server, role);

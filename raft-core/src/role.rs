@@ -16,8 +16,6 @@ use crate::types::{EntryId, Index, NodeId};
 pub(crate) struct Follower {
     /// This term's leader, once it was heard.
     pub(crate) leader: Option<NodeId>,
-    /// When the leader was last heard.
-    pub(crate) heard_at: u64,
     /// When to campaign, if nothing is heard until then.
     pub(crate) deadline: u64,
     /// Our log is known to be the leader's through here; at first, what is committed (Leader Completeness, §5.4.3).
@@ -29,23 +27,18 @@ pub(crate) struct Follower {
 impl Follower {
     /// Nothing is heard yet.
     pub(crate) fn new(server: &Server, deadline: u64) -> Follower {
-        Follower { leader: None, heard_at: server.now, deadline, verified: server.commit, round: 0 }
+        Follower { leader: None, deadline, verified: server.commit, round: 0 }
     }
 
     /// The leader was heard.
-    pub(crate) fn hear(&mut self, server: &Server, leader: NodeId) {
+    pub(crate) fn hear(&mut self, server: &mut Server, leader: NodeId) {
         self.leader = Some(leader);
-        self.heard_at = server.now;
+        server.heard = Some((leader, server.now));
         self.put_off_election(server);
     }
 
     pub(crate) fn put_off_election(&mut self, server: &Server) {
         self.deadline = server.now + u64::from(server.timeout);
-    }
-
-    /// Whether a leader was heard within the shortest election timeout (thesis §4.2.3).
-    pub(crate) fn hears_leader(&self, server: &Server) -> bool {
-        self.leader.is_some() && server.now - self.heard_at < u64::from(server.config.election_ticks_min)
     }
 }
 
@@ -132,6 +125,17 @@ impl Leader {
         server.membership().voters().tally(|id| Some(heard(id))) == crate::quorum::Tally::Won
     }
 
+    /// When a quorum was last heard.
+    fn quorum_heard_at(&self, server: &Server) -> u64 {
+        let heard_at = |id: NodeId| {
+            let at = self.followers.binary_search_by_key(&id, |p| p.id).ok();
+            let progress = at.and_then(|at| self.followers.get(at));
+            if id == server.id() { server.now } else { progress.map_or(0, |progress| progress.heard_at) }
+        };
+        // The same arithmetic as for what a quorum has of the log.
+        server.membership().voters().reached(|id| Index(heard_at(id))).0
+    }
+
     /// What the followers that are being caught up will need next: behind the snapshot that they are being sent, where
     /// their log is being searched, or where they were when they took nothing more.
     pub(crate) fn needed_from(&self) -> Option<Index> {
@@ -173,9 +177,18 @@ impl Role {
 
     /// Give up whatever this was and follow: in a new term, or because the campaign is lost or the quorum out of touch.
     /// The election timer goes on; only a leader had none.
-    pub(crate) fn follow(&mut self, server: &Server) {
+    pub(crate) fn follow(&mut self, server: &mut Server) {
+        if let Role::Leader(leader) = self {
+            server.heard = Some((server.id(), leader.quorum_heard_at(server)));
+        }
         let deadline = self.deadline().unwrap_or(server.now + u64::from(server.timeout));
         *self = Role::Follower(Follower::new(server, deadline));
+    }
+
+    /// Follow because this server cannot lead: as a leader, it keeps nobody from electing another one.
+    pub(crate) fn resign(&mut self, server: &mut Server) {
+        self.follow(server);
+        server.heard = None;
     }
 }
 
@@ -184,11 +197,11 @@ impl Role {
     /// Votes are a set: in what order they came means nothing.
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64, barrier: impl Fn(u64) -> u64) {
         match self {
-            Role::Follower(Follower { leader, heard_at, deadline, verified, round }) => {
+            Role::Follower(Follower { leader, deadline, verified, round }) => {
                 print.word(0);
                 print.maybe_node(*leader);
                 print.index(*verified);
-                print.words([now.wrapping_sub(*heard_at), deadline.wrapping_sub(now), *round]);
+                print.words([deadline.wrapping_sub(now), *round]);
             }
             Role::Candidate(Candidate { stage, votes, ask_again_at, deadline }) => {
                 print.word(1);
@@ -212,11 +225,11 @@ impl Role {
         }
     }
 
-    /// As if all that was heard had been heard at time 0, where a heartbeat was sent too, and no election were near.
+    /// As if all followers had been heard at time 0, where a heartbeat was sent too, and no election were near.
     pub(crate) fn rewind_clock(&mut self, heartbeat_ticks: u32) {
         let (far, heartbeat) = (u64::from(u32::MAX), u64::from(heartbeat_ticks));
         match self {
-            Role::Follower(follower) => (follower.heard_at, follower.deadline) = (0, far),
+            Role::Follower(follower) => follower.deadline = far,
             Role::Candidate(candidate) => (candidate.ask_again_at, candidate.deadline) = (heartbeat, far),
             Role::Leader(leader) => {
                 leader.heartbeat_at = heartbeat;

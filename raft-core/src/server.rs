@@ -63,6 +63,10 @@ pub(crate) struct Server {
     pub(crate) disk: Disk,
     /// Ticks that passed, each pause counted as one heartbeat interval at most.
     pub(crate) now: u64,
+    /// The leader that was heard last, and when: it is not disturbed for a while, whatever became of our term and role
+    /// since (thesis §4.2.3). A server that has led until now stands here itself, with the last time that it heard a
+    /// quorum. Who leads the current term is the role's to know.
+    pub(crate) heard: Option<(NodeId, u64)>,
     pub(crate) random: Random,
     /// The election timeout in force, drawn anew for each campaign (§5.2).
     pub(crate) timeout: u32,
@@ -93,6 +97,7 @@ impl Server {
             restore_due: applied < snapshot.last.index,
             disk: Disk::new(entries.last().unwrap_or(base).index),
             now: 0,
+            heard: None,
             random,
             timeout,
             chores: Chores::default(),
@@ -143,6 +148,12 @@ impl Server {
             self.hard_state.voted_for = Some(candidate);
             self.disk.hard_state_changed();
         }
+    }
+
+    /// The leader that was heard within the shortest election timeout (thesis §4.2.3).
+    pub(crate) fn live_leader(&self) -> Option<NodeId> {
+        let (leader, at) = self.heard?;
+        (self.now - at < u64::from(self.config.election_ticks_min)).then_some(leader)
     }
 
     pub(crate) fn draw_timeout(&mut self) {
@@ -308,6 +319,7 @@ impl Server {
             restore_due,
             disk,
             now,
+            heard,
             random: _,
             timeout,
             chores: _,
@@ -326,5 +338,9 @@ impl Server {
         applying.iter().for_each(|(index, bytes)| print.words([index.0, *bytes]));
         print.words([*restore_due, fatal.is_some()].map(u64::from));
         disk.fingerprint(print, *now);
+        print.set(heard, |print, (leader, at)| {
+            print.node(*leader);
+            print.word(now.wrapping_sub(*at));
+        });
     }
 }

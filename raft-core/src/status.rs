@@ -97,6 +97,16 @@ impl<'a> Status<'a> {
         }
     }
 
+    /// The leader, of whatever term, for whose sake requests for votes are refused: it was heard within
+    /// `election_ticks_min` (thesis §4.2.3). This server itself, if it led until now, or leads and hears a quorum.
+    #[must_use]
+    pub fn live_leader(self) -> Option<NodeId> {
+        match self.role {
+            Role::Leader(leader) => leader.hears_quorum(self.server).then(|| self.id()),
+            Role::Follower(_) | Role::Candidate(_) => self.server.live_leader(),
+        }
+    }
+
     /// Figure 2's commitIndex.
     #[must_use]
     pub fn commit(self) -> Index {

@@ -31,13 +31,13 @@ fn elections() {
 
 #[test]
 fn pre_votes() {
-    explored("pre-votes", 1_400_000);
+    explored("pre-votes", 1_800_000);
 }
 
 /// Servers that hear a live leader refuse to vote, or not; a leader hears no quorum.
 #[test]
 fn leases() {
-    explored("leases", 1_500_000);
+    explored("leases", 1_800_000);
 }
 
 /// Three terms and a command: a leader's entry comes back in a later term (§5.4.2).

@@ -133,6 +133,65 @@ fn a_live_leader_is_not_disturbed() {
     assert_eq!(sent_to(&follower.receive(3, 9, request(id(5, 5))), 3), [GRANTED]);
 }
 
+/// A newer term does not make a server forget that it heard a leader a moment ago; who leads the new term is another
+/// question, which only a leader of that term answers.
+#[test]
+fn newer_term_does_not_forget_the_leader() {
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.receive(2, 1, heartbeat(NOTHING, 0));
+    follower.receive(3, 6, PRE_REFUSED);
+    assert_eq!((follower.role(), follower.status().leader()), ((RoleKind::Follower, 6), None));
+    assert_eq!(follower.status().live_leader(), Some(NodeId(2)));
+    assert_eq!(sent_to(&follower.receive(3, 6, request(NOTHING)), 3), [REFUSED]);
+    let ask = Rpc::PreVote { last: NOTHING };
+    assert_eq!(sent_to(&follower.receive(3, 6, ask.clone()), 3), [PRE_REFUSED]);
+    assert_eq!(sent_to(&follower.clone().receive(2, 6, ask), 2), [PRE_GRANTED], "but for that leader itself");
+    let mut other = follower.clone();
+    assert_eq!(halted(&other.receive(3, 6, heartbeat(NOTHING, 0))), None);
+    assert_eq!((other.status().leader(), other.status().live_leader()), (Some(NodeId(3)), Some(NodeId(3))));
+    follower.ticks(10);
+    assert_eq!(sent_to(&follower.receive(3, 6, request(NOTHING)), 3), [GRANTED], "an election timeout later");
+}
+
+/// A leader that is deposed while it hears its quorum does not vote for another one at once. When it heard the quorum
+/// counts, not when it was deposed.
+#[test]
+fn a_deposed_leader_heard_its_quorum() {
+    let mut leader = leader(|_| {});
+    leader.ticks(4);
+    leader.receive(2, 7, conflict(0, NOTHING));
+    assert_eq!((leader.role(), leader.status().leader()), ((RoleKind::Follower, 7), None));
+    for rest in (0..6).rev() {
+        assert_eq!(leader.status().live_leader(), Some(NodeId(1)), "{rest}");
+        assert_eq!(sent_to(&leader.receive(3, 7, request(NOTHING)), 3), [REFUSED]);
+        leader.ticks(1);
+    }
+    assert_eq!(sent_to(&leader.receive(3, 7, request(NOTHING)), 3), [GRANTED]);
+}
+
+/// Whom a leader followed before is not exempt: a leader that hears its quorum refuses everyone.
+#[test]
+fn leader_refuses_strangers_vote() {
+    let mut leader = Server::new(2, &[1, 2, 3]);
+    leader.receive(1, 1, heartbeat(NOTHING, 0));
+    leader.elect();
+    for stranger in [1, 3, 9] {
+        assert_eq!(sent_to(&leader.receive(stranger, 9, request(id(8, 8))), stranger), [REFUSED]);
+        assert_eq!(leader.role(), (RoleKind::Leader, 2));
+    }
+}
+
+/// A leader that gives up its office keeps nobody from electing another one: its disk stalled while all answered.
+#[test]
+fn a_leader_that_resigns_is_forgotten_at_once() {
+    let mut leader = leader(|config| config.disk_stall_ticks = 3);
+    leader.disk_held = true;
+    leader.start(&["x"]);
+    leader.ticks(3);
+    assert_eq!((leader.role(), leader.status().live_leader()), ((RoleKind::Follower, 1), None));
+    assert_eq!(sent_to(&leader.receive(2, 1, Rpc::PreVote { last: id(1, 1) }), 2), [PRE_GRANTED]);
+}
+
 #[test]
 fn prevote_late_quorum_on_leader() {
     let mut leader = Server::new(1, &[1, 2, 3]);

@@ -107,7 +107,9 @@ scripts! {
     in_flight_window
     late_replies_lower_nothing
     leader_completeness
+    leader_refuses_strangers_vote
     leaders_disk_is_not_needed
+    newer_term_does_not_forget_the_leader
     one_node_alone
     out_of_touch
     overwritten_entries_are_not_durable

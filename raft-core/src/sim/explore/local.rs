@@ -145,6 +145,10 @@ impl Local {
             // Whoever campaigns has won: its questions were answered before they could travel.
             sent.retain(|mail| !matches!(&mail.content, Content::Message(Message { rpc: Rpc::PreVote { .. }, .. })));
         }
+        if !bounds.leases {
+            // Whoever is asked for a vote has heard no leader for long enough.
+            after.raft.pass_silence();
+        }
         after.raft.rewind_clocks();
         if !matches!(act, Act::Crash(_)) {
             bounds.heed(rules::lived(&self.raft, &after.raft))?;
@@ -195,6 +199,7 @@ impl Run<'_> {
                 let voter = (0..SERVERS).map(node).find(|id| *id != status.id()).unwrap_or_default();
                 let reply = Rpc::PreVoteReply { granted: true };
                 let message = Message { term: status.term(), incarnation: Incarnation(1), rpc: reply };
+                raft.pass_silence();
                 raft.set_election_timeout(0);
                 let mut events = vec![Event::Tick { elapsed: 0 }];
                 if !bounds.pre_votes {

@@ -90,7 +90,8 @@ pub(crate) struct Facts {
     pub(crate) term: Term,
     pub(crate) durable_term: Term,
     pub(crate) role: RoleKind,
-    pub(crate) leader: Option<NodeId>,
+    /// For whose sake it refuses requests for votes.
+    pub(crate) live_leader: Option<NodeId>,
     pub(crate) outstanding: u8,
     pub(crate) can_compact: bool,
 }
@@ -102,7 +103,7 @@ impl Facts {
             term: status.term(),
             durable_term: local.image.hard_state.term,
             role: status.role(),
-            leader: status.leader(),
+            live_leader: status.live_leader(),
             outstanding: u8::try_from(local.outstanding.len()).unwrap_or(u8::MAX),
             can_compact: status.applied() > status.snapshot().last.index,
         }

@@ -103,7 +103,7 @@ impl World {
         let content = &tables.mails[mail as usize].content;
         let asks = match content {
             Content::Message(Message { rpc: Rpc::PreVote { .. } | Rpc::RequestVote { .. }, term, .. }) => {
-                let hears_other = facts.leader.is_some_and(|leader| leader != node(from));
+                let hears_other = facts.live_leader.is_some_and(|leader| leader != node(from));
                 hears_other && (facts.role != RoleKind::Leader || *term > facts.term)
             }
             _ => false,
