@@ -320,7 +320,6 @@ impl Membership {
 
     /// This configuration with other disks recorded. It belongs to the change that begins with the entry `change`.
     #[must_use]
-    #[allow(dead_code)]
     pub(crate) fn with_disks(&self, change: EntryId, disk_of: impl Fn(&Member) -> Incarnation) -> Membership {
         let members = self.members().iter().map(|member| Member { disk: disk_of(member), ..member.clone() });
         Membership::of_sorted(change, members.collect())

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::chores::Chores;
 use crate::entries::{Entries, Payload};
 use crate::message::Rpc;
 use crate::quorum::Tally;
@@ -29,13 +30,20 @@ pub(crate) fn time_out(server: &mut Server, role: &mut Role) {
         return;
     }
     let mut candidate = Candidate::new(server, Stage::PreVote);
-    candidate.count(server.id(), true);
+    count_own_vote(server, &mut candidate);
     ask(server, &candidate);
     *role = Role::Candidate(candidate);
 }
 
+/// A server counts its own vote only where the others would.
+fn count_own_vote(server: &Server, candidate: &mut Candidate) {
+    if server.counts_itself {
+        candidate.count(server.id(), true);
+    }
+}
+
 fn may_campaign(server: &Server) -> bool {
-    server.membership().is_voter(server.id())
+    server.may_lead()
         && !server.disk.is_installing()
         && !server.disk.is_stalled(server.now, server.config.disk_stall_ticks)
         && server.term() < Term::MAX
@@ -73,7 +81,7 @@ pub(crate) fn settle(server: &mut Server, role: &mut Role) {
         && server.disk.is_durable(durable_after)
     {
         candidate.stage = Stage::Asking;
-        candidate.count(server.id(), true);
+        count_own_vote(server, candidate);
         ask(server, candidate);
     }
     let tally = server.membership().voters().tally(|id| candidate.vote_of(id));
@@ -100,6 +108,7 @@ fn lead(server: &mut Server) -> Role {
         let first = EntryId { term: server.term(), index: server.log.last().index.next() };
         server.append(Entries::of_term(first, [Payload::Noop].into_iter()));
     }
+    server.chores.note(Chores::CHANGE);
     Role::Leader(leader)
 }
 

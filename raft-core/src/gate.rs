@@ -24,9 +24,12 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
         return false;
     }
     // Requests are served whoever sends them: we may not know our members yet (thesis §4.2.2).
-    if message.is_reply() && !server.membership().contains(from) {
-        server.counters.not_a_member += 1;
+    if message.is_reply() && !hears_reply(server, role, from, message) {
         return false;
+    }
+    // These are asked within a term, and raise none.
+    if matches!(message.rpc, Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. }) {
+        return true;
     }
     if message.term > server.term() {
         server.adopt(message.term, None);
@@ -40,6 +43,33 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
         return false;
     }
     true
+}
+
+/// Whether a reply is heard: only what a member says, on the disk that counts for it. A leader hears those too whom it feeds
+/// though they are not counted. Their terms are not adopted, or a server that forgot everything could depose a leader; but
+/// one that has no vote could never be fed if it were ahead in terms, so it may once in a while.
+fn hears_reply(server: &mut Server, role: &Role, from: NodeId, message: &Message) -> bool {
+    if matches!(message.rpc, Rpc::AppendEntriesReply { .. })
+        && matches!(role, Role::Leader(_))
+        && message.term <= server.term()
+    {
+        return true;
+    }
+    let Some(member) = server.membership().member(from) else {
+        server.counters.not_a_member += 1;
+        return false;
+    };
+    if member.counts(message.incarnation) {
+        return true;
+    }
+    let interval = u64::from(server.config.election_ticks_max);
+    let is_due = server.foreign_term_at.is_none_or(|at| server.now - at >= interval);
+    if !member.votes() && is_due && message.term > server.term() {
+        server.foreign_term_at = Some(server.now);
+        return matches!(message.rpc, Rpc::AppendEntriesReply { .. });
+    }
+    server.counters.wiped += 1;
+    false
 }
 
 /// The same for a snapshot, which the driver received: it is handed back if it is to be acted on.

@@ -26,7 +26,6 @@ impl History {
     }
 
     /// Where the configuration in force stands in the log.
-    #[allow(dead_code)]
     pub(crate) fn current_index(&self) -> Index {
         self.newest().0
     }
@@ -36,7 +35,6 @@ impl History {
     }
 
     /// The configuration before the one in force; nothing, if that is the oldest one known.
-    #[allow(dead_code)]
     pub(crate) fn previous(&self) -> Option<&Arc<Membership>> {
         let before = self.later.len().checked_sub(2).map(|at| &self.later[at]);
         self.later.back().map(|_| &before.unwrap_or(&self.base).1)
@@ -57,11 +55,13 @@ impl History {
         self.later.push_back((index, membership));
     }
 
-    /// The log from `from` on is gone, and so are its configurations.
-    pub(crate) fn truncate(&mut self, from: Index) {
+    /// The log from `from` on is gone, and so are its configurations. Says whether there were any.
+    pub(crate) fn truncate(&mut self, from: Index) -> bool {
+        let before = self.later.len();
         while self.later.back().is_some_and(|(at, _)| *at >= from) {
             self.later.pop_back();
         }
+        self.later.len() < before
     }
 
     /// A snapshot stands at `index`: what was in force there becomes the base.

@@ -61,6 +61,7 @@ extern crate std;
 
 mod action;
 mod appending;
+mod change;
 mod chores;
 pub mod codec;
 mod config;
@@ -72,6 +73,7 @@ mod event;
 #[cfg(feature = "sim")]
 mod fingerprint;
 mod gate;
+mod healing;
 mod history;
 mod log;
 mod member;

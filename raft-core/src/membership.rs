@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
-use crate::member::{Member, MemberRole, Wanted};
+#[cfg(any(test, feature = "sim"))]
+use crate::member::Wanted;
+use crate::member::{Member, MemberRole};
 use crate::quorum::Voters;
 use crate::types::{EntryId, NodeId};
 

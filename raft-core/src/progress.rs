@@ -2,14 +2,9 @@
 
 use alloc::collections::VecDeque;
 
-use smallvec::SmallVec;
-
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
 use crate::types::{EntryId, Incarnation, Index, NodeId};
-
-/// How many lives of its disk a follower may have had before the leader gives up on it.
-const RETIRED_MAX: usize = 8;
 
 /// How entries flow to a follower. A change of flow makes a new value: nothing is reset by hand.
 #[derive(Clone, Debug)]
@@ -77,7 +72,28 @@ impl Inflight {
     }
 }
 
-/// What a leader knows of one follower.
+/// How a member that does not vote catches up (thesis §4.2.1): in rounds, each of which ends when it has all that the log held
+/// when the round began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CatchUp {
+    goal: Index,
+    began_at: u64,
+    /// Whether the round before this one was short enough.
+    in_time: bool,
+}
+
+/// A server that has left the configuration and is told so before it is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Farewell {
+    /// It is forgotten then, whatever it knows.
+    pub(crate) deadline: u64,
+    /// Where the configuration without it stands.
+    pub(crate) left_at: Index,
+    /// The newest round when that was found committed; a later one tells it so.
+    pub(crate) committed_in: Option<u64>,
+}
+
+/// What a leader knows of one follower, on one of its disks.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
@@ -94,11 +110,22 @@ pub(crate) struct Progress {
     pub(crate) opened_in_round: bool,
     /// The newest commit index that it was told.
     pub(crate) commit_told: Index,
-    /// Which life of its disk acknowledged `matched`; 0 until it is heard.
-    pub(crate) incarnation: Incarnation,
-    retired: SmallVec<[Incarnation; 1]>,
-    /// It lost its disk and is not served any more.
-    pub(crate) given_up: bool,
+    /// The disk that all of this is about; 0 until it is heard.
+    pub(crate) disk: Incarnation,
+    /// Whether what it says is counted: this disk is the one that counts for it, as far as is known.
+    pub(crate) counted: bool,
+    /// When this disk was first heard, or when the leader was elected.
+    pub(crate) disk_since: u64,
+    /// Another disk that was heard under its name.
+    pub(crate) other_disk: Incarnation,
+    /// The newest round that it has echoed.
+    pub(crate) echoed: u64,
+    /// How often it was readmitted, or its disk recorded anew, in this term.
+    pub(crate) healed: u32,
+    /// Only of members that do not vote.
+    pub(crate) catch_up: Option<CatchUp>,
+    /// Only of servers that are no members any more.
+    pub(crate) farewell: Option<Farewell>,
 }
 
 impl Progress {
@@ -113,9 +140,14 @@ impl Progress {
             sent_before_round: Index(0),
             opened_in_round: false,
             commit_told: Index(0),
-            incarnation: Incarnation(0),
-            retired: SmallVec::new(),
-            given_up: false,
+            disk: Incarnation(0),
+            counted: true,
+            disk_since: now,
+            other_disk: Incarnation(0),
+            echoed: 0,
+            healed: 0,
+            catch_up: None,
+            farewell: None,
         }
     }
 
@@ -140,21 +172,32 @@ impl Progress {
         self.opened_in_round = true;
     }
 
-    /// Whether a message of this incarnation is from a life that was already given up: it says nothing about today.
-    pub(crate) fn is_retired(&self, incarnation: Incarnation) -> bool {
-        self.retired.contains(&incarnation)
+    /// It speaks from another disk: what the old one promised is not true of this one.
+    pub(crate) fn change_disk(&mut self, disk: Incarnation, counted: bool, next: Index, now: u64) {
+        let mut fresh = Progress { disk, counted, other_disk: self.disk, ..Progress::new(self.id, next, now) };
+        (fresh.healed, fresh.farewell) = (self.healed, self.farewell);
+        fresh.catch_up = self.catch_up.map(|_| CatchUp::new(next.prev(), now));
+        *self = fresh;
     }
 
-    /// The disk behind it is another one: forget what the old one promised. Says whether it may still be served.
-    pub(crate) fn forget_disk(&mut self, incarnation: Incarnation, next: Index) -> bool {
-        self.retired.push(self.incarnation);
-        self.incarnation = incarnation;
-        self.matched = EntryId::ZERO;
-        self.commit_told = Index(0);
-        self.sent_before_round = Index(0);
-        self.opened_in_round = false;
-        self.probe(next, false, true);
-        self.retired.len() < RETIRED_MAX
+    /// A heartbeat is due at `now`, when the log ends at `last`: a round of catching up may end, and the next one begins.
+    pub(crate) fn measure(&mut self, last: Index, now: u64, in_time: u64) {
+        if let Some(round) = self.catch_up.as_mut().filter(|round| self.matched.index >= round.goal) {
+            round.in_time = now - round.began_at < in_time;
+            (round.goal, round.began_at) = (last, now);
+        }
+    }
+
+    /// Whether it has caught up: the round before this one took less than `in_time` ticks, and so does this one so far.
+    pub(crate) fn has_caught_up(&self, now: u64, in_time: u64) -> bool {
+        self.catch_up
+            .is_some_and(|round| round.in_time && (self.matched.index >= round.goal || now - round.began_at < in_time))
+    }
+}
+
+impl CatchUp {
+    pub(crate) fn new(last: Index, now: u64) -> CatchUp {
+        CatchUp { goal: last, began_at: now, in_time: false }
     }
 }
 
@@ -170,9 +213,14 @@ impl Progress {
             sent_before_round,
             opened_in_round,
             commit_told,
-            incarnation,
-            retired,
-            given_up,
+            disk,
+            counted,
+            disk_since,
+            other_disk,
+            echoed,
+            healed,
+            catch_up,
+            farewell,
         } = self;
         print.node(*id);
         print.entry_id(*matched);
@@ -195,14 +243,27 @@ impl Progress {
         }
         print.word(now.wrapping_sub(*heard_at));
         print.words([next.0, sent_before_round.0, commit_told.0]);
-        print.words([*opened_in_round, *given_up].map(u64::from));
-        print.word(incarnation.0);
-        print.set(retired, |print, incarnation| print.word(incarnation.0));
+        print.words([*opened_in_round, *counted].map(u64::from));
+        print.words([disk.0, other_disk.0, now.wrapping_sub(*disk_since), u64::from(*healed)]);
+        // What was echoed matters to those alone who leave.
+        print.set(farewell, |print, Farewell { deadline, left_at, committed_in }| {
+            print.words([deadline.wrapping_sub(now), left_at.0, *echoed, committed_in.map_or(u64::MAX, |round| round)]);
+        });
+        print.set(catch_up, |print, CatchUp { goal, began_at, in_time }| {
+            print.words([goal.0, now.wrapping_sub(*began_at), u64::from(*in_time)]);
+        });
     }
 
     /// As if the follower had been heard at time 0, and the next transfer of a snapshot were due however many failed.
     pub(crate) fn rewind_clock(&mut self) {
         self.heard_at = 0;
+        self.disk_since = 0;
+        if let Some(round) = &mut self.catch_up {
+            round.began_at = 0;
+        }
+        if let Some(farewell) = &mut self.farewell {
+            farewell.deadline = u64::from(u32::MAX);
+        }
         if let Flow::Snapshot { transfer, failures, .. } = &mut self.flow {
             *failures = (*failures).min(1);
             match transfer {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, News, RoleKind};
 use crate::appending::{self, Append};
+use crate::change;
 use crate::chores::Chores;
 use crate::config::Config;
 use crate::election;
@@ -92,9 +93,6 @@ impl Raft {
         self.follow_rule(event);
         if self.server.fatal.is_none() {
             self.settle();
-            if !self.server.chores.is_empty() {
-                self.settle_chores();
-            }
             self.hand_over();
         }
         core::mem::swap(actions, &mut self.server.actions);
@@ -186,8 +184,9 @@ impl Raft {
             Event::Tick { elapsed } => self.tick(elapsed),
             Event::Receive { from, message } => self.receive(from, message),
             Event::Start { request, commands } => replication::start(server, role, request, commands),
+            Event::Change { request, change } => change::asked(server, role, request, &change),
             // The rules are on their way; until then nobody waits in vain.
-            Event::Change { request, .. } | Event::Read { request } | Event::Transfer { request, .. } => {
+            Event::Read { request } | Event::Transfer { request, .. } => {
                 server.actions.push(Action::Refused { request, why: Refusal::NotReady });
             }
             Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
@@ -275,6 +274,12 @@ impl Raft {
         match role {
             Role::Leader(leader) => {
                 replication::advance_commit(server, leader);
+                if server.now >= leader.heartbeat_at {
+                    server.chores.note(Chores::CHANGE);
+                }
+                if !server.chores.is_empty() {
+                    return self.settle_chores();
+                }
                 replication::feed_all(server, leader);
             }
             // Who leads owes nothing: its term began with its own vote.
@@ -283,6 +288,9 @@ impl Raft {
                     server.send(candidate, Rpc::RequestVoteReply { granted: true });
                 }
                 appending::settle_acknowledgement(server, role);
+                if !server.chores.is_empty() {
+                    self.settle_chores();
+                }
             }
         }
     }
@@ -290,7 +298,16 @@ impl Raft {
     /// The standing rules about what is rare.
     #[cold]
     fn settle_chores(&mut self) {
-        self.server.chores = Chores::default();
+        let Raft { server, role, .. } = self;
+        if server.chores.contains(Chores::CHANGE) {
+            server.chores.done(Chores::CHANGE);
+            change::committed(server);
+        }
+        if let Role::Leader(leader) = role {
+            change::settle(server, leader);
+            replication::feed_all(server, leader);
+            change::leave(server, role);
+        }
     }
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.

@@ -1,9 +1,10 @@
 //! Log replication (§5.3) and commitment (§5.4.2), the leader's end: it feeds followers and counts what they keep.
 
 use crate::action::{Action, News};
-use crate::config::{FRAME_ROOM_BYTES, WipedPolicy};
+use crate::config::FRAME_ROOM_BYTES;
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
+use crate::healing;
 use crate::message::{AppendOutcome, Rpc};
 use crate::progress::{Flow, Progress, Transfer};
 use crate::quorum::Tally;
@@ -67,9 +68,9 @@ pub(crate) fn advance_commit(server: &mut Server, leader: &Leader) {
     }
     let voters = server.membership().voters();
     let place = |id: NodeId| match leader.followers.iter().find(|p| p.id == id) {
-        Some(progress) => progress.matched.index,
-        None if id == server.id() => server.disk.durable(),
-        None => Index(0),
+        Some(progress) if progress.counted => progress.matched.index,
+        None if id == server.id() && server.counts_itself => server.disk.durable(),
+        _ => Index(0),
     };
     // Most steps move no quorum: that is cheaper to see than how far a quorum got.
     if voters.tally(|id| Some(place(id) > server.commit)) != Tally::Won {
@@ -88,7 +89,7 @@ pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
         leader.heartbeat_at = server.now + u64::from(server.config.heartbeat_ticks);
         leader.round += 1;
     }
-    for progress in leader.followers.iter_mut().filter(|p| !p.given_up) {
+    for progress in &mut leader.followers {
         if heartbeat {
             begin_round(server, progress, leader.round);
         }
@@ -101,6 +102,7 @@ pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
 fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     progress.sent_before_round = progress.next.prev();
     progress.opened_in_round = false;
+    progress.measure(server.log.last().index, server.now, u64::from(server.config.election_ticks_min));
     match &mut progress.flow {
         Flow::Replicate(_) => return send_append(server, progress, progress.matched, Entries::new(), round, true),
         Flow::Probe { waiting, .. } => *waiting = false,
@@ -212,7 +214,10 @@ pub(crate) fn append_answered(
     outcome: AppendOutcome,
 ) {
     let current_round = leader.round;
-    let Some(progress) = leader.follower(from) else { return };
+    let Some(progress) = leader.follower(from) else {
+        server.counters.not_a_member += 1;
+        return;
+    };
     if round > current_round {
         server.counters.malformed += 1;
         return;
@@ -222,11 +227,12 @@ pub(crate) fn append_answered(
         server.counters.stale += 1;
         return;
     }
-    if !is_same_disk(server, progress, incarnation) {
+    if progress.disk != incarnation && !healing::disk_changed(server, progress, incarnation) {
         server.counters.wiped += 1;
         return;
     }
     progress.heard_at = server.now;
+    progress.echoed = progress.echoed.max(round);
     match outcome {
         AppendOutcome::Conflict { prev, hint } => search(server, progress, prev, hint),
         AppendOutcome::OlderTerm => {}
@@ -240,24 +246,6 @@ pub(crate) fn append_answered(
             flow_on(server, progress, Heard { received, news, full, this_round: round == current_round });
         }
     }
-}
-
-/// Whether this answer comes from the disk that we know. A disk that was wiped forgot what it promised: so do we, but
-/// never what was committed on the strength of it.
-fn is_same_disk(server: &mut Server, progress: &mut Progress, incarnation: Incarnation) -> bool {
-    if progress.given_up || progress.is_retired(incarnation) {
-        return false;
-    }
-    if progress.incarnation == Incarnation(0) {
-        progress.incarnation = incarnation;
-    }
-    if progress.incarnation == incarnation {
-        return true;
-    }
-    let served = progress.forget_disk(incarnation, server.log.last().index.next());
-    progress.given_up = !served || server.config.wiped == WipedPolicy::Report;
-    server.actions.push(Action::News(News::PeerWiped { peer: progress.id }));
-    false
 }
 
 /// The follower keeps our log through `durable`. Late answers lower nothing. Says whether that is news.

@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 use crate::action::RoleKind;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
-use crate::progress::{Flow, Progress};
+use crate::membership::Membership;
+use crate::progress::{CatchUp, Farewell, Flow, Progress};
 use crate::server::Server;
-use crate::types::{EntryId, Index, NodeId};
+use crate::types::{EntryId, Incarnation, Index, NodeId};
 
 /// Follows a leader, or waits for one.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ impl Candidate {
 /// Leads: Figure 2's "volatile state on leaders".
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
-    /// The other members, in order of their ids.
+    /// The other members, and servers that left and are being told so, in order of their ids.
     pub(crate) followers: Vec<Progress>,
     /// When the next heartbeat is due.
     pub(crate) heartbeat_at: u64,
@@ -101,13 +102,49 @@ pub(crate) struct Leader {
 impl Leader {
     /// Nothing is known of anyone; a heartbeat is due at once (§5.2).
     pub(crate) fn new(server: &Server) -> Leader {
-        let next = server.log.last().index.next();
-        let others = server.membership().ids().filter(|id| *id != server.id());
-        Leader {
-            followers: others.map(|id| Progress::new(id, next, server.now)).collect(),
-            heartbeat_at: server.now,
-            round: 0,
+        let mut leader = Leader { followers: Vec::new(), heartbeat_at: server.now, round: 0 };
+        // Servers that left with a configuration that may not be committed are still to be told.
+        if server.history.current_index() > server.commit
+            && let Some(previous) = server.history.previous()
+        {
+            leader.match_members(server, previous);
         }
+        leader.match_members(server, server.membership());
+        leader
+    }
+
+    /// Follow the configuration: what is known of a member stays known whatever it becomes, new members are probed, and
+    /// servers that left are seen off.
+    pub(crate) fn match_members(&mut self, server: &Server, membership: &Membership) {
+        let (last, now) = (server.log.last().index, server.now);
+        let mut known = core::mem::take(&mut self.followers).into_iter().peekable();
+        let mut leaves = |mut progress: Progress| {
+            let deadline = now + u64::from(server.config.farewell_ticks);
+            let left_at = server.history.current_index();
+            progress.farewell.get_or_insert(Farewell { deadline, left_at, committed_in: None });
+            progress
+        };
+        let mut followers = Vec::with_capacity(known.len().max(membership.members().len()));
+        for member in membership.members().iter().filter(|member| member.id != server.id()) {
+            followers.extend(core::iter::from_fn(|| known.next_if(|p| p.id < member.id).map(&mut leaves)));
+            let progress = known.next_if(|p| p.id == member.id);
+            let mut progress = progress.unwrap_or_else(|| Progress::new(member.id, last.next(), now));
+            progress.farewell = None;
+            progress.counted = progress.disk == Incarnation(0) || member.counts(progress.disk);
+            progress.catch_up = match progress.catch_up {
+                _ if member.votes() => None,
+                None => Some(CatchUp::new(last, now)),
+                under_way => under_way,
+            };
+            followers.push(progress);
+        }
+        followers.extend(known.map(leaves));
+        self.followers = followers;
+    }
+
+    pub(crate) fn progress(&self, id: NodeId) -> Option<&Progress> {
+        let at = self.followers.binary_search_by_key(&id, |p| p.id).ok()?;
+        self.followers.get(at)
     }
 
     pub(crate) fn follower(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -120,7 +157,11 @@ impl Leader {
         let timeout = u64::from(server.config.election_ticks_min);
         let heard = |id: NodeId| {
             let at = self.followers.binary_search_by_key(&id, |p| p.id).ok();
-            id == server.id() || at.is_some_and(|at| server.now - self.followers[at].heard_at < timeout)
+            let follower = at.map(|at| &self.followers[at]);
+            match follower {
+                Some(progress) => progress.counted && server.now - progress.heard_at < timeout,
+                None => id == server.id() && server.counts_itself,
+            }
         };
         server.membership().voters().tally(|id| Some(heard(id))) == crate::quorum::Tally::Won
     }
@@ -130,7 +171,11 @@ impl Leader {
         let heard_at = |id: NodeId| {
             let at = self.followers.binary_search_by_key(&id, |p| p.id).ok();
             let progress = at.and_then(|at| self.followers.get(at));
-            if id == server.id() { server.now } else { progress.map_or(0, |progress| progress.heard_at) }
+            match progress {
+                Some(progress) if progress.counted => progress.heard_at,
+                None if id == server.id() && server.counts_itself => server.now,
+                _ => 0,
+            }
         };
         // The same arithmetic as for what a quorum has of the log.
         server.membership().voters().reached(|id| Index(heard_at(id))).0
@@ -141,7 +186,7 @@ impl Leader {
     pub(crate) fn needed_from(&self) -> Option<Index> {
         let needed = self.followers.iter().filter_map(|p| match p.flow {
             Flow::Snapshot { last: EntryId { index, .. }, .. } => Some(index.next()),
-            Flow::Probe { empty: true, .. } if !p.given_up => Some(p.next),
+            Flow::Probe { empty: true, .. } => Some(p.next),
             Flow::Probe { .. } | Flow::Replicate(_) => None,
         });
         needed.min()

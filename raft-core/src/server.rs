@@ -31,7 +31,7 @@ pub struct Counters {
     pub stale: u64,
     /// Replies from servers outside of the configuration in force.
     pub not_a_member: u64,
-    /// Replies from a follower whose disk is not the one that the leader knew.
+    /// Replies from a member on another disk than the one that counts for it.
     pub wiped: u64,
     /// Confirmations of writes never issued or already confirmed.
     pub unknown_write: u64,
@@ -49,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) log: Log,
     pub(crate) snapshot: SnapshotMeta,
     pub(crate) history: History,
+    /// Whether this server has a vote, and its disk is the one that counts for it.
+    pub(crate) counts_itself: bool,
     /// Figure 2's commitIndex.
     pub(crate) commit: Index,
     /// What the application was given; Figure 2's lastApplied, asked for.
@@ -67,6 +69,8 @@ pub(crate) struct Server {
     /// since (thesis §4.2.3). A server that has led until now stands here itself, with the last time that it heard a
     /// quorum. Who leads the current term is the role's to know.
     pub(crate) heard: Option<(NodeId, u64)>,
+    /// When a newer term was last adopted from a server whose disk does not count.
+    pub(crate) foreign_term_at: Option<u64>,
     pub(crate) random: Random,
     /// The election timeout in force, drawn anew for each campaign (§5.2).
     pub(crate) timeout: u32,
@@ -89,6 +93,7 @@ impl Server {
         let mut server = Server {
             log: Log::new(base),
             history: History::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
+            counts_itself: false,
             commit: applied.max(snapshot.last.index),
             handed_out: applied,
             applied,
@@ -98,6 +103,7 @@ impl Server {
             disk: Disk::new(entries.last().unwrap_or(base).index),
             now: 0,
             heard: None,
+            foreign_term_at: None,
             random,
             timeout,
             chores: Chores::default(),
@@ -110,6 +116,7 @@ impl Server {
             snapshot,
         };
         server.append_to_log(entries.starting_at(base.index.next()));
+        server.members_changed();
         server
     }
 
@@ -129,6 +136,23 @@ impl Server {
     /// The configuration in force: the newest in the log, committed or not (§6).
     pub(crate) fn membership(&self) -> &Arc<Membership> {
         self.history.current()
+    }
+
+    /// Another configuration may be in force.
+    pub(crate) fn members_changed(&mut self) {
+        self.counts_itself = self.is_counted_voter(self.membership());
+        self.chores.note(Chores::CHANGE);
+    }
+
+    fn is_counted_voter(&self, membership: &Membership) -> bool {
+        membership.member(self.id()).is_some_and(|member| member.votes() && member.counts(self.incarnation))
+    }
+
+    /// Whether it may campaign and lead. A server that lost its vote with the newest configuration may do so until it knows
+    /// that one to be committed: it may be the only one that holds it (thesis §4.2.2).
+    pub(crate) fn may_lead(&self) -> bool {
+        let unsure = self.history.current_index() > self.commit && !self.membership().is_voter(self.id());
+        self.counts_itself || unsure && self.history.previous().is_some_and(|before| self.is_counted_voter(before))
     }
 
     pub(crate) fn send(&mut self, to: NodeId, rpc: Rpc) {
@@ -180,6 +204,7 @@ impl Server {
         for (id, payload) in entries.iter() {
             if let Payload::Membership(membership) = payload {
                 self.history.push(id.index, Arc::clone(membership));
+                self.members_changed();
             }
         }
     }
@@ -188,14 +213,25 @@ impl Server {
     pub(crate) fn replace(&mut self, entries: Entries) {
         if let Some(first) = entries.first_index().filter(|first| *first <= self.log.last().index) {
             self.log.truncate(first);
-            self.history.truncate(first);
+            if self.history.truncate(first) {
+                self.members_changed();
+            }
             self.disk.truncated(first);
         }
         self.append(entries);
     }
 
     pub(crate) fn commit_to(&mut self, index: Index) {
+        let newest = self.history.current_index();
+        if self.commit < newest && newest <= index {
+            self.chores.note(Chores::CHANGE);
+        }
         self.commit = self.commit.max(index);
+    }
+
+    /// Whether an entry of the own term is committed.
+    pub(crate) fn commit_is_of_term(&self) -> bool {
+        self.log.term_at(self.commit) == Some(self.term())
     }
 
     /// The application has applied through `index`. What was reported before, or before a `Restore`, lowers nothing.
@@ -216,7 +252,9 @@ impl Server {
             return None;
         }
         let term = self.log.term_at(index)?;
-        Some(SnapshotMeta { last: EntryId { term, index }, membership: Arc::clone(self.history.at(index)) })
+        // A server that joined does not know the members before the first configuration in its log.
+        let membership = Some(self.history.at(index)).filter(|membership| !membership.members().is_empty())?;
+        Some(SnapshotMeta { last: EntryId { term, index }, membership: Arc::clone(membership) })
     }
 
     /// Hand the disk one record of all that changed in this step.
@@ -311,6 +349,7 @@ impl Server {
             log,
             snapshot,
             history,
+            counts_itself: _,
             commit,
             handed_out,
             applied,
@@ -320,6 +359,7 @@ impl Server {
             disk,
             now,
             heard,
+            foreign_term_at,
             random: _,
             timeout,
             chores: _,
@@ -337,6 +377,7 @@ impl Server {
         print.word(applying.len() as u64);
         applying.iter().for_each(|(index, bytes)| print.words([index.0, *bytes]));
         print.words([*restore_due, fatal.is_some()].map(u64::from));
+        print.set(foreign_term_at, |print, at| print.word(now.wrapping_sub(*at)));
         disk.fingerprint(print, *now);
         print.set(heard, |print, (leader, at)| {
             print.node(*leader);

@@ -48,6 +48,7 @@ pub(crate) fn received(server: &mut Server, follower: &mut Follower, from: NodeI
     follower.verified = last.index;
     server.log.reset(last);
     server.history = History::new(last.index, Arc::clone(&snapshot.membership));
+    server.members_changed();
     server.snapshot = snapshot.clone();
     server.commit_to(last.index);
     server.disk.installed(SnapshotWrite::Installed { snapshot }, committed);

@@ -42,8 +42,12 @@ pub struct FollowerStatus {
     pub inflight: usize,
     /// Ticks since it last answered, or since the election.
     pub silent_ticks: u64,
-    /// It lost its disk and is not served any more.
-    pub given_up: bool,
+    /// The disk that all of this is about; 0 until it was heard.
+    pub disk: Incarnation,
+    /// Whether what it says is counted: this disk is the one that counts for it.
+    pub counted: bool,
+    /// It has left the cluster and is being told so.
+    pub leaving: bool,
 }
 
 impl<'a> Status<'a> {
@@ -199,7 +203,9 @@ impl<'a> Status<'a> {
                 flow,
                 inflight,
                 silent_ticks: now - progress.heard_at,
-                given_up: progress.given_up,
+                disk: progress.disk,
+                counted: progress.counted,
+                leaving: progress.farewell.is_some(),
             }
         })
     }

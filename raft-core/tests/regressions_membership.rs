@@ -5,7 +5,7 @@ mod kit;
 
 use kit::*;
 use raft_core::{
-    Entries, Entry, EntryId, Event, Index, Membership, NodeId, Payload, RoleKind, Rpc, SnapshotMeta, Status, Term,
+    Entries, Entry, EntryId, Event, Index, Membership, NodeId, Payload, RoleKind, Rpc, Status, Term, Write, WriteId,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -15,41 +15,49 @@ fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
     Membership::joint(ids(incoming), ids(outgoing), [])
 }
 
-/// Server 1, restarted with this configuration, as a candidate in term 1.
+/// Server 1, which has this configuration as its first entry and knows nothing to be committed, as a candidate in term 2.
 fn candidate(members: &Membership) -> Server {
-    let snapshot = SnapshotMeta { last: NOTHING, membership: members.clone().into() };
-    let mut server = Server::restored(config(1), Kept { snapshot, ..Kept::new(1, &[]) });
+    let mut kept = Kept::new(1, &[1]).with_log(1, &[]);
+    let payload = Payload::Membership(members.clone().into());
+    kept.write(&Write {
+        id: WriteId::from_number(1),
+        hard_state: None,
+        snapshot: None,
+        entries: Entries::from_vec(Index(1), vec![Entry { term: Term(1), payload }]).unwrap(),
+    });
+    let mut server = Server::restored(config(1), kept);
     server.campaign();
-    assert_eq!(server.role(), (RoleKind::Candidate, 1), "{members:?}");
+    assert_eq!(server.role(), (RoleKind::Candidate, 2), "{members:?}");
     server
 }
 
 /// While a configuration is joint, a vote or an entry that only one of its halves supports is not decided (§6).
 #[test]
 fn joint_needs_both() {
-    // Who is not enough, in this order, and who decides.
+    // Who is not enough, in this order; who decides; and what is committed then: where C_new is the leader alone, all.
     let cases = [
-        (joint(&[1, 2, 3], &[1]), vec![], 2),
-        (joint(&[1], &[1, 2, 3]), vec![], 3),
-        (joint(&[1, 2, 3], &[3, 4, 5]), vec![2, 5], 4),
+        (joint(&[1, 2, 3], &[1]), vec![], 2, 3),
+        (joint(&[1], &[1, 2, 3]), vec![], 3, 5),
+        (joint(&[1, 2, 3], &[3, 4, 5]), vec![2, 5], 4, 4),
     ];
-    for (members, undecided, decisive) in cases {
+    for (members, undecided, decisive, committed) in cases {
         let mut server = candidate(&members);
         for &voter in &undecided {
-            server.receive(voter, 1, GRANTED);
-            assert_eq!(server.role(), (RoleKind::Candidate, 1), "{members:?}: {voter}");
+            server.receive(voter, 2, GRANTED);
+            assert_eq!(server.role(), (RoleKind::Candidate, 2), "{members:?}: {voter}");
         }
-        server.receive(decisive, 1, GRANTED);
-        assert_eq!(server.role(), (RoleKind::Leader, 1), "{members:?}");
+        server.receive(decisive, 2, GRANTED);
+        assert_eq!(server.role(), (RoleKind::Leader, 2), "{members:?}");
+        assert_eq!(server.terms(), [1, 2], "a no-op, that what is unfinished may commit");
 
         // One half has more than the other: what both have is committed.
         server.start(&["x", "y"]);
         for &follower in &undecided {
-            server.receive(follower, 1, matched(2));
+            server.receive(follower, 2, matched(4));
         }
         assert_eq!(server.status().commit(), Index(0), "{members:?}");
-        server.receive(decisive, 1, matched(1));
-        assert_eq!(server.status().commit(), Index(1), "{members:?}");
+        server.receive(decisive, 2, matched(3));
+        assert_eq!(server.status().commit(), Index(committed), "{members:?}");
     }
 }
 
@@ -93,11 +101,17 @@ fn messages_from_removed_peer() {
     let config = |ids: &[u64]| Payload::Membership(membership(ids).into());
     let removal = Entry { term: Term(1), payload: config(&[1, 2]) };
     let entries = Entries::from_vec(Index(2), vec![removal]).unwrap();
-    let mut leader = Server::with_log(1, &[1, 2, 3], 1, &[1]);
+    let mut server = Server::with_log(1, &[1, 2, 3], 1, &[1]);
+    server.config.farewell_ticks = 1;
+    let mut leader = server.crashed();
     leader.receive(2, 1, append(id(1, 1), entries, 1));
     leader.ticks(20);
     leader.elect();
-    leader.receive(2, 2, matched(2));
+    assert_eq!(leader.terms(), [1, 1, 2]);
+    leader.receive(2, 2, matched(3));
+    // It was told, and its time is over.
+    leader.ticks(6);
+    leader.receive(2, 2, matched_in(2, 3));
     let before = facts(leader.status());
     assert_eq!(before.0, Term(2));
     for term in [0, 1, 2, 3, u64::MAX] {

@@ -6,7 +6,7 @@ use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
     Action, Bytes, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal, FlowKind, Incarnation,
-    Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, WipedPolicy,
+    Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -263,52 +263,32 @@ fn answers_to_no_leader_are_stale() {
     }
 }
 
-/// A follower whose disk was wiped is noticed by its incarnation: by default it is served no longer.
+/// A voter on another disk than the one that counts is told of and not counted; it is fed once the other disk is silent.
 #[test]
 fn wiped_follower() {
     let mut server = leader(|_| {});
     server.start(&["a"]);
     server.receive(2, 1, matched(1));
-    let news = server.receive_from_life(2, Incarnation(999), 1, conflict(1, NOTHING));
+    let wiped = Incarnation::joined(9);
+    let news = server.receive_from_life(2, wiped, 1, conflict(1, NOTHING));
     assert_eq!(news, [Action::News(News::PeerWiped { peer: NodeId(2) })]);
-    let wiped = server.follower(2);
-    assert!(wiped.given_up && wiped.matched == NOTHING);
+    assert_eq!(server.receive_from_life(2, wiped, 1, conflict(1, NOTHING)), [], "told once");
+    assert_eq!((server.follower(2).matched, server.status().counters().wiped), (id(1, 1), 2));
+    for _ in 0..40 {
+        server.step(Event::Tick { elapsed: 1 });
+        server.receive(3, 1, matched(0));
+    }
+    let probe = server.receive_from_life(2, wiped, 1, conflict(1, NOTHING));
+    assert_eq!(appends_to(&probe, 2), [(NOTHING, 0, 1)], "it is searched for");
+    assert_eq!((server.follower(2).matched, server.follower(2).counted), (NOTHING, false));
     assert_eq!(server.status().commit(), Index(1), "what was committed stays committed");
-    assert_eq!(sent_to(&server.start(&["b"]), 2), []);
-    server.receive_from_life(2, Incarnation(999), 1, matched(2));
-    assert_eq!((server.status().commit(), server.follower(2).matched), (Index(1), NOTHING));
-    assert_eq!(server.status().counters().wiped, 2);
+    server.start(&["b"]);
+    server.receive_from_life(2, wiped, 1, matched(2));
+    assert_eq!((server.follower(2).matched, server.status().commit()), (id(1, 2), Index(1)), "fed, and not counted");
     // A commit index beyond its log is no reason to panic for the wiped one.
     let mut wiped = Server::new(2, &[1, 2, 3]);
     assert_eq!(sent_to(&wiped.receive(1, 1, heartbeat(id(1, 1), 1)), 1), [conflict(1, NOTHING)]);
     assert_eq!(wiped.status().commit(), Index(0));
-}
-
-#[test]
-fn a_wiped_follower_is_fed_anew_where_the_settings_say_so() {
-    let mut server = leader(|config| config.wiped = WipedPolicy::Heal);
-    server.start(&["a", "b"]);
-    server.receive(2, 1, matched(2));
-    let probe = server.receive_from_life(2, Incarnation(999), 1, conflict(2, NOTHING));
-    assert_eq!(appends_to(&probe, 2), [(id(1, 2), 2, 2)]);
-    server.receive(2, 1, matched(2));
-    assert_eq!(server.follower(2).matched, NOTHING, "what the old disk promised counts no more");
-    let found = server.receive_from_life(2, Incarnation(999), 1, conflict(2, NOTHING));
-    assert_eq!(appends_to(&found, 2), [(NOTHING, 0, 2)]);
-    let fed = server.receive_from_life(2, Incarnation(999), 1, matched(0));
-    assert_eq!(appends_to(&fed, 2), [(NOTHING, 2, 2)]);
-    server.receive_from_life(2, Incarnation(999), 1, matched(2));
-    assert_eq!(server.follower(2).matched, id(1, 2));
-}
-
-/// A disk that is wiped again and again is given up at last: it may have had so many lives, and not one more.
-#[test]
-fn a_follower_that_is_wiped_for_ever_is_given_up() {
-    let mut server = leader(|config| config.wiped = WipedPolicy::Heal);
-    for lost in 1..=8 {
-        server.receive_from_life(2, Incarnation(1000 + lost), 1, matched(0));
-        assert_eq!(server.follower(2).given_up, lost == 8, "{lost}");
-    }
 }
 
 /// Nobody has more than was sent, or has seen a round that has not begun.

@@ -5,8 +5,8 @@ mod kit;
 use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Incarnation, Index,
-    Membership, News, NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
+    Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Index, Membership, News,
+    NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -451,19 +451,6 @@ fn what_a_transfer_keeps_is_limited_exactly() {
         server.step(Event::Compact { index: Index(7) });
         assert_eq!(server.status().first_index(), Index(first));
     }
-}
-
-/// Nothing is kept for a follower that is served no longer.
-#[test]
-fn who_was_given_up_keeps_nothing_back() {
-    let mut server = leader(5, |_| {});
-    server.receive(2, 1, matched(5));
-    server.receive_from_life(2, Incarnation(999), 1, conflict(5, NOTHING));
-    assert!(server.follower(2).given_up);
-    server.start(&["y", "z"]);
-    server.receive(3, 1, matched(7));
-    server.step(Event::Compact { index: Index(7) });
-    assert_eq!(server.status().first_index(), Index(8));
 }
 
 /// Only what is applied can be compacted, and only forwards.

@@ -31,8 +31,8 @@ pub fn unseal(at: u64, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Makes the log file of a new server in `dir`: once in its life, by its operator, for all the first `members`.
 pub fn create(dir: &Path, id: NodeId, members: &[NodeId]) -> io::Result<()> {
-    let incarnation = RandomState::new().hash_one(id) | 1; // the dice of std; never 0
-    let numbers = [incarnation].into_iter().chain(members.iter().map(|member| member.0));
+    let incarnation = Incarnation::founder(RandomState::new().hash_one(id)); // a random number
+    let numbers = [incarnation.0].into_iter().chain(members.iter().map(|member| member.0));
     let head: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
     let mut file = OpenOptions::new().write(true).create_new(true).open(dir.join("raft.log"))?;
     file.write_all(&seal(id.0, &head)?)?;

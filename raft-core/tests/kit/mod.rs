@@ -70,7 +70,7 @@ impl Kept {
         self
     }
 
-    fn write(&mut self, write: &Write) {
+    pub(crate) fn write(&mut self, write: &Write) {
         self.hard_state = write.hard_state.unwrap_or(self.hard_state);
         match &write.snapshot {
             Some(SnapshotWrite::Compacted { snapshot, first }) => {

@@ -72,7 +72,7 @@ fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
     let cluster = ClusterId(options.cluster);
     let opened = if options.init {
         let birth = Birth {
-            identity: Identity { cluster, node: NodeId(*id), incarnation: Incarnation(fastrand::u64(1..)) },
+            identity: Identity { cluster, node: NodeId(*id), incarnation: Incarnation::founder(fastrand::u64(..)) },
             membership: Membership::new(peers.iter().map(|(id, _)| NodeId(*id))),
         };
         FileStorage::init(data, birth, FileOptions::default())

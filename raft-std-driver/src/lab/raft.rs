@@ -95,7 +95,7 @@ impl Raft {
             return Err(MakeError::NotAPeer { me, peers: peers.len() });
         }
         if persister.raft_state_size() == 0 {
-            let incarnation = Incarnation(fastrand::u64(1..));
+            let incarnation = Incarnation::founder(fastrand::u64(..));
             persister.save(wire::encode_birth(incarnation), persister.read_snapshot());
         }
         let members = Membership::new((0..peers.len()).map(node_id));

@@ -42,7 +42,7 @@ impl Place {
                     format!("a first start needs the cluster's members, with server {} among them", identity.node);
                 return Err(BuildError::Members { what });
             }
-            let identity = Identity { incarnation: Incarnation(fastrand::u64(1..)), ..identity };
+            let identity = Identity { incarnation: Incarnation::founder(fastrand::u64(..)), ..identity };
             let birth = Birth { identity, membership: Membership::new(members.iter().copied()) };
             Ok(FileStorage::init(path, birth, files)?)
         };
