@@ -276,7 +276,7 @@ impl Cluster {
     fn tick(&mut self, slot: usize) -> Verdict {
         let elapsed = std::mem::take(&mut self.servers[slot].unfed_ticks);
         self.step(slot, Event::Tick { elapsed })?;
-        self.oracles.ticked(slot, &self.servers[slot])
+        self.oracles.ticked(&self.servers[slot])
     }
 
     /// Feed an event to a server that is up: time first.

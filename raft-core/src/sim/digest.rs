@@ -1,6 +1,7 @@
 //! A running digest: of a trace, of a state machine's history, of a payload. Cheap and good enough to tell apart, no more.
 
 use crate::Payload;
+use crate::fingerprint::Fingerprint;
 
 /// Words folded into one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,12 +30,36 @@ impl Digest {
                 })
             }
             Payload::Membership(membership) => {
-                let members = membership.members().iter();
-                members.fold(Digest(3).with(membership.change().index.0), |digest, member| {
-                    let standing = u64::from(member.votes()) << 1 | u64::from(member.outgoing);
-                    digest.with(member.id.0).with(standing).with(member.disk.0)
-                })
+                let mut print = Fingerprint::new(&[]);
+                membership.fingerprint(&mut print);
+                Digest(3).with(u64::try_from(print.finish() >> 64).unwrap_or_default())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Membership, NodeId};
+
+    /// The same members in other parts are another configuration.
+    #[test]
+    fn configurations_of_the_same_members_are_told_apart() {
+        let digest = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
+            let [voters, outgoing, learners] = [voters, outgoing, learners].map(|ids| ids.iter().map(|id| NodeId(*id)));
+            Digest::of_payload(&Payload::Membership(Membership::joint(voters, outgoing, learners).into()))
+        };
+        let all = [
+            digest(&[1, 2, 3], &[], &[]),
+            digest(&[1, 2], &[3], &[]),
+            digest(&[1, 2], &[1, 2, 3], &[]),
+            digest(&[1, 2], &[], &[3]),
+            digest(&[3], &[1, 2], &[]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other != one), "{at}");
+        }
+        assert_eq!(digest(&[2, 1], &[3], &[]), digest(&[1, 2], &[3], &[]));
     }
 }

@@ -87,19 +87,20 @@ impl Cluster {
     }
 
     fn send(&mut self, slot: usize, to: NodeId, message: Message) -> Verdict {
-        let receiver = self.slot_of(to)?;
-        self.oracles.sending(&self.servers, slot, receiver, &message)?;
+        self.oracles.sending(&self.servers, slot, to, &message)?;
         self.digest.fold(message.term.0 << 8 | to.0);
+        let Some(receiver) = self.slot_of(to) else {
+            self.coverage.count(Happening::MessageToNobody);
+            self.notice_loss(slot, to);
+            return Ok(());
+        };
         let (ends, reply) = ((slot, receiver), message.is_reply());
         let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, ends, reply, self.now);
         if let Some(lab) = &mut self.lab {
             lab.sent(receiver, &message, !arrivals.is_empty());
         }
         let Some((last, copies)) = arrivals.split_last() else {
-            if self.entropy.chance(self.network.weather.noticed) {
-                let life = self.servers[slot].life;
-                self.queue.push(self.now + TICK, Item::Unreachable { slot, life, peer: to });
-            }
+            self.notice_loss(slot, to);
             return Ok(());
         };
         for at in copies {
@@ -107,6 +108,14 @@ impl Cluster {
         }
         self.queue.push(*last, Item::Deliver { from: slot, to: receiver, message });
         Ok(())
+    }
+
+    /// The sender of a message that is lost may hear of it.
+    fn notice_loss(&mut self, slot: usize, peer: NodeId) {
+        if self.entropy.chance(self.network.weather.noticed) {
+            let life = self.servers[slot].life;
+            self.queue.push(self.now + TICK, Item::Unreachable { slot, life, peer });
+        }
     }
 
     fn persist(&mut self, slot: usize, before: &Seen, write: Write) -> Verdict {
@@ -273,9 +282,14 @@ impl Cluster {
     }
 
     fn send_snapshot(&mut self, slot: usize, to: NodeId, term: Term, meta: &SnapshotMeta) -> Verdict {
-        let receiver = self.slot_of(to)?;
         let server = &self.servers[slot];
         let file = self.oracles.file(server, meta)?.clone();
+        let Some(receiver) = self.slot_of(to) else {
+            self.coverage.count(Happening::MessageToNobody);
+            let (life, snapshot) = (server.life, meta.last);
+            self.queue.push(self.now + TICK, Item::TransferEnded { slot, life, to, snapshot, delivered: false });
+            return Ok(());
+        };
         let transfer = Transfer { from: slot, to: receiver, life: server.life, term, file };
         let temper = &self.temper.transfer;
         let mut at = self.now + self.entropy.between(temper.delay.0, temper.delay.1);
@@ -336,11 +350,46 @@ impl Cluster {
         self.queue.push(at, Item::TransferEnded { slot, life, to, snapshot, delivered });
     }
 
-    /// Where a server of this name sits.
-    pub(crate) fn slot_of(&self, id: NodeId) -> Verdict<usize> {
-        match self.servers.iter().position(|server| server.id == id) {
-            Some(slot) => Ok(slot),
-            None => broken(Invariant::Restart, format!("names server {id}, which is not in the cluster")),
+    /// Where the server of this name sits, if there is one: a member need not exist.
+    fn slot_of(&self, id: NodeId) -> Option<usize> {
+        self.servers.iter().position(|server| server.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::Temper;
+    use super::super::disk::Disk;
+    use super::super::server::Clock;
+    use super::super::trace::Trace;
+    use super::*;
+    use crate::{Config, EntryId, Membership};
+
+    /// Two of three voters are there, and no learner. What is sent to the others is lost, snapshots too, and no rule is broken.
+    #[test]
+    fn a_member_need_not_exist() {
+        let config = |id| Config { trailing_entries: 0, ..Config::new(NodeId(id)) };
+        let members = [1, 2].map(|id| (config(id), Clock::Steady)).into();
+        let mut cluster = Cluster::new(members, Temper::CALM, Entropy::from_seed(1), Trace::off());
+        let membership = Membership::joint([1, 2, 3].map(NodeId), [], [NodeId(4)]);
+        let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
+        for slot in 0..2 {
+            cluster.servers[slot].disk = Disk::new(snapshot.clone());
+            cluster.start(slot).unwrap();
         }
+        cluster.network.weather.noticed = Odds::percent(100);
+        cluster.temper.machine.snapshot_every = Some(2);
+        cluster.run(100 * TICK).unwrap();
+        for _ in 0..10 {
+            let (request, commands) = cluster.clients.request(1, 8);
+            let leader = cluster.leader().unwrap();
+            cluster.feed(leader, Event::Start { request, commands }).unwrap();
+            cluster.run(cluster.now + 20 * TICK).unwrap();
+        }
+        for happening in [Happening::MessageToNobody, Happening::UnreachableReported, Happening::SnapshotSendAsked] {
+            assert!(cluster.coverage.of(happening) > 4, "{}", happening.words());
+        }
+        assert!(cluster.oracles.committed() >= crate::Index(10));
+        assert!(cluster.oracles.have_converged(&cluster.servers), "nobody waits for those who do not exist");
     }
 }

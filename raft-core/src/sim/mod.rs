@@ -36,6 +36,7 @@ mod network;
 mod oracle;
 mod plan;
 mod queue;
+mod quorum;
 mod script;
 mod server;
 mod trace;

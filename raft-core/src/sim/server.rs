@@ -6,7 +6,9 @@ use super::disk::Disk;
 use super::fuzz::Birth;
 use super::machine::{Machine, SnapshotFile};
 use super::queue::{TICK, Time};
-use crate::{Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, SnapshotMeta, Status};
+use crate::{
+    Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, ServerId, SnapshotMeta, Status,
+};
 
 /// How a driver keeps time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ impl Seen {
 
 pub(crate) struct Server {
     pub(crate) id: NodeId,
+    /// The disk that it runs on.
+    pub(crate) incarnation: Incarnation,
     pub(crate) config: Config,
     /// None while it is down.
     pub(crate) raft: Option<Raft>,
@@ -89,6 +93,7 @@ impl Server {
         let nothing = EntryId::ZERO;
         Server {
             id: config.id,
+            incarnation: Incarnation(config.id.0),
             config,
             raft: None,
             life: 0,
@@ -118,6 +123,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn server_id(&self) -> ServerId {
+        ServerId { id: self.id, incarnation: self.incarnation }
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.raft.is_some()
     }
@@ -130,7 +139,7 @@ impl Server {
     pub(crate) fn restored(&self) -> Restored {
         let image = &self.disk.durable;
         Restored {
-            incarnation: Incarnation(self.id.0),
+            incarnation: self.incarnation,
             boot: u64::from(self.life) + 1,
             hard_state: image.hard_state,
             snapshot: image.snapshot.clone(),

@@ -276,7 +276,7 @@ pub(crate) fn node(slot: usize) -> NodeId {
     NodeId(slot as u64 + 1)
 }
 
-/// Where `id` stands.
-pub(crate) fn slot(id: NodeId) -> usize {
-    (0..SERVERS).find(|slot| node(*slot) == id).unwrap_or(0)
+/// Where `id` stands, if it is one of the three.
+pub(crate) fn slot(id: NodeId) -> Option<usize> {
+    (0..SERVERS).find(|slot| node(*slot) == id)
 }

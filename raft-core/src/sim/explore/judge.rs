@@ -1,14 +1,16 @@
 //! What must hold of all servers together: the invariants of Figure 3 in each state, and the rules that keep them.
 
 use std::format;
+use std::vec::Vec;
 
 use super::SERVERS;
-use super::bounds;
+use super::bounds::slot;
 use super::local::Local;
 use super::rules::{Known, facts};
 use super::tables::{History, Tables, Touched};
+use crate::sim::quorum::is_quorum;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{EntryId, Index, RoleKind};
+use crate::{EntryId, Index, NodeId, Payload, RoleKind};
 
 /// The rules of the whole cluster, as far as this change can break them. `known` is the
 /// history so far; says what it is now.
@@ -58,14 +60,15 @@ pub(crate) fn judge(
     Ok(news.map_or(known, |history| tables.history(&history)))
 }
 
-/// A leader commits an entry of its own term that a majority has durably (§5.4.2).
+/// A leader commits an entry of its own term that a quorum of the configuration in force has durably (§5.4.2, §6).
 fn quorum_keeps(servers: &[&Local; SERVERS], slot: usize) -> Verdict {
     let status = servers[slot].raft.status();
     let (term, commit) = (status.term(), status.commit());
     let id = EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit };
-    let keepers = servers.iter().filter(|server| server.image.keeps(id)).count();
-    ensure(id.term == term && keepers > SERVERS / 2, Invariant::CommitRule, || {
-        format!("server {} commits {id} in term {term}, and {keepers} keep it", slot + 1)
+    let keeps = |voter: NodeId| servers.iter().any(|server| server.id() == voter && server.image.keeps(id));
+    ensure(id.term == term && is_quorum(status.membership(), keeps), Invariant::CommitRule, || {
+        let keepers: Vec<NodeId> = servers.iter().map(|server| server.id()).filter(|id| keeps(*id)).collect();
+        format!("server {} of {} commits {id} in term {term}, and {keepers:?} keep it", slot + 1, status.membership())
     })
 }
 
@@ -116,7 +119,7 @@ fn is_complete(server: &Local, history: &History) -> Verdict {
 }
 
 /// Log Matching (§5.3, Figure 3), of logs in memory and on disks: where two have the same entry, they are the same
-/// through it.
+/// through it. A command names its entry, which is looked at elsewhere; of configurations each is compared.
 fn logs_match(one: &Local, other: &Local) -> Verdict {
     let ours: [&dyn Known; 2] = [&one.raft, &one.image];
     let theirs: [&dyn Known; 2] = [&other.raft, &other.image];
@@ -133,6 +136,21 @@ fn logs_match(one: &Local, other: &Local) -> Verdict {
             same = our == their;
         }
     }
+    configurations_match(one, other)
+}
+
+/// Of two entries with the same id, both are the same configuration, or neither is one.
+fn configurations_match(one: &Local, other: &Local) -> Verdict {
+    let (ours, theirs) = (one.raft.status(), other.raft.status());
+    for index in (1..=ours.last().index.min(theirs.last().index).0).map(Index) {
+        let (Some(our), Some(their)) = (ours.entry(index), theirs.entry(index)) else { continue };
+        let is_configuration = |payload: &Payload| matches!(payload, Payload::Membership(_));
+        if (is_configuration(our) || is_configuration(their)) && ours.term_at(index) == theirs.term_at(index) {
+            ensure(our == their, Invariant::LogMatching, || {
+                format!("the entry {index} of term {:?} is {our:?} or {their:?}", ours.term_at(index))
+            })?;
+        }
+    }
     Ok(())
 }
 
@@ -140,7 +158,7 @@ fn logs_match(one: &Local, other: &Local) -> Verdict {
 fn promises_are_kept(servers: &[&Local; SERVERS], leader: usize) -> Verdict {
     let status = servers[leader].raft.status();
     for follower in status.followers() {
-        let image = &servers[bounds::slot(follower.id)].image;
+        let Some(image) = slot(follower.id).map(|slot| &servers[slot].image) else { continue };
         let kept = image.hard_state.term != status.term() || image.keeps(follower.matched);
         ensure(kept, Invariant::Promises, || {
             let (id, matched, last) = (follower.id, follower.matched, image.last());
@@ -148,4 +166,89 @@ fn promises_are_kept(servers: &[&Local; SERVERS], leader: usize) -> Verdict {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::super::bounds::{Bounds, node};
+    use super::super::local::{command, start};
+    use super::super::rules;
+    use super::*;
+    use crate::{
+        AppendOutcome, Entries, Entry, Event, Incarnation, Membership, Message, RequestId, Rpc, Term, Write, WriteId,
+    };
+
+    fn local(slot: usize, membership: &Membership) -> Local {
+        Local::of(slot, membership.clone(), &Bounds::CALM).unwrap()
+    }
+
+    /// The entries, on disk and in memory.
+    fn holding(slot: usize, membership: &Membership, payloads: &[Payload]) -> Local {
+        let mut local = local(slot, membership);
+        let entries = payloads.iter().map(|payload| Entry { term: Term(1), payload: payload.clone() });
+        let entries = Entries::from_vec(Index(1), entries.collect()).unwrap();
+        let hard_state = Some(crate::HardState { term: Term(1), voted_for: None });
+        local.image.take(&Write { id: WriteId::from_number(1), hard_state, snapshot: None, entries });
+        local.raft = start(&local.image, node(slot), &Bounds::CALM).unwrap();
+        local
+    }
+
+    /// Server 1 leads in term 1, and believes that everybody has its entry: but only these servers keep it.
+    fn committed(membership: &Membership, keepers: &[usize]) -> Option<Invariant> {
+        let command = command(EntryId::new(1, 1));
+        let mut leader = local(0, membership);
+        let answer = |from, rpc| Event::Receive {
+            from: node(from),
+            message: Message { term: Term(1), incarnation: Incarnation(1), rpc },
+        };
+        let outcome = AppendOutcome::Matched { received: Index(1), durable: Index(1) };
+        leader.raft.set_election_timeout(0);
+        let mut events = vec![Event::Tick { elapsed: 0 }];
+        let granted = Rpc::PreVoteReply { granted: true };
+        let message = Message { term: Term(0), incarnation: Incarnation(1), rpc: granted };
+        events.extend([1, 2].map(|from| Event::Receive { from: node(from), message: message.clone() }));
+        events.push(Event::Persisted(WriteId::from_number(1)));
+        events.extend([1, 2].map(|from| answer(from, Rpc::RequestVoteReply { granted: true })));
+        events.push(Event::Start { request: RequestId(1), commands: [command.clone()].into() });
+        events.push(Event::Persisted(WriteId::from_number(2)));
+        events.extend([1, 2].map(|from| answer(from, Rpc::AppendEntriesReply { round: 1, outcome })));
+        events.into_iter().for_each(|event| drop(leader.raft.step(event)));
+        assert_eq!(leader.raft.status().commit(), Index(1), "{:?}", leader.raft);
+        let mut servers = [leader, local(1, membership), local(2, membership)];
+        for slot in keepers {
+            servers[*slot].image = holding(*slot, membership, &[Payload::Command(command.clone())]).image;
+        }
+        quorum_keeps(&servers.each_ref(), 0).err().map(|violation| violation.invariant)
+    }
+
+    #[test]
+    fn a_commit_is_judged_by_the_configuration_in_force() {
+        let broken = Some(Invariant::CommitRule);
+        let alone = Membership::joint([node(0)], [], [node(1), node(2)]);
+        assert_eq!(committed(&alone, &[0]), None, "the only voter");
+        assert_eq!(committed(&alone, &[1, 2]), broken, "learners do not count");
+        let joint = Membership::joint([node(0), node(1)], [node(0), node(2)], []);
+        assert_eq!(committed(&joint, &[0, 1, 2]), None);
+        assert_eq!(committed(&joint, &[0, 1]), broken, "two of three, but one of the old half");
+        assert_eq!(committed(&joint, &[0, 2]), broken, "two of three, but one of the new half");
+    }
+
+    #[test]
+    fn one_entry_is_one_configuration() {
+        let first = Membership::new([node(0), node(1), node(2)]);
+        let entry = |membership: &Membership| Payload::Membership(membership.clone().into());
+        let joint = Membership::joint([node(0), node(1)], [node(0), node(1), node(2)], []);
+        let judged = |ours: &[Payload], theirs: &[Payload]| {
+            let verdict = logs_match(&holding(0, &first, ours), &holding(1, &first, theirs));
+            verdict.err().map(|violation| violation.invariant)
+        };
+        assert!(rules::stands(&holding(0, &first, &[entry(&joint)])).is_ok(), "a log may hold one");
+        assert_eq!(judged(&[entry(&joint)], &[entry(&joint), Payload::Noop]), None);
+        let without_joint = Membership::joint([node(0), node(1)], [], [node(2)]);
+        let broken = Some(Invariant::LogMatching);
+        assert_eq!(judged(&[entry(&joint)], &[entry(&without_joint)]), broken);
+        assert_eq!(judged(&[Payload::Noop], &[entry(&joint)]), broken);
+    }
 }

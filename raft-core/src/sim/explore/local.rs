@@ -11,8 +11,8 @@ use crate::fingerprint::Fingerprint;
 use crate::sim::disk::Image;
 use crate::sim::violation::{Invariant, Verdict, broken};
 use crate::{
-    Action, Bytes, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, Raft, RequestId, Restored, Rpc,
-    SnapshotMeta, Term, Write,
+    Action, Bytes, Config, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, Raft, RequestId, Restored,
+    Rpc, SnapshotMeta, Term, Write,
 };
 
 /// What is on its way to a server.
@@ -100,7 +100,11 @@ pub(crate) struct Effect {
 
 impl Local {
     pub(crate) fn new(slot: usize, bounds: &Bounds) -> Verdict<Local> {
-        let membership = Membership::new((0..SERVERS).map(node));
+        Local::of(slot, Membership::new((0..SERVERS).map(node)), bounds)
+    }
+
+    /// A server that begins with this configuration.
+    pub(crate) fn of(slot: usize, membership: Membership, bounds: &Bounds) -> Verdict<Local> {
         let image = Image::new(SnapshotMeta { last: EntryId::ZERO, membership: membership.into() });
         let raft = start(&image, node(slot), bounds)?;
         let mut local = Local { raft, image, outstanding: VecDeque::new(), vote_shown: (Term(0), None) };
@@ -163,7 +167,7 @@ impl Local {
 }
 
 /// The core, made of what a disk kept. The application kept nothing.
-fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft> {
+pub(crate) fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft> {
     let restored = Restored {
         incarnation: Incarnation(1),
         boot: 1,
@@ -172,7 +176,7 @@ fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft> {
         entries: image.entries(),
         applied: Index(0),
     };
-    let config = bounds.config(super::bounds::slot(id));
+    let config = Config { id, ..bounds.config(0) };
     Raft::new(config, restored).or_else(|error| broken(Invariant::Restart, std::format!("{error}")))
 }
 
@@ -269,18 +273,25 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A member need not exist: what is sent to it is lost.
+    fn send(&mut self, mail: Mail) {
+        if super::bounds::slot(mail.to).is_some() {
+            self.sent.push(mail);
+        }
+    }
+
     fn carry_out(&mut self, action: Action, handed: &mut Index) -> Verdict<Option<Index>> {
         let from = self.local.id();
         match action {
             Action::Send { to, message } => {
                 self.bounds.heed(rules::sends(self.local, to, &message))?;
                 rules::votes(self.local, to, &message)?;
-                self.sent.push(Mail { from, to, content: Content::Message(message) });
+                self.send(Mail { from, to, content: Content::Message(message) });
             }
             Action::Persist(write) => self.local.outstanding.push_back(write),
             Action::SendSnapshot { to, term, snapshot } => {
                 let content = Content::Snapshot { term, meta: snapshot };
-                self.sent.push(Mail { from, to, content });
+                self.send(Mail { from, to, content });
             }
             Action::Apply(entries) => {
                 self.bounds.heed(rules::applies(self.local, *handed, &entries))?;

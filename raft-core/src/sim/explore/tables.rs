@@ -328,7 +328,8 @@ impl Tables {
 
     pub(crate) fn slots(&self, mail: u32) -> (usize, usize) {
         let mail = &self.mails[mail as usize];
-        (slot(mail.from), slot(mail.to))
+        // Mail travels between the three only.
+        (slot(mail.from).unwrap_or(0), slot(mail.to).unwrap_or(0))
     }
 }
 

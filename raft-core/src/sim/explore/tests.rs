@@ -88,7 +88,7 @@ fn mirrored_worlds_are_one() {
         wander(&mut tables, &mut entropy, 60, |tables, _, choice, next| {
             let mut mail = |id: u32| {
                 let Mail { from, to, content } = tables.mails[id as usize].clone();
-                let renamed = |id: NodeId| node(names[super::bounds::slot(id)]);
+                let renamed = |id: NodeId| node(names[super::bounds::slot(id).unwrap()]);
                 tables.mail(Mail { from: renamed(from), to: renamed(to), content })
             };
             let deed = match choice.deed {

@@ -5,15 +5,15 @@ use std::format;
 
 use crate::sim::server::Server;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{AppendOutcome, Message, Rpc};
+use crate::{AppendOutcome, Message, NodeId, Rpc};
 
-/// `server` sends `message` to the server in `to`.
-pub(crate) fn sending(servers: &[Server], server: &Server, to: usize, message: &Message) -> Verdict {
+/// `server` sends `message` to the server of this name, if there is one.
+pub(crate) fn sending(servers: &[Server], server: &Server, to: NodeId, message: &Message) -> Verdict {
     let Rpc::AppendEntriesReply { outcome, .. } = &message.rpc else { return Ok(()) };
     let (AppendOutcome::Matched { received, .. } | AppendOutcome::Full { received, .. }) = *outcome else {
         return Ok(());
     };
-    let Some(leader) = servers.get(to).filter(|leader| leader.leads()) else { return Ok(()) };
+    let Some(leader) = servers.iter().find(|leader| leader.id == to && leader.leads()) else { return Ok(()) };
     let (Some(ours), Some(theirs)) = (&server.raft, &leader.raft) else { return Ok(()) };
     let (ours, theirs) = (ours.status(), theirs.status());
     if theirs.term() != message.term {

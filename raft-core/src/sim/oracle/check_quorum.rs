@@ -1,30 +1,36 @@
-//! A leader that is out of touch with a majority for an election timeout leads no longer (thesis §6.2): its clients would
-//! wait for ever, and a new leader for its leave.
+//! A leader that is out of touch with a quorum of the configuration in force for an election timeout leads no longer (thesis
+//! §6.2): its clients would wait for ever, and a new leader for its leave.
 
 use std::format;
 
-use crate::quorum::majority;
+use smallvec::SmallVec;
+
+use crate::NodeId;
+use crate::sim::quorum::is_quorum;
 use crate::sim::server::Server;
 use crate::sim::violation::{Invariant, Verdict, ensure};
 
 /// `server` leads, and time has just passed for it.
 pub(crate) fn leading(server: &Server) -> Verdict {
     let Some(raft) = &server.raft else { return Ok(()) };
+    let status = raft.status();
     let timeout = u64::from(server.config.election_ticks_min);
-    let (mut members, mut heard) = (1, 1);
-    for follower in raft.status().followers() {
-        members += 1;
-        heard += usize::from(follower.silent_ticks < timeout);
-    }
-    ensure(heard >= majority(members), Invariant::CheckQuorum, || {
-        format!("leads, and has heard {heard} of {members} servers within {timeout} ticks, itself among them")
+    let followers = status.followers().filter(|follower| follower.silent_ticks < timeout);
+    let itself = status.membership().member(server.id).filter(|member| member.counts(server.incarnation));
+    let itself = itself.map(|member| member.id);
+    let heard: SmallVec<[NodeId; 8]> = followers.map(|follower| follower.id).chain(itself).collect();
+    ensure(is_quorum(status.membership(), |id| heard.contains(&id)), Invariant::CheckQuorum, || {
+        format!("leads {}, and within {timeout} ticks has heard only {heard:?}", status.membership())
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{found, leader};
+    use super::super::testing::{advance, found, leader, leader_of};
     use super::*;
+    use std::vec;
+
+    use crate::{EntryId, Incarnation, Member, MemberRole, Membership};
 
     #[test]
     fn a_leader_out_of_touch_is_found() {
@@ -32,5 +38,35 @@ mod tests {
         assert_eq!(found(leading(&server)), None, "its term has just begun");
         server.config.election_ticks_min = 0;
         assert_eq!(found(leading(&server)), Some(Invariant::CheckQuorum), "as if an election timeout had passed");
+    }
+
+    /// Ten ticks after its election, in which only these answered, as if an election timeout were five.
+    fn leads(membership: &Membership, answering: &[u64]) -> Option<Invariant> {
+        let mut server = leader_of(1, membership);
+        advance(&mut server, 10, answering);
+        server.config.election_ticks_min = 5;
+        found(leading(&server))
+    }
+
+    #[test]
+    fn a_majority_of_each_half_must_be_heard_and_learners_do_not_count() {
+        let broken = Some(Invariant::CheckQuorum);
+        let three = Membership::joint([1, 2, 3].map(NodeId), [], [4, 5].map(NodeId));
+        assert_eq!(leads(&three, &[2]), None, "itself and one of two others");
+        assert_eq!(leads(&three, &[4, 5]), broken, "learners are not voters");
+        let joint = Membership::joint([1, 2, 3].map(NodeId), [3, 4, 5].map(NodeId), []);
+        assert_eq!(leads(&joint, &[2, 4, 5]), None);
+        assert_eq!(leads(&joint, &[2, 4]), broken, "one of the old half");
+        assert_eq!(leads(&joint, &[4, 5]), broken, "only itself of the new half");
+        let outside = Membership::joint([2, 3].map(NodeId), [1, 2, 3].map(NodeId), []);
+        assert_eq!(leads(&outside, &[2]), broken, "it does not count itself where it has no vote");
+        assert_eq!(leads(&outside, &[2, 3]), None);
+        let member = |id, disk| Member { disk: Incarnation(disk), ..Member::new(NodeId(id), MemberRole::Voter) };
+        let another_disk = Membership::from_members(EntryId::ZERO, vec![member(1, 9), member(2, 0), member(3, 0)]);
+        assert_eq!(
+            leads(&another_disk.unwrap(), &[2]),
+            broken,
+            "it does not count itself on a disk that does not count"
+        );
     }
 }

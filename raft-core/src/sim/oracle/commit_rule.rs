@@ -1,11 +1,14 @@
-//! A leader commits by counting only entries of its own term (§5.4.2), and counts only servers, itself among them, whose
-//! disks hold the entry.
+//! A leader commits by counting only entries of its own term (§5.4.2), and counts only voters of the configuration in force,
+//! itself among them if it votes, whose disks hold the entry: a majority of each half, while it is joint (§6). A disk counts
+//! that the configuration records; where it records none, any founder's.
 
 use std::format;
+use std::vec::Vec;
 
-use crate::quorum::majority;
+use crate::sim::quorum::is_quorum;
 use crate::sim::server::{Seen, Server};
 use crate::sim::violation::{Invariant, Verdict, ensure};
+use crate::{EntryId, NodeId};
 
 /// The leader in `slot` has moved its commit index.
 pub(crate) fn commits(servers: &[Server], slot: usize, seen: &Seen) -> Verdict {
@@ -15,9 +18,69 @@ pub(crate) fn commits(servers: &[Server], slot: usize, seen: &Seen) -> Verdict {
     ensure(of_term == Some(term), Invariant::CommitRule, || {
         format!("the leader of term {term} counted the copies of {index}, which is of term {of_term:?}")
     })?;
-    let id = crate::EntryId { term, index };
-    let holders = servers.iter().filter(|server| server.disk.durable.holds(id)).count();
-    ensure(holders >= majority(servers.len()), Invariant::CommitRule, || {
-        format!("committed {id}, which is durable on {holders} of {} servers", servers.len())
+    let id = EntryId { term, index };
+    let membership = raft.status().membership();
+    let counts = |server: &Server| membership.member(server.id).is_some_and(|member| member.counts(server.incarnation));
+    let holds = |voter: NodeId| {
+        servers.iter().any(|server| server.id == voter && counts(server) && server.disk.durable.holds(id))
+    };
+    ensure(is_quorum(membership, holds), Invariant::CommitRule, || {
+        let holders: Vec<NodeId> = servers.iter().map(|server| server.id).filter(|id| holds(*id)).collect();
+        format!("committed {id}, which is durable on {holders:?}: no quorum of {membership}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{found, leader_of, server_of, write};
+    use super::*;
+    use crate::{Bytes, Event, Incarnation, Index, Member, MemberRole, Membership, RequestId};
+
+    /// A leader of the configuration that claims to have committed its entry 1, which these servers hold.
+    fn committed(membership: &Membership, holders: &[u64]) -> Option<Invariant> {
+        let mut leader = leader_of(1, membership);
+        let commands = [Bytes::from_static(b"x")].into();
+        let _ = leader.raft.as_mut().unwrap().step(Event::Start { request: RequestId(1), commands });
+        leader.seen.commit = Index(1);
+        let others = (2..=5).map(|id| server_of(id, membership));
+        let mut servers: Vec<Server> = [leader].into_iter().chain(others).collect();
+        for server in servers.iter_mut().filter(|server| holders.contains(&server.id.0)) {
+            server.disk.durable.take(&write(1, &[1]));
+        }
+        let seen = servers[0].seen;
+        found(commits(&servers, 0, &seen))
+    }
+
+    #[test]
+    fn a_commit_needs_a_majority_of_each_half_of_the_configuration_in_force() {
+        let broken = Some(Invariant::CommitRule);
+        let three = Membership::joint([1, 2, 3].map(NodeId), [], [4, 5].map(NodeId));
+        assert_eq!(committed(&three, &[1, 2]), None, "of the voters, not of all servers");
+        assert_eq!(committed(&three, &[1, 4, 5]), broken, "learners do not count");
+        let joint = Membership::joint([1, 2, 3].map(NodeId), [3, 4, 5].map(NodeId), []);
+        assert_eq!(committed(&joint, &[1, 2, 4, 5]), None);
+        assert_eq!(committed(&joint, &[2, 3, 4]), None, "the leader's own disk is not needed");
+        assert_eq!(committed(&joint, &[1, 2, 3]), broken, "no majority of the old half");
+        assert_eq!(committed(&joint, &[3, 4, 5]), broken, "no majority of the new half");
+    }
+
+    #[test]
+    fn only_the_disk_that_counts_is_counted() {
+        let broken = Some(Invariant::CommitRule);
+        let of_disks = |disks: [u64; 3]| {
+            let member = |(id, disk)| Member { disk, ..Member::new(NodeId(id), MemberRole::Voter) };
+            let members = (1..).zip(disks.map(Incarnation)).map(member).collect();
+            Membership::from_members(EntryId::ZERO, members).unwrap()
+        };
+        assert_eq!(committed(&of_disks([1, 2, 0]), &[1, 2]), None, "both disks are recorded");
+        assert_eq!(committed(&of_disks([1, 0, 0]), &[1, 3]), None, "none is recorded, and it is a founder's");
+        assert_eq!(committed(&of_disks([1, 9, 0]), &[1, 2]), broken, "another one of the second is recorded");
+    }
+
+    #[test]
+    fn an_entry_of_an_older_term_is_not_counted() {
+        let servers = [leader_of(1, &Membership::new([NodeId(1)]))];
+        let seen = servers[0].seen;
+        assert_eq!(found(commits(&servers, 0, &seen)), Some(Invariant::CommitRule));
+    }
 }

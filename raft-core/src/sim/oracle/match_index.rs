@@ -1,18 +1,21 @@
 //! What a leader knows of a follower (Figure 2, matchIndex and nextIndex): within a leadership matchIndex only rises, and
-//! nextIndex stays above it. Looked at when time passes.
+//! nextIndex stays above it.
 
 use std::format;
+
+use smallvec::SmallVec;
 
 use crate::sim::network::SERVERS_MAX;
 use crate::sim::server::Server;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{EntryId, Term};
+use crate::{EntryId, NodeId, Term};
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Leadership {
     life: u32,
     term: Term,
-    matched: [EntryId; SERVERS_MAX],
+    /// By name: followers come and go within a leadership.
+    matched: SmallVec<[(NodeId, EntryId); SERVERS_MAX]>,
 }
 
 #[derive(Default)]
@@ -22,7 +25,7 @@ pub(crate) struct MatchIndex {
 }
 
 impl MatchIndex {
-    /// The leader in `slot`, between two steps.
+    /// The leader in `slot`, between two steps. Of a follower that is gone and comes back nothing is known at first.
     pub(crate) fn leading(&mut self, slot: usize, server: &Server) -> Verdict {
         let Some(raft) = &server.raft else { return Ok(()) };
         let (life, term) = (server.life, server.seen.hard_state.term);
@@ -30,29 +33,57 @@ impl MatchIndex {
         if (known.life, known.term) != (life, term) {
             *known = Leadership { life, term, ..Leadership::default() };
         }
-        for (follower, earlier) in raft.status().followers().zip(&mut known.matched) {
-            let sound = follower.matched >= *earlier && follower.next > follower.matched.index;
+        let mut matched = SmallVec::new();
+        for follower in raft.status().followers() {
+            let of_it = known.matched.iter().find(|(id, _)| *id == follower.id);
+            let earlier = of_it.map_or(EntryId::ZERO, |(_, matched)| *matched);
+            let sound = follower.matched >= earlier && follower.next > follower.matched.index;
             ensure(sound, Invariant::MatchIndex, || {
                 format!("knew {earlier} of a follower, and now knows {follower:?}")
             })?;
-            *earlier = follower.matched;
+            matched.push((follower.id, follower.matched));
         }
+        known.matched = matched;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{found, leader};
+    use super::super::testing::{found, leader, leader_of};
     use super::*;
+    use crate::Membership;
 
     #[test]
     fn what_falls_within_a_leadership_is_found() {
         let (mut oracle, mut server) = (MatchIndex::default(), leader());
         assert_eq!(found(oracle.leading(0, &server)), None);
-        oracle.known[0].matched[1] = EntryId::new(1, 3);
+        oracle.known[0].matched[1].1 = EntryId::new(1, 3);
         assert_eq!(found(oracle.leading(0, &server)), Some(Invariant::MatchIndex));
         server.life += 1;
         assert_eq!(found(oracle.leading(0, &server)), None, "another life knows nothing");
+    }
+
+    /// As if the configuration in force had changed within the leadership: places shift, names do not.
+    #[test]
+    fn followers_are_told_apart_by_name() {
+        let led = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
+            let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<std::vec::Vec<_>>();
+            leader_of(1, &Membership::joint(ids(voters), ids(outgoing), ids(learners)))
+        };
+        let mut oracle = MatchIndex::default();
+        let known =
+            |oracle: &MatchIndex| oracle.known[0].matched.iter().map(|(id, _)| id.0).collect::<std::vec::Vec<_>>();
+        assert_eq!(found(oracle.leading(0, &led(&[1, 2, 3], &[], &[]))), None);
+        oracle.known[0].matched[0].1 = EntryId::new(1, 3);
+        let mut before = oracle.known[0].clone();
+        let joint = led(&[1, 3, 4], &[1, 2, 3], &[5]);
+        assert_eq!(found(oracle.leading(0, &joint)), Some(Invariant::MatchIndex), "2 is still a follower");
+        assert_eq!(found(oracle.leading(0, &led(&[1, 3, 4], &[], &[5]))), None, "2 is gone, and 3 was never matched");
+        assert_eq!(known(&oracle), [3, 4, 5]);
+        assert_eq!(found(oracle.leading(0, &joint)), None, "2 is back, and nothing is known of it");
+        before.matched[0].0 = NodeId(5);
+        oracle.known[0] = before;
+        assert_eq!(found(oracle.leading(0, &joint)), Some(Invariant::MatchIndex), "5 is the last of the list now");
     }
 }

@@ -27,7 +27,7 @@ mod snapshot_state;
 mod state_machine_safety;
 mod terms_rise;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod write_through;
 
 use super::clients::{Clients, CommandId};
@@ -73,17 +73,18 @@ impl Oracles {
             promises::stepped(server)?;
         }
         if seen.hard_state != before.hard_state
-            && let Some(candidate) =
-                seen.hard_state.voted_for.map(|vote| vote.id).filter(|candidate| *candidate != server.id)
-            && let Some(slot) = servers.iter().position(|server| server.id == candidate)
+            && let Some(candidate) = seen.hard_state.voted_for.filter(|candidate| *candidate != server.server_id())
         {
-            self.election_restriction.votes(before, slot, seen.hard_state.term)?;
+            self.election_restriction.votes(before, candidate, seen.hard_state.term)?;
         }
         let leads = seen.role == RoleKind::Leader;
         if leads && !seen.leads_on_from(before) {
-            self.election_safety.leads(server.id, seen.hard_state.term)?;
-            self.single_vote.votes(slot, seen.hard_state.term, server.id)?;
+            self.election_safety.leads(server.server_id(), seen.hard_state.term)?;
+            self.single_vote.votes(server.server_id(), seen.hard_state.term, server.server_id())?;
             leader_completeness::stands(server, &self.committed)?;
+        }
+        if leads {
+            self.match_index.leading(slot, server)?;
         }
         if seen.commit > before.commit {
             if leads {
@@ -108,29 +109,32 @@ impl Oracles {
         leader_completeness::commits(servers, seen.hard_state.term, seen.commit, &self.committed)
     }
 
-    /// Time has passed for the server in `slot`.
-    pub(crate) fn ticked(&mut self, slot: usize, server: &Server) -> Verdict {
+    /// Time has passed for `server`.
+    pub(crate) fn ticked(&self, server: &Server) -> Verdict {
         if server.leads() {
-            self.match_index.leading(slot, server)?;
             check_quorum::leading(server)?;
             limits::leading(server)?;
         }
         Ok(())
     }
 
-    pub(crate) fn sending(&mut self, servers: &[Server], slot: usize, to: usize, message: &Message) -> Verdict {
+    /// The server in `slot` sends a message to the server of this name, if there is one.
+    pub(crate) fn sending(&mut self, servers: &[Server], slot: usize, to: NodeId, message: &Message) -> Verdict {
         let server = &servers[slot];
-        let receiver = servers[to].id;
-        promises::sending(server, receiver, message)?;
+        let sender = server.server_id();
+        promises::sending(server, to, message)?;
         match &message.rpc {
             Rpc::RequestVote { last, .. } => {
-                self.election_restriction.asks(slot, message.term, *last);
-                self.single_vote.votes(slot, message.term, server.id)
+                self.election_restriction.asks(sender, message.term, *last);
+                self.single_vote.votes(sender, message.term, sender)
             }
-            Rpc::RequestVoteReply { granted: true } => self.single_vote.votes(slot, message.term, receiver),
+            Rpc::RequestVoteReply { granted: true } => match server.disk.durable.hard_state.voted_for {
+                Some(candidate) => self.single_vote.votes(sender, message.term, candidate),
+                None => Ok(()),
+            },
             Rpc::AppendEntries { .. } => {
                 limits::sending(server, message)?;
-                self.election_safety.leads(server.id, message.term)
+                self.election_safety.leads(sender, message.term)
             }
             Rpc::AppendEntriesReply { .. } => acknowledgements::sending(servers, server, to, message),
             Rpc::PreVote { .. }

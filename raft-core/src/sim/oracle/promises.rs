@@ -11,10 +11,12 @@ use crate::{AppendOutcome, EntryId, HardState, Index, Message, NodeId, Rpc};
 /// `server` sends `message`: its disk must already hold what that promises.
 pub(crate) fn sending(server: &Server, to: NodeId, message: &Message) -> Verdict {
     let image = &server.disk.durable;
-    let vote = |candidate| (message.term, Some(candidate));
+    // An answer does not say for which disk of its receiver the vote is.
+    let vote = |id| (message.term, Some(id));
     let kept_vote = (image.hard_state.term, image.hard_state.voted_for.map(|vote| vote.id));
+    let own_vote = HardState { term: message.term, voted_for: Some(server.server_id()) };
     let kept = match &message.rpc {
-        Rpc::RequestVote { last, .. } => kept_vote == vote(server.id) && image.last() == *last,
+        Rpc::RequestVote { last, .. } => image.hard_state == own_vote && image.last() == *last,
         Rpc::RequestVoteReply { granted: true } => kept_vote == vote(to),
         Rpc::AppendEntries { .. } => image.hard_state.term == message.term,
         Rpc::AppendEntriesReply { outcome, .. } => match *outcome {

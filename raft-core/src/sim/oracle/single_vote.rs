@@ -1,27 +1,23 @@
 //! Each server votes for at most one candidate in a given term (§5.2), whatever it forgets in a crash. Seen from outside:
-//! in the grants that it sends, in its own candidacy, and in its leadership, which took its own vote.
+//! in the grants that it sends, in its own candidacy, and in its leadership, which took its own vote. A server is its name
+//! and its disk: who has lost all that it promised may vote again, and does not count.
 
+use std::collections::BTreeMap;
 use std::format;
-use std::vec::Vec;
 
-use crate::sim::network::SERVERS_MAX;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{NodeId, Term};
+use crate::{ServerId, Term};
 
 #[derive(Default)]
 pub(crate) struct SingleVote {
     /// For each term, whom each server voted for.
-    votes: Vec<[Option<NodeId>; SERVERS_MAX]>,
+    votes: BTreeMap<(Term, ServerId), ServerId>,
 }
 
 impl SingleVote {
-    /// The server in `slot` has shown that its vote in `term` is for `candidate`.
-    pub(crate) fn votes(&mut self, slot: usize, term: Term, candidate: NodeId) -> Verdict {
-        let place = usize::try_from(term.0).unwrap_or(usize::MAX);
-        if self.votes.len() <= place {
-            self.votes.resize(place + 1, [None; SERVERS_MAX]);
-        }
-        let earlier = *self.votes[place][slot].get_or_insert(candidate);
+    /// `voter` has shown that its vote in `term` is for `candidate`.
+    pub(crate) fn votes(&mut self, voter: ServerId, term: Term, candidate: ServerId) -> Verdict {
+        let earlier = *self.votes.entry((term, voter)).or_insert(candidate);
         ensure(earlier == candidate, Invariant::SingleVote, || {
             format!("voted for {earlier} and for {candidate} in term {term}")
         })
@@ -32,15 +28,21 @@ impl SingleVote {
 mod tests {
     use super::super::testing::found;
     use super::*;
+    use crate::{Incarnation, NodeId};
 
     #[test]
     fn a_second_vote_in_a_term_is_found_whatever_was_forgotten() {
         let mut oracle = SingleVote::default();
-        let mut votes = |slot, term, candidate| found(oracle.votes(slot, Term(term), NodeId(candidate)));
-        assert_eq!(votes(0, 2, 1), None);
-        assert_eq!(votes(0, 2, 1), None, "shown again");
-        assert_eq!(votes(1, 2, 3), None, "another server");
-        assert_eq!(votes(0, 3, 3), None, "another term");
-        assert_eq!(votes(0, 2, 3), Some(Invariant::SingleVote));
+        let server = |(id, disk)| ServerId { id: NodeId(id), incarnation: Incarnation(disk) };
+        let mut votes = |voter, term, candidate| found(oracle.votes(server(voter), Term(term), server(candidate)));
+        assert_eq!(votes((1, 1), 2, (1, 1)), None);
+        assert_eq!(votes((1, 1), 2, (1, 1)), None, "shown again");
+        assert_eq!(votes((2, 2), 2, (3, 3)), None, "another server");
+        assert_eq!(votes((1, 1), 3, (3, 3)), None, "another term");
+        assert_eq!(votes((1, 9), 2, (3, 3)), None, "another disk, which knows of no vote");
+        let broken = Some(Invariant::SingleVote);
+        assert_eq!(votes((1, 1), 2, (3, 3)), broken);
+        assert_eq!(votes((1, 9), 2, (1, 1)), broken, "the other disk has voted too");
+        assert_eq!(votes((2, 2), 2, (3, 9)), broken, "two disks of one name are two candidates");
     }
 }

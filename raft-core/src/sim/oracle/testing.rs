@@ -8,8 +8,8 @@ use crate::message::{Message, Rpc};
 use crate::sim::server::{Clock, Seen, Server};
 use crate::sim::violation::{Invariant, Verdict};
 use crate::{
-    Action, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, NodeId, Payload, Raft,
-    Restored, RoleKind, SnapshotMeta, Term, Write, WriteId,
+    Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, NodeId,
+    Payload, Raft, Restored, RoleKind, SnapshotMeta, Term, Write, WriteId,
 };
 
 /// What was found, if anything.
@@ -37,19 +37,34 @@ pub(crate) fn committed(terms: &[u64]) -> Committed {
 }
 
 pub(crate) fn meta(term: u64, index: u64) -> SnapshotMeta {
-    SnapshotMeta { last: EntryId::new(term, index), membership: Membership::new([1, 2, 3].map(NodeId)).into() }
+    SnapshotMeta { last: EntryId::new(term, index), membership: three().into() }
 }
 
 /// A server of three that is down.
 pub(crate) fn server() -> Server {
-    Server::new(Config::new(NodeId(1)), Clock::Steady, meta(0, 0))
+    server_of(1, &three())
+}
+
+/// A server that is down, with this configuration on its disk.
+pub(crate) fn server_of(id: u64, membership: &Membership) -> Server {
+    let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.clone().into() };
+    Server::new(Config::new(NodeId(id)), Clock::Steady, snapshot)
+}
+
+fn three() -> Membership {
+    Membership::new([1, 2, 3].map(NodeId))
 }
 
 /// One of three that leads in term 1, with an empty log.
 pub(crate) fn leader() -> Server {
-    let mut server = server();
+    leader_of(1, &three())
+}
+
+/// One that leads a cluster of this configuration in term 1, with an empty log: whoever was asked voted for it.
+pub(crate) fn leader_of(id: u64, membership: &Membership) -> Server {
+    let mut server = server_of(id, membership);
     let config = Config { leader_noop: false, ..server.config.clone() };
-    let restored = Restored::new_cluster(Incarnation(1), Membership::new([1, 2, 3].map(NodeId)));
+    let restored = Restored::new_cluster(Incarnation(1), membership.clone());
     let mut raft = Raft::new(config, restored).unwrap();
     let mut events = VecDeque::new();
     while raft.status().role() != RoleKind::Leader {
@@ -66,7 +81,7 @@ pub(crate) fn leader() -> Server {
                         Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: true },
                         _ => Rpc::RequestVoteReply { granted: true },
                     };
-                    Event::Receive { from: to, message: Message { term, incarnation: Incarnation(to.0), rpc } }
+                    answer(to, term, rpc)
                 }
                 _ => continue,
             };
@@ -76,4 +91,34 @@ pub(crate) fn leader() -> Server {
     server.seen = Seen::of(raft.status());
     server.raft = Some(raft);
     server
+}
+
+/// A server that has started, and follows this leader.
+pub(crate) fn started(mut server: Server, leader: &Server) -> Server {
+    server.raft = Raft::new(server.config.clone(), server.restored()).ok();
+    server.seen = Seen { role: RoleKind::Follower, ..leader.seen };
+    server
+}
+
+fn answer(from: NodeId, term: Term, rpc: Rpc) -> Event {
+    Event::Receive { from, message: Message { term, incarnation: Incarnation(from.0), rpc } }
+}
+
+/// Let time pass for a leader; of those to whom it writes, only these answer: each holds what comes before the message, and
+/// takes no entries.
+pub(crate) fn advance(leader: &mut Server, ticks: u32, answering: &[u64]) {
+    let Some(raft) = &mut leader.raft else { return };
+    for _ in 0..ticks {
+        let sent = raft.step(Event::Tick { elapsed: 1 });
+        for action in sent {
+            if let Action::Send { to, message: Message { term, rpc: Rpc::AppendEntries { prev, round, .. }, .. } } =
+                action
+                && answering.contains(&to.0)
+            {
+                let outcome = AppendOutcome::Matched { received: prev.index, durable: prev.index };
+                let _ = raft.step(answer(to, term, Rpc::AppendEntriesReply { round, outcome }));
+            }
+        }
+    }
+    leader.seen = Seen::of(raft.status());
 }

@@ -182,7 +182,7 @@ impl World {
             return Err(Stop::Wrong(format!("{} is down", self.name(slot))));
         }
         self.cluster.step(slot, event)?;
-        self.cluster.oracles.ticked(slot, &self.cluster.servers[slot])?;
+        self.cluster.oracles.ticked(&self.cluster.servers[slot])?;
         self.collect();
         Ok(())
     }
