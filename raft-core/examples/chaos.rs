@@ -20,7 +20,7 @@ usage: chaos [--seeds N] [--first S] [--servers 1..5] [--quiet]
   --seeds N     how many seeds (default 1000)
   --first S     the first of them (default 0)
   --seconds T   as many seeds as fit in T seconds, from X on
-  --servers N   how many servers in every run (default: drawn for each)
+  --servers N   how many first members in every run (default: drawn for each)
   --seed X      this seed alone, if there are no seconds to fill; what breaks is cut down to a script
   --bytes HEX   these bytes in place of a seed, as a fuzzer found them
   --trace       print every event and action, as a script (docs/scripts.md), and cut nothing down

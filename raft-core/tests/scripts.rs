@@ -172,7 +172,7 @@ fn bad_scripts_say_where_and_why() {
     let cases = [
         ("boot", 1, "a script begins with `cluster`"),
         ("", 0, "there is no command"),
-        ("cluster 9", 1, "there can be 1 to 7 servers"),
+        ("cluster 9", 1, "there can be 1 to 8 servers"),
         ("cluster 3 speed=1", 1, "`speed=1` is not a setting of Config"),
         ("cluster 3 heartbeat_ticks=30", 1, "a timeout must be longer than a heartbeat"),
         ("+dance s1", 6, "`dance` is not a command"),

@@ -14,7 +14,7 @@ use super::entropy::Entropy;
 use super::plan::Plan;
 use super::queue::{TICK, Time};
 use super::script::{SHRINK_COMMANDS, Shrunk, settings, shrink_script};
-use super::server::Clock;
+use super::server::{Beginning, Clock};
 use super::trace::Trace;
 use super::violation::{Verdict, Violation};
 use crate::{Event, NodeId};
@@ -22,7 +22,7 @@ use crate::{Event, NodeId};
 /// What may be said about a run beside its entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// How many servers, from 1 through 5; drawn, if it is not said.
+    /// How many first members, from 1 through 5; drawn, if it is not said. Others may wait to be added.
     pub servers: Option<usize>,
     /// Print every event and action.
     pub trace: bool,
@@ -170,7 +170,7 @@ struct Chaos {
 impl Chaos {
     fn new(mut entropy: Entropy, options: Options, trace: Trace) -> Chaos {
         let plan = Plan::draw(&mut entropy, options.servers);
-        let mut cluster = Cluster::new(plan.members.clone(), plan.temper, entropy, trace);
+        let mut cluster = Cluster::new(plan.seats.clone(), plan.temper, entropy, trace);
         cluster.downtime = plan.nemesis.downtime();
         for (server, period) in cluster.servers.iter_mut().zip(&plan.periods) {
             server.period = *period;
@@ -195,9 +195,9 @@ impl Chaos {
     }
 
     fn run(&mut self) -> Verdict {
-        let members = &self.plan.members;
-        self.cluster.trace.command(|| settings::opening(members.iter().map(|(config, _)| config)));
-        for slot in 0..self.cluster.servers.len() {
+        let seats = &self.plan.seats;
+        self.cluster.trace.command(|| settings::opening(seats));
+        for slot in (0..seats.len()).filter(|slot| seats[*slot].beginning != Beginning::LateSpare) {
             self.cluster.start(slot)?;
         }
         self.storm()?;
@@ -277,7 +277,7 @@ impl Chaos {
         Ok(CommandId::try_from(request.0).ok())
     }
 
-    /// All faults end, and whoever is down comes back.
+    /// All faults end, and whoever is down starts.
     fn heal(&mut self) -> Verdict {
         let cluster = &mut self.cluster;
         cluster.trace.remark("all faults end");
@@ -318,7 +318,7 @@ impl Chaos {
                 if let Some(leader) = self.cluster.leader() {
                     command = self.start(leader, 1, COMMAND_BYTES_MIN)?;
                 }
-                ask_again_at = self.cluster.now + 8 * u64::from(self.plan.members[0].0.election_ticks_max) * TICK;
+                ask_again_at = self.cluster.now + 8 * u64::from(self.plan.seats[0].config.election_ticks_max) * TICK;
             }
         }
         self.cluster.oracles.diverged(&self.cluster.servers, self.patience() / TICK)
@@ -326,10 +326,10 @@ impl Chaos {
 
     /// How long the calm phase may take: what is still on its way, elections, and a lagging log one entry at a time.
     fn patience(&self) -> Time {
-        let config = &self.plan.members[0].0;
+        let config = &self.plan.seats[0].config;
         let timeout = u64::from(config.election_ticks_max);
         let entries = self.cluster.servers.iter().map(|server| server.seen.last.index.0).max().unwrap_or_default();
-        let snapshot = self.plan.members.iter().map(|(config, _)| u64::from(config.snapshot_timeout_ticks)).max();
+        let snapshot = self.plan.seats.iter().map(|seat| u64::from(seat.config.snapshot_timeout_ticks)).max();
         TICK * (1000
             + 100 * timeout
             + 4 * snapshot.unwrap_or_default()

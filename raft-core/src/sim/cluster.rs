@@ -15,10 +15,10 @@ use super::machine::{MachineTemper, SnapshotFile};
 use super::network::{Network, Weather};
 use super::oracle::Oracles;
 use super::queue::{Queue, TICK, Time};
-use super::server::{Clock, Seen, Server};
+use super::server::{Beginning, Clock, Seat, Seen, Server};
 use super::trace::Trace;
 use super::violation::Verdict;
-use crate::{Action, Config, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
+use crate::{Action, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
 
 /// Something that will happen. A server's own affairs end with its life.
 pub(crate) enum Item {
@@ -135,10 +135,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A new cluster of servers that are still down.
-    pub(crate) fn new(members: Vec<(Config, Clock)>, temper: Temper, entropy: Entropy, trace: Trace) -> Cluster {
-        let membership = Membership::new(members.iter().map(|(config, _)| config.id));
+    pub(crate) fn new(seats: Vec<Seat>, temper: Temper, entropy: Entropy, trace: Trace) -> Cluster {
+        let founders = seats.iter().filter(|seat| seat.beginning == Beginning::Founder);
+        let membership = Membership::new(founders.map(|seat| seat.config.id));
         let first = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
-        let servers = members.into_iter().map(|(config, clock)| Server::new(config, clock, first.clone())).collect();
+        let servers = seats.into_iter().map(|seat| Server::new(seat, &first)).collect();
         Cluster {
             servers,
             network: Network::new(temper.weather),

@@ -62,6 +62,7 @@ happenings! {
     WritesLost "writes lost in a crash",
     WritesKeptUnconfirmed "unconfirmed writes survived a crash",
     Restarted "server restarted",
+    StartedEmpty "server started that knows nobody",
     DiskStalled "disk stalled",
     DiskSlowed "disk slow for a while",
     MachineSlowed "application slow for a while",

@@ -2,10 +2,14 @@
 //! suffix of what was not yet durable. A `Write` is atomic.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::vec::Vec;
 
 use super::entropy::{Entropy, Odds};
 use super::queue::{TICK, Time};
-use crate::{Entries, Entry, EntryId, HardState, Index, SnapshotMeta, SnapshotWrite, Term, Write, WriteId};
+use crate::{
+    Entries, Entry, EntryId, HardState, Index, Membership, Payload, SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
+};
 
 /// What a disk holds, or will hold when all writes are done.
 #[derive(Clone, Debug)]
@@ -75,6 +79,17 @@ impl Image {
     pub(crate) fn bytes_after(&self, index: Index) -> u64 {
         let skipped = usize::try_from(self.first.distance_to(index.next())).unwrap_or(usize::MAX);
         self.log.iter().skip(skipped).map(Entry::bytes).sum()
+    }
+
+    /// The configurations that it holds, oldest first, each with its index: the snapshot's, and those in the log behind it.
+    pub(crate) fn configurations(&self) -> Vec<(Index, Arc<Membership>)> {
+        let base = (self.snapshot.last.index, Arc::clone(&self.snapshot.membership));
+        let entries = (self.first.0..).zip(&self.log).filter(|(index, _)| *index > base.0.0);
+        let later = entries.filter_map(|(index, entry)| match &entry.payload {
+            Payload::Membership(membership) => Some((Index(index), Arc::clone(membership))),
+            Payload::Noop | Payload::Command(_) => None,
+        });
+        std::iter::once(base.clone()).chain(later).collect()
     }
 
     /// The whole log. Nothing, if it were none: but Log Matching is checked before anything is written.

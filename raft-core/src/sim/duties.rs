@@ -360,7 +360,7 @@ impl Cluster {
 mod tests {
     use super::super::cluster::Temper;
     use super::super::disk::Disk;
-    use super::super::server::Clock;
+    use super::super::server::{Clock, Seat};
     use super::super::trace::Trace;
     use super::*;
     use crate::{Config, EntryId, Membership};
@@ -369,8 +369,8 @@ mod tests {
     #[test]
     fn a_member_need_not_exist() {
         let config = |id| Config { trailing_entries: 0, ..Config::new(NodeId(id)) };
-        let members = [1, 2].map(|id| (config(id), Clock::Steady)).into();
-        let mut cluster = Cluster::new(members, Temper::CALM, Entropy::from_seed(1), Trace::off());
+        let seats = [1, 2].map(|id| Seat::founder(config(id), Clock::Steady)).into();
+        let mut cluster = Cluster::new(seats, Temper::CALM, Entropy::from_seed(1), Trace::off());
         let membership = Membership::joint([1, 2, 3].map(NodeId), [], [NodeId(4)]);
         let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
         for slot in 0..2 {

@@ -13,7 +13,7 @@ use super::entropy::{Entropy, Odds};
 use super::machine::MachineTemper;
 use super::network::{SERVERS_MAX, Weather};
 use super::queue::{TICK, Time};
-use super::server::Clock;
+use super::server::{Clock, Seat};
 use super::trace::Trace;
 use super::violation::Violation;
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 const TICK_MS: u64 = 10;
 
 /// Servers, numbered from 0, under the labs' rules (`raft-std-driver`'s `lab` plays by the same): a tick is 10 ms, leaders
-/// are heard every 100 ms, elections start after 500 to 1000 ms, the first command has index 1. At most 7 servers.
+/// are heard every 100 ms, elections start after 500 to 1000 ms, the first command has index 1. At most 8 servers.
 ///
 /// Whatever goes on is a matter of the seed and of what is asked; time passes only in [`run`](Lab::run).
 pub struct Lab {
@@ -93,10 +93,10 @@ impl Lab {
     /// If an invariant was broken. With `SIM_TRACE=1` in the environment, every event and action is printed.
     pub fn new(servers: usize, snapshot_every: Option<u64>, seed: u64) -> Result<Lab, Box<Violation>> {
         let servers = servers.min(SERVERS_MAX);
-        let members = (0..servers).map(|server| (config(node_id(server), seed), Clock::Sleepy)).collect();
+        let seats = (0..servers).map(|server| Seat::founder(config(node_id(server), seed), Clock::Sleepy)).collect();
         let print = std::env::var_os("SIM_TRACE").is_some_and(|value| value == "1");
         let trace = if print { Trace::print() } else { Trace::off() };
-        let mut cluster = Cluster::new(members, temper(false, snapshot_every), Entropy::from_seed(seed), trace);
+        let mut cluster = Cluster::new(seats, temper(false, snapshot_every), Entropy::from_seed(seed), trace);
         // Whoever crashes stays down until it is restarted.
         cluster.downtime = (Time::MAX / 2, Time::MAX / 2);
         cluster.lab = Some(Book { unreachable_moments: moments(Duration::from_secs(7)), ..Book::default() });

@@ -34,6 +34,9 @@ impl Cluster {
         if life > 1 {
             self.coverage.count(Happening::Restarted);
         }
+        if self.servers[slot].disk.durable.snapshot.membership.members().is_empty() {
+            self.coverage.count(Happening::StartedEmpty);
+        }
         if handed > Index(0) {
             self.coverage.count(Happening::ResumedFromOwnApplied);
         }

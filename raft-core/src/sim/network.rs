@@ -7,7 +7,7 @@ use super::entropy::{Entropy, Odds};
 use super::queue::{TICK, Time};
 
 /// The most servers a cluster has here.
-pub(crate) const SERVERS_MAX: usize = 7;
+pub(crate) const SERVERS_MAX: usize = 8;
 
 /// How the network treats messages that are not cut off.
 #[derive(Clone, Copy, Debug)]

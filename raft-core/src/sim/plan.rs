@@ -11,14 +11,15 @@ use super::machine::MachineTemper;
 use super::nemesis::Nemesis;
 use super::network::Weather;
 use super::queue::{TICK, Time};
-use super::server::Clock;
+use super::server::{Beginning, Clock, Seat};
 use crate::{Config, NodeId};
 
-/// The most servers that a run draws or is given.
-const SERVERS_DRAWN_MAX: usize = 5;
+/// The most first members that a run draws or is given.
+const FOUNDERS_MAX: usize = 5;
 
 pub(crate) struct Plan {
-    pub(crate) members: Vec<(Config, Clock)>,
+    /// The first members, then those who belong to no cluster yet.
+    pub(crate) seats: Vec<Seat>,
     /// How many moments a tick lasts on each server's clock.
     pub(crate) periods: Vec<Time>,
     pub(crate) temper: Temper,
@@ -52,22 +53,28 @@ impl Temper {
 }
 
 impl Plan {
-    pub(crate) fn draw(entropy: &mut Entropy, servers: Option<usize>) -> Plan {
+    pub(crate) fn draw(entropy: &mut Entropy, founders: Option<usize>) -> Plan {
         let drawn = [3, 5, 3, 5, 3, 4, 2, 1][entropy.place(8)];
-        let count = servers.unwrap_or(drawn).clamp(1, SERVERS_DRAWN_MAX);
+        let founders = founders.unwrap_or(drawn).clamp(1, FOUNDERS_MAX);
+        let count = founders + [0, 0, 1, 2][entropy.place(4)];
         let common = config(entropy);
         let alike = !entropy.chance(Odds::percent(25));
-        let members = (1..=count as u64).map(|id| {
+        let seats = (1..=count as u64).map(|id| {
             let limits = if alike { common.clone() } else { limits(entropy, &common) };
             let clock = clock(entropy, common.heartbeat_ticks);
-            (Config { id: NodeId(id), ..limits }, clock)
+            let beginning = match id {
+                _ if id <= founders as u64 => Beginning::Founder,
+                _ if entropy.flip() => Beginning::LateSpare,
+                _ => Beginning::Spare,
+            };
+            Seat { config: Config { id: NodeId(id), ..limits }, clock, beginning }
         });
-        let members = members.collect();
+        let seats = seats.collect();
         let exact = entropy.flip();
         let period = |_| if exact { TICK } else { entropy.between(TICK / 2, 2 * TICK) };
         let periods = (0..count).map(period).collect();
         Plan {
-            members,
+            seats,
             periods,
             temper: Temper::draw(entropy, u64::from(common.election_ticks_min) * TICK),
             workload: Workload::draw(entropy),

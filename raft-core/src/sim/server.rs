@@ -21,6 +21,31 @@ pub(crate) enum Clock {
     Coarse(u32),
 }
 
+/// How a server begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// As one of the first members of the cluster.
+    Founder,
+    /// On an empty disk: it knows nobody, and waits to be added.
+    Spare,
+    /// As `Spare`, but it is down until all faults have ended, or until somebody starts it.
+    LateSpare,
+}
+
+/// A server before its first start.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) beginning: Beginning,
+}
+
+impl Seat {
+    pub(crate) fn founder(config: Config, clock: Clock) -> Seat {
+        Seat { config, clock, beginning: Beginning::Founder }
+    }
+}
+
 /// What the oracles remember of a server between two steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
@@ -88,12 +113,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A member that was never started.
-    pub(crate) fn new(config: Config, clock: Clock, snapshot: SnapshotMeta) -> Server {
+    /// A server that was never started; `first` names the first members.
+    pub(crate) fn new(seat: Seat, first: &SnapshotMeta) -> Server {
+        let Seat { config, clock, beginning } = seat;
         let nothing = EntryId::ZERO;
+        let (incarnation, snapshot) = match beginning {
+            Beginning::Founder => (Incarnation::founder(config.id.0), first.clone()),
+            Beginning::Spare | Beginning::LateSpare => (Incarnation::joined(config.id.0), SnapshotMeta::default()),
+        };
         Server {
             id: config.id,
-            incarnation: Incarnation(config.id.0),
+            incarnation,
             config,
             raft: None,
             life: 0,
@@ -184,5 +214,46 @@ impl Server {
     pub(crate) fn drop_unnamed_files(&mut self) {
         let named = self.disk.durable.snapshot.last;
         self.files.retain(|file| file.meta.last == named);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, AppendOutcome, Entries, Event, Message, Rpc, Term};
+
+    /// A server that waits to be added hears what others say, for they may depend on it (thesis §4.2.2), and never campaigns.
+    #[test]
+    fn a_server_that_knows_nobody_answers_and_never_campaigns() {
+        let config = Config::new(NodeId(4));
+        let spare = Seat { config, clock: Clock::Steady, beginning: Beginning::Spare };
+        let first = SnapshotMeta { last: EntryId::ZERO, membership: crate::Membership::new([NodeId(1)]).into() };
+        let server = Server::new(spare, &first);
+        assert!(!server.incarnation.is_founder());
+        let mut raft = server.birth().server().unwrap();
+        assert!(raft.status().membership().members().is_empty());
+        for _ in 0..1000 {
+            assert!(raft.step(Event::Tick { elapsed: 1 }).is_empty());
+        }
+        let mut said = |term, rpc| {
+            let message = Message { term: Term(term), incarnation: Incarnation(1), rpc };
+            let mut actions = raft.step(Event::Receive { from: NodeId(1), message });
+            let write = |action: &Action| if let Action::Persist(write) = action { Some(write.id) } else { None };
+            if let Some(id) = actions.iter().find_map(write) {
+                raft.step_into(Event::Persisted(id), &mut actions);
+            }
+            actions.into_iter().find_map(|action| match action {
+                Action::Send { message, .. } => Some(message.rpc),
+                _ => None,
+            })
+        };
+        let last = EntryId::ZERO;
+        assert_eq!(said(2, Rpc::PreVote { last }), Some(Rpc::PreVoteReply { granted: true }));
+        let vote = Rpc::RequestVote { last, transfer: false };
+        assert_eq!(said(3, vote), Some(Rpc::RequestVoteReply { granted: true }));
+        let entries = Entries::new();
+        let append = Rpc::AppendEntries { prev: last, entries, commit: Index(0), round: 1, reply: true };
+        let outcome = AppendOutcome::Matched { received: Index(0), durable: Index(0) };
+        assert_eq!(said(3, append), Some(Rpc::AppendEntriesReply { round: 1, outcome }));
     }
 }

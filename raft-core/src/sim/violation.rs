@@ -12,6 +12,8 @@ pub enum Invariant {
     ElectionSafety,
     /// At most one vote of a server in a term, across restarts.
     SingleVote,
+    /// Only a server with a vote campaigns.
+    Candidacy,
     /// A vote goes to a log that is at least as up-to-date as the voter's.
     ElectionRestriction,
     /// A leader only appends to its log.
@@ -67,6 +69,7 @@ impl Invariant {
         match self {
             Invariant::ElectionSafety => "§5.2, Figure 3",
             Invariant::SingleVote => "§5.2",
+            Invariant::Candidacy => "§6, thesis §4.2.2",
             Invariant::ElectionRestriction => "§5.4.1",
             Invariant::LeaderAppendOnly => "§5.3, Figure 3",
             Invariant::LogMatching => "§5.3, Figure 3",

@@ -5,6 +5,7 @@ mod acknowledged;
 mod acknowledgements;
 mod append_only;
 mod apply_order;
+mod candidacy;
 mod check_quorum;
 mod commit_rule;
 mod committed;
@@ -76,6 +77,10 @@ impl Oracles {
             && let Some(candidate) = seen.hard_state.voted_for.filter(|candidate| *candidate != server.server_id())
         {
             self.election_restriction.votes(before, candidate, seen.hard_state.term)?;
+        }
+        let standing = |seen: &Seen| (seen.role, seen.hard_state.term);
+        if seen.role != RoleKind::Follower && standing(seen) != standing(before) {
+            candidacy::stands(server)?;
         }
         let leads = seen.role == RoleKind::Leader;
         if leads && !seen.leads_on_from(before) {

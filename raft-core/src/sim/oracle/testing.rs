@@ -5,7 +5,7 @@ use std::format;
 
 use super::committed::Committed;
 use crate::message::{Message, Rpc};
-use crate::sim::server::{Clock, Seen, Server};
+use crate::sim::server::{Clock, Seat, Seen, Server};
 use crate::sim::violation::{Invariant, Verdict};
 use crate::{
     Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, NodeId,
@@ -48,7 +48,7 @@ pub(crate) fn server() -> Server {
 /// A server that is down, with this configuration on its disk.
 pub(crate) fn server_of(id: u64, membership: &Membership) -> Server {
     let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.clone().into() };
-    Server::new(Config::new(NodeId(id)), Clock::Steady, snapshot)
+    Server::new(Seat::founder(Config::new(NodeId(id)), Clock::Steady), &snapshot)
 }
 
 fn three() -> Membership {

@@ -5,6 +5,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::grammar::{self, Words, Wrong};
+use crate::sim::server::{Beginning, Seat};
 use crate::{
     Bytes, Config, Entries, Entry, HardState, Incarnation, Index, NodeId, Payload, ServerId, SnapshotMeta,
     SnapshotWrite, Term, WipedPolicy, Write, WriteId,
@@ -81,11 +82,14 @@ pub(crate) fn differences(config: &Config, usual: &Config) -> String {
 }
 
 /// The first commands of the story of such a cluster, in which everything that happens is told.
-pub(crate) fn opening<'a>(configs: impl ExactSizeIterator<Item = &'a Config> + Clone) -> String {
+pub(crate) fn opening(seats: &[Seat]) -> String {
     let usual = Config::new(NodeId(0));
-    let common = configs.clone().next().unwrap_or(&usual);
-    let mut lines = format!("cluster {} timeouts=drawn{}", configs.len(), differences(common, &usual));
-    for config in configs {
+    let common = seats.first().map_or(&usual, |seat| &seat.config);
+    let founders = seats.iter().filter(|seat| seat.beginning == Beginning::Founder).count();
+    let spares = seats.len() - founders;
+    let spares = if spares > 0 { format!(" spares={spares}") } else { String::new() };
+    let mut lines = format!("cluster {founders} timeouts=drawn{spares}{}", differences(common, &usual));
+    for Seat { config, .. } in seats {
         let own = differences(config, common);
         if !own.is_empty() {
             lines += &format!("\nconfig s{}{own}", config.id);
@@ -94,9 +98,9 @@ pub(crate) fn opening<'a>(configs: impl ExactSizeIterator<Item = &'a Config> + C
     lines + "\nhold disk\nhold machine"
 }
 
-/// A server on the disk that it is born with: see `Server::restored`.
+/// A server on the disk that it is born with: see `Server::new`.
 fn first_disk(id: NodeId) -> ServerId {
-    ServerId { id, incarnation: Incarnation(id.0) }
+    ServerId { id, incarnation: Incarnation::founder(id.0) }
 }
 
 /// What a server's disk and application are stated to have.

@@ -15,7 +15,7 @@ use crate::sim::entropy::Entropy;
 use crate::sim::machine::SnapshotFile;
 use crate::sim::network::SERVERS_MAX;
 use crate::sim::queue::Time;
-use crate::sim::server::{Clock, Server};
+use crate::sim::server::{Beginning, Clock, Seat, Server};
 use crate::sim::trace::Trace;
 use crate::{Config, Event, Index, Message, NodeId, WriteId};
 
@@ -55,16 +55,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `cluster 3 timeouts=20,25,- leader_noop=off`
+    /// `cluster 3 spares=1 timeouts=20,25,- leader_noop=off`
     pub(crate) fn new(mut words: Words<'_>) -> Wrong<World> {
-        let count = words.number("how many servers")?;
-        if !(1..=SERVERS_MAX as u64).contains(&count) {
-            return Err(format!("there can be 1 to {SERVERS_MAX} servers"));
-        }
+        let (founders, mut spares) = (words.number("how many servers")?, 0);
         let mut common = Config::new(NodeId(0));
         let mut timeouts = vec![Some(NEVER); SERVERS_MAX];
         while let Some(word) = words.next() {
             match grammar::setting(word)? {
+                ("spares", count) => spares = grammar::number(count, "how many spares")?,
                 ("timeouts", "drawn") => timeouts.fill(None),
                 ("timeouts", list) => {
                     for (timeout, ticks) in timeouts.iter_mut().zip(list.split(',')).filter(|(_, ticks)| *ticks != "-")
@@ -76,8 +74,15 @@ impl World {
                 (name, value) => settings::change(&mut common, name, value)?,
             }
         }
-        let members = (1..=count).map(|id| (Config { id: NodeId(id), ..common.clone() }, Clock::Steady));
-        let mut cluster = Cluster::new(members.collect(), Temper::CALM, Entropy::from_bytes(&[]), Trace::all());
+        let count = founders.saturating_add(spares);
+        if founders == 0 || count > SERVERS_MAX as u64 {
+            return Err(format!("there can be 1 to {SERVERS_MAX} servers"));
+        }
+        let seats = (1..=count).map(|id| {
+            let beginning = if id <= founders { Beginning::Founder } else { Beginning::Spare };
+            Seat { config: Config { id: NodeId(id), ..common.clone() }, clock: Clock::Steady, beginning }
+        });
+        let mut cluster = Cluster::new(seats.collect(), Temper::CALM, Entropy::from_bytes(&[]), Trace::all());
         for (server, timeout) in cluster.servers.iter_mut().zip(timeouts) {
             server.config.check().map_err(|error| error.to_string())?;
             server.stated_timeout = timeout;
@@ -319,5 +324,26 @@ impl World {
         }
         let (to, snapshot) = (self.server(transfer.to).id, transfer.file.meta.last);
         self.step(transfer.from, Event::SnapshotSent { to, snapshot, delivered })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use crate::sim::run_script;
+
+    /// Who belongs to no cluster starts, is asked nothing, and takes no command; who does needs no spare.
+    #[test]
+    fn spares_are_no_members() {
+        let begin = "cluster 2 spares=1 leader_noop=off\nboot\ntimeout s1\nstabilize\nexpect s1 role=leader\n";
+        let waits = "timeout s3\nexpect s3 role=follower term=0\nexpect mail 0\nstart s3\nexpect s3 log=-\n";
+        let alone =
+            "crash s2\nstart s1\nstabilize\nexpect committed 0\nboot s2\ntick 5\nstabilize\nexpect committed 1\n";
+        let told = run_script(&[begin, waits, alone].concat()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(told.contains("s3 starts from applied 0") && told.contains("refused 0: not the leader"), "{told}");
+        let refused = |text: &str| run_script(text).map_err(|error| error.what);
+        let (none, too_many) = ("cluster 0 spares=3\n", "cluster 3 spares=6\n");
+        assert_eq!([none, too_many].map(refused), [(); 2].map(|()| Err(String::from("there can be 1 to 8 servers"))));
     }
 }
