@@ -26,30 +26,30 @@ fn plain() {
 /// Three terms, three campaigns, a crash with each first part of the writes under way.
 #[test]
 fn elections() {
-    explored("elections", 2_500_000);
+    explored("elections", 2_300_000);
 }
 
 #[test]
 fn pre_votes() {
-    explored("pre-votes", 1_800_000);
+    explored("pre-votes", 1_300_000);
 }
 
 /// Servers that hear a live leader refuse to vote, or not; a leader hears no quorum.
 #[test]
 fn leases() {
-    explored("leases", 1_800_000);
+    explored("leases", 1_250_000);
 }
 
 /// Three terms and a command: a leader's entry comes back in a later term (§5.4.2).
 #[test]
 fn figure_8() {
-    explored("figure-8", 1_400_000);
+    explored("figure-8", 1_100_000);
 }
 
 /// Three terms, an entry in each.
 #[test]
 fn no_ops() {
-    explored("no-ops", 2_600_000);
+    explored("no-ops", 1_900_000);
 }
 
 #[test]
@@ -59,29 +59,29 @@ fn replication() {
 
 #[test]
 fn crashes() {
-    explored("crashes", 1_500_000);
+    explored("crashes", 1_300_000);
 }
 
 #[test]
 fn duplicates() {
-    explored("duplicates", 800_000);
+    explored("duplicates", 750_000);
 }
 
 /// Followers that take no more entries while their disks are busy.
 #[test]
 fn tight() {
-    explored("tight", 1_500_000);
+    explored("tight", 1_450_000);
 }
 
 #[test]
 fn heartbeats() {
-    explored("heartbeats", 1_300_000);
+    explored("heartbeats", 1_250_000);
 }
 
 /// A snapshot, sent to who lacks what it stands for, with a crash.
 #[test]
 fn compaction() {
-    explored("compaction", 1_800_000);
+    explored("compaction", 1_550_000);
 }
 
 /// Two commands in two terms and a snapshot: it meets a log that contradicts it.
