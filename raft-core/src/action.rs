@@ -246,7 +246,7 @@ pub enum Action {
     },
     /// Replace the application's state by this snapshot; `Apply` goes on behind it. Answered by `Applied(last.index)`.
     Restore(SnapshotMeta),
-    /// A received snapshot that is not wanted: its data may go.
+    /// Delete the data of this received snapshot: no [`Write`] names it, durable or under way.
     Discard(SnapshotMeta),
     /// The commands of this request are in the log, at consecutive indexes from `first` on, in `first.term`.
     Accepted {

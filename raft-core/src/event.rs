@@ -97,8 +97,8 @@ pub enum Event {
         /// Whether the follower's driver has confirmed all of it.
         delivered: bool,
     },
-    /// A snapshot has arrived whole: verified, synced and under its name. Answered by a write that accepts it, or by
-    /// [`Discard`](crate::Action::Discard).
+    /// A snapshot has arrived whole: verified, synced and under its name. Answered by a write that accepts it, by
+    /// [`Discard`](crate::Action::Discard), or by neither if a write names the same snapshot already: then its data stays.
     SnapshotReceived {
         /// The leader that sent it.
         from: NodeId,

@@ -1,6 +1,6 @@
 //! The gate: whose messages are heard at all, and in which term. What passes it is in our own term.
 
-use crate::action::{Action, Fatal};
+use crate::action::Fatal;
 use crate::log::SnapshotMeta;
 use crate::message::{AppendOutcome, Message, Rpc};
 use crate::role::{Candidate, Follower, Role};
@@ -83,11 +83,11 @@ pub(crate) fn admit_snapshot(
     let last = snapshot.last;
     if from == server.id() || term == Term(0) || term > Term::MAX || !last.is_possible() || last.term > term {
         server.counters.malformed += 1;
-        server.actions.push(Action::Discard(snapshot));
+        server.discard(snapshot);
         return None;
     }
     if term < server.term() {
-        server.actions.push(Action::Discard(snapshot));
+        server.discard(snapshot);
         server.send(from, Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm });
         return None;
     }

@@ -79,6 +79,7 @@ mod log;
 mod member;
 mod membership;
 mod message;
+mod named;
 mod progress;
 pub mod quorum;
 mod raft;

@@ -15,6 +15,7 @@ use crate::history::History;
 use crate::log::{Log, SnapshotMeta};
 use crate::membership::Membership;
 use crate::message::{Message, Rpc};
+use crate::named::NamedSnapshots;
 use crate::random::Random;
 use crate::restored::Restored;
 use crate::types::{EntryId, Incarnation, Index, NodeId, ServerId, Term};
@@ -48,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) hard_state: HardState,
     pub(crate) log: Log,
     pub(crate) snapshot: SnapshotMeta,
+    named: NamedSnapshots,
     pub(crate) history: History,
     /// Whether this server has a vote, and its disk is the one that counts for it.
     pub(crate) counts_itself: bool,
@@ -92,6 +94,7 @@ impl Server {
         let timeout = random.between(config.election_ticks_min, config.election_ticks_max);
         let mut server = Server {
             log: Log::new(base),
+            named: NamedSnapshots::new(snapshot.last),
             history: History::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
             counts_itself: false,
             commit: applied.max(snapshot.last.index),
@@ -326,7 +329,11 @@ impl Server {
             self.counters.unfounded += 1;
             return;
         }
-        let Some(snapshot) = self.snapshot_at(index).filter(|_| index > self.snapshot.last.index) else { return };
+        // Nor is a snapshot taken whose data may have gone with a received one of the same name: the next one will do.
+        if index <= self.snapshot.last.index || self.named.may_be_deleted(index) {
+            return;
+        }
+        let Some(snapshot) = self.snapshot_at(index) else { return };
         let trailing = Index(index.0.saturating_sub(self.config.trailing_entries));
         let needed = needed_from.map_or(index, Index::prev).clamp(self.log.base().index, index);
         let kept_bytes = self.log.bytes_after(needed) - self.log.bytes_after(index);
@@ -335,6 +342,24 @@ impl Server {
         self.history.compact(index);
         self.snapshot = snapshot.clone();
         self.disk.compacted(SnapshotWrite::Compacted { snapshot, first: self.log.first_index() });
+        self.name_snapshot();
+    }
+
+    /// The next write names the snapshot.
+    pub(crate) fn name_snapshot(&mut self) {
+        self.named.name(self.disk.barrier(), self.snapshot.last, |write| self.disk.is_durable(write));
+    }
+
+    /// A received snapshot is not wanted: have its data deleted, unless a write names the same snapshot, durable or under way.
+    pub(crate) fn discard(&mut self, snapshot: SnapshotMeta) {
+        let last = snapshot.last;
+        if self.named.contains(last, |write| self.disk.is_durable(write)) {
+            return;
+        }
+        if last.index > self.snapshot.last.index && last.index <= self.handed_out {
+            self.named.discard(last.index);
+        }
+        self.actions.push(Action::Discard(snapshot));
     }
 }
 
@@ -348,6 +373,7 @@ impl Server {
             hard_state,
             log,
             snapshot,
+            named,
             history,
             counts_itself: _,
             commit,
@@ -372,6 +398,7 @@ impl Server {
         hard_state.fingerprint(print);
         log.fingerprint(print);
         snapshot.fingerprint(print);
+        named.fingerprint(print, |write| disk.distance_to(write));
         history.fingerprint(print);
         print.words([commit.0, handed_out.0, applied.0]);
         print.word(applying.len() as u64);

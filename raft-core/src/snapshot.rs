@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use crate::action::{Action, Fatal, SnapshotWrite};
+use crate::action::{Fatal, SnapshotWrite};
 use crate::appending::acknowledge;
 use crate::history::History;
 use crate::log::SnapshotMeta;
@@ -40,7 +40,7 @@ pub(crate) fn received(server: &mut Server, follower: &mut Follower, from: NodeI
     follower.verified = follower.verified.max(last.index);
     if last.index <= server.commit || server.log.contains(last) {
         server.commit_to(last.index);
-        server.actions.push(Action::Discard(snapshot));
+        server.discard(snapshot);
         return acknowledge(server, follower, from);
     }
     let committed = server.commit;
@@ -52,5 +52,6 @@ pub(crate) fn received(server: &mut Server, follower: &mut Follower, from: NodeI
     server.snapshot = snapshot.clone();
     server.commit_to(last.index);
     server.disk.installed(SnapshotWrite::Installed { snapshot }, committed);
+    server.name_snapshot();
     server.disk.owe_acknowledgement(from);
 }

@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "restored",
     "random",
     "disk",
+    "named",
     "server",
     "progress",
     "role",

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use raft_core::{
-    Action, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta, Term, WriteId,
+    Action, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
+    SnapshotWrite, Term, WriteId,
 };
 
 use crate::disk_part::DiskWork;
@@ -144,7 +145,10 @@ impl Heart {
                     if let Event::Persisted(id) = event {
                         self.durable = self.durable.max(Some(id));
                     }
-                    self.step(event);
+                    match event {
+                        Event::SnapshotReceived { from, term, snapshot } => self.receive_snapshot(from, term, snapshot),
+                        event => self.step(event),
+                    }
                 }
                 Note::Built(snapshot) => {
                     self.step(Event::Compact { index: snapshot.index });
@@ -161,6 +165,22 @@ impl Heart {
         self.mail.notes = notes;
         self.carry_out();
         self.finish_compaction();
+    }
+
+    /// The core installs it, discards it, or does neither, as it is a copy of what a write names already. The storage knows what
+    /// to keep of a copy: the machine's snapshots have other names there than received ones.
+    fn receive_snapshot(&mut self, from: NodeId, term: Term, snapshot: SnapshotMeta) {
+        let (last, before) = (snapshot.last, self.actions.len());
+        self.step(Event::SnapshotReceived { from, term, snapshot });
+        let is_decided = self.actions[before..].iter().any(|action| match action {
+            Action::Persist(write) => matches!(write.snapshot, Some(SnapshotWrite::Installed { .. })),
+            action => matches!(action, Action::Discard(_)),
+        });
+        if !is_decided {
+            // Behind the write that names it.
+            self.carry_out();
+            let _stopped = self.shared.disk.push(DiskWork::Discard(last));
+        }
     }
 
     /// Tell the machine when its snapshot, or a newer one from a leader, is durably the current one.
@@ -388,10 +408,10 @@ mod tests {
             .collect()
     }
 
-    /// The core thread of a leader without followers, on this thread, with nothing left to be done.
-    fn leader(tune: fn(&mut Config)) -> Heart {
+    /// The core thread of the first of these members, on this thread.
+    fn heart(members: &[u64], tune: fn(&mut Config)) -> Heart {
         let id = NodeId(1);
-        let (membership, incarnation) = (Membership::new([id]), Incarnation(1));
+        let (membership, incarnation) = (Membership::new(members.iter().copied().map(NodeId)), Incarnation(1));
         let mut config = Config::new(id);
         tune(&mut config);
         let backlog_bytes_max = config.backlog_bytes_max;
@@ -402,7 +422,12 @@ mod tests {
         let shared = Arc::new(Shared::new(id, 1 << 20, Arc::new(Threads), Arc::new(())));
         let tick = Duration::from_millis(1);
         let now = Instant::now();
-        let mut core = Heart::new(shared, raft, transport, Arc::new(disk), tick, backlog_bytes_max, now);
+        Heart::new(shared, raft, transport, Arc::new(disk), tick, backlog_bytes_max, now)
+    }
+
+    /// A leader without followers, with nothing left to be done.
+    fn leader(tune: fn(&mut Config)) -> Heart {
+        let mut core = heart(&[1], tune);
         while core.raft.status().applied() < 1.into() {
             core.step(Event::Tick { elapsed: 1 });
             core.carry_out();
@@ -429,6 +454,30 @@ mod tests {
         core.shared.refusals.leftovers().into_iter().for_each(RefusedCall::call);
         let heard = lock(&heard);
         heard.iter().map(|(i, result)| (*i, result.clone().unwrap_err())).collect()
+    }
+
+    /// The disk part gives the place of a received snapshot to the next one when it has installed or discarded it. A copy of an
+    /// installed one is neither to the core, and is settled all the same, behind the write that installs it.
+    #[test]
+    fn each_received_snapshot_is_settled_by_the_disk_part() {
+        let mut core = heart(&[1, 2, 3], |_| {});
+        let snapshot =
+            SnapshotMeta { last: EntryId::new(1, 9), membership: Membership::new([1, 2, 3].map(NodeId)).into() };
+        for _ in 0..2 {
+            let snapshot = snapshot.clone();
+            core.mail.notes.push(Note::Event(Event::SnapshotReceived { from: NodeId(2), term: Term(1), snapshot }));
+        }
+        core.hear_notes();
+        let mut work = Vec::new();
+        block_on(core.shared.disk.take(&mut work));
+        let settled: Vec<_> = work
+            .iter()
+            .map(|work| match work {
+                DiskWork::Persist(write) => matches!(write.snapshot, Some(SnapshotWrite::Installed { .. })),
+                DiskWork::Discard(last) => *last != snapshot.last,
+            })
+            .collect();
+        assert_eq!(settled, [true, false]);
     }
 
     #[test]

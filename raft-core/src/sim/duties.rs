@@ -62,6 +62,7 @@ impl Cluster {
             Action::Restore(meta) => self.restore(slot, &meta),
             Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(slot, to, term, &snapshot),
             Action::Discard(meta) => {
+                self.oracles.discarding(&self.servers[slot], &meta)?;
                 self.servers[slot].discard_file(meta.last);
                 Ok(())
             }
@@ -274,7 +275,7 @@ impl Cluster {
         let Some(meta) = raft.snapshot_at(state.last.index).filter(|meta| meta.last == state.last) else {
             return broken(Invariant::Restart, format!("does not know what a snapshot at {} stands for", state.last));
         };
-        server.keep_file(SnapshotFile { meta, state, received: false });
+        server.keep_file(SnapshotFile { meta, state });
         let (shortest, longest) = self.temper.machine.snapshot_delay;
         let at = self.now + self.entropy.between(shortest, longest);
         self.queue.push(at, Item::SnapshotMade { slot, life: server.life, index: state.last.index });
@@ -335,7 +336,7 @@ impl Cluster {
         let after = self.now + self.entropy.below(TICK);
         self.report_transfer(&transfer, after, delivered);
         let snapshot = transfer.file.meta.clone();
-        self.servers[to].keep_file(SnapshotFile { received: true, ..transfer.file });
+        self.servers[to].keep_file(transfer.file);
         let from = self.servers[from].id;
         self.feed(to, Event::SnapshotReceived { from, term, snapshot })
     }

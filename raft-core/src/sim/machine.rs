@@ -26,8 +26,6 @@ impl State {
 pub(crate) struct SnapshotFile {
     pub(crate) meta: SnapshotMeta,
     pub(crate) state: State,
-    /// It came from a leader; the machine did not make it itself.
-    pub(crate) received: bool,
 }
 
 /// What the core has handed out and the machine has not yet done.

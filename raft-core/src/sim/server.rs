@@ -189,19 +189,16 @@ impl Server {
         self.files.iter().find(|file| file.meta.last == last)
     }
 
-    /// Put a file beside the others. Two of one name are the same snapshot, however it came here.
+    /// Put a file beside the others. Two of one name are the same snapshot, whether its machine made it or a leader sent it.
     pub(crate) fn keep_file(&mut self, file: SnapshotFile) {
-        match self.files.iter_mut().find(|known| known.meta.last == file.meta.last) {
-            Some(known) => known.received &= file.received,
-            None => self.files.push(file),
+        if self.file(file.meta.last).is_none() {
+            self.files.push(file);
         }
     }
 
-    /// A received file is not wanted. It stays if the machine made the same one, or if a write names it that a crash could
-    /// make the last one.
+    /// A received file is not wanted: delete it without asking.
     pub(crate) fn discard_file(&mut self, last: EntryId) {
-        let named = self.disk.names(last);
-        self.files.retain(|file| file.meta.last != last || !file.received || named);
+        self.files.retain(|file| file.meta.last != last);
     }
 
     /// Delete the files that a durable write has made old.

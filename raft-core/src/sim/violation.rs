@@ -44,6 +44,8 @@ pub enum Invariant {
     ApplyOrder,
     /// A snapshot's state is what its entries make.
     SnapshotState,
+    /// What a driver is told to delete is named by no write.
+    Discards,
     /// What a client was told to be done stays done.
     Acknowledged,
     /// The clients' histories are linearizable.
@@ -84,7 +86,7 @@ impl Invariant {
             Invariant::Acknowledgements => "§5.3",
             Invariant::WriteThrough => "Figure 2",
             Invariant::ApplyOrder => "§5.3, §7",
-            Invariant::SnapshotState => "§7",
+            Invariant::SnapshotState | Invariant::Discards => "§7",
             Invariant::Acknowledged | Invariant::Linearizable => "§8",
             Invariant::Outcomes => "§8",
             Invariant::Limits => "Config",

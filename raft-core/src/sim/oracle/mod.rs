@@ -10,6 +10,7 @@ mod check_quorum;
 mod commit_rule;
 mod committed;
 mod convergence;
+mod discards;
 mod election_restriction;
 mod election_safety;
 mod frugality;
@@ -164,6 +165,11 @@ impl Oracles {
     pub(crate) fn writing_snapshot(&self, server: &Server, meta: &SnapshotMeta) -> Verdict {
         state_machine_safety::snapshot(meta.last, &self.committed)?;
         self.file(server, meta).map(|_| ())
+    }
+
+    /// The data of this snapshot is about to be deleted.
+    pub(crate) fn discarding(&self, server: &Server, meta: &SnapshotMeta) -> Verdict {
+        discards::discarding(server, meta)
     }
 
     pub(crate) fn applying(&self, server: &Server, entries: &Entries) -> Verdict {

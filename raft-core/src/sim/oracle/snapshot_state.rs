@@ -30,7 +30,7 @@ mod tests {
         let mut state = State::default();
         state.apply(EntryId::new(1, 1), &Payload::Noop);
         let meta = SnapshotMeta { last: EntryId::new(1, 1), membership: Membership::new([NodeId(1)]).into() };
-        let file = SnapshotFile { meta, state, received: true };
+        let file = SnapshotFile { meta, state };
         assert!(used(&file, &committed).is_ok());
         let mut twice = file.clone();
         twice.state.apply(EntryId::new(1, 1), &Payload::Noop);

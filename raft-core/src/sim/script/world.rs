@@ -160,7 +160,7 @@ impl World {
         oracles.stated_committed(&crate::Entries::from_vec(Index(1), known).map_err(|error| error.to_string())?);
         let meta = server.disk.durable.snapshot.clone();
         if let Some(state) = oracles.state_at(meta.last.index).filter(|_| meta.last.index > Index(0)) {
-            server.keep_file(SnapshotFile { meta, state, received: false });
+            server.keep_file(SnapshotFile { meta, state });
         }
         server.machine.kept = oracles.state_at(stated.applied).unwrap_or_default();
         server.machine.state = server.machine.kept;
@@ -289,7 +289,7 @@ impl World {
         if let (Some(meta), Some(state)) = (meta, oracles.state_at(index))
             && index <= server.machine.state.last.index
         {
-            server.keep_file(SnapshotFile { meta, state, received: false });
+            server.keep_file(SnapshotFile { meta, state });
         }
         Ok(())
     }
@@ -312,7 +312,7 @@ impl World {
     pub(crate) fn receive_snapshot(&mut self, transfer: &Transfer) -> Outcome {
         let Transfer { from, to, term, file, .. } = transfer;
         let (from, snapshot) = (self.server(*from).id, file.meta.clone());
-        self.cluster.servers[*to].keep_file(SnapshotFile { received: true, ..file.clone() });
+        self.cluster.servers[*to].keep_file(file.clone());
         self.step(*to, Event::SnapshotReceived { from, term: *term, snapshot })
     }
 
