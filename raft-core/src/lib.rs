@@ -93,6 +93,7 @@ mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod snapshot;
+mod standing;
 mod status;
 mod types;
 

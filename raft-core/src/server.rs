@@ -141,23 +141,6 @@ impl Server {
         self.history.current()
     }
 
-    /// Another configuration may be in force.
-    pub(crate) fn members_changed(&mut self) {
-        self.counts_itself = self.is_counted_voter(self.membership());
-        self.chores.note(Chores::CHANGE);
-    }
-
-    fn is_counted_voter(&self, membership: &Membership) -> bool {
-        membership.member(self.id()).is_some_and(|member| member.votes() && member.counts(self.incarnation))
-    }
-
-    /// Whether it may campaign and lead. A server that lost its vote with the newest configuration may do so until it knows
-    /// that one to be committed: it may be the only one that holds it (thesis §4.2.2).
-    pub(crate) fn may_lead(&self) -> bool {
-        let unsure = self.history.current_index() > self.commit && !self.membership().is_voter(self.id());
-        self.counts_itself || unsure && self.history.previous().is_some_and(|before| self.is_counted_voter(before))
-    }
-
     pub(crate) fn send(&mut self, to: NodeId, rpc: Rpc) {
         let message = Message { term: self.term(), incarnation: self.incarnation, rpc };
         self.actions.push(Action::Send { to, message });

@@ -29,6 +29,7 @@ const ORDER: &[&str] = &[
     "disk",
     "named",
     "server",
+    "standing",
     "progress",
     "role",
     "healing",
