@@ -41,6 +41,9 @@ fn begin(server: &mut Server, role: &mut Role, change: &Change) -> Result<EntryI
     if !server.commit_is_of_term() {
         return Err(Refusal::NotReady);
     }
+    if leader.is_transferring() {
+        return Err(Refusal::Transferring);
+    }
     let membership = server.membership();
     if is_pending(server) || membership.is_joint() {
         return Err(Refusal::ChangePending { since: membership.change() });
@@ -57,15 +60,20 @@ fn begin(server: &mut Server, role: &mut Role, change: &Change) -> Result<EntryI
     Ok(first)
 }
 
-/// The standing rules of a leader about members; at most one entry comes of them.
+/// The standing rules of a leader about members; at most one entry comes of them. While leadership is being transferred none
+/// does but the second half of a change: the target would be behind at once.
 pub(crate) fn settle(server: &mut Server, leader: &mut Leader) {
     see_off(server, leader);
     let Some(change) = next_entry(server) else { return };
-    if is_pending(server) {
-        return commit_earlier_terms(server, change);
-    }
-    if server.membership().is_joint() {
+    let is_pending = is_pending(server);
+    if !is_pending && server.membership().is_joint() {
         return append(server, leader, server.membership().settled());
+    }
+    if leader.is_transferring() {
+        return;
+    }
+    if is_pending {
+        return commit_earlier_terms(server, change);
     }
     if !server.counts_itself {
         return; // It leaves.

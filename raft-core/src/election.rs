@@ -42,7 +42,8 @@ fn count_own_vote(server: &Server, candidate: &mut Candidate) {
     }
 }
 
-fn may_campaign(server: &Server) -> bool {
+/// Whether this server may campaign, however it comes to that.
+pub(crate) fn may_campaign(server: &Server) -> bool {
     server.may_lead()
         && !server.disk.is_installing()
         && !server.disk.is_stalled(server.now, server.config.disk_stall_ticks)
@@ -63,7 +64,7 @@ fn ask(server: &mut Server, candidate: &Candidate) {
     let rpc = match candidate.stage {
         Stage::PreVote => Rpc::PreVote { last },
         Stage::Voted { .. } => return,
-        Stage::Asking => Rpc::RequestVote { last, transfer: false },
+        Stage::Asking => Rpc::RequestVote { last, transfer: candidate.transfer },
     };
     let membership = server.membership().clone();
     let voters = membership.members().iter().filter(|member| member.votes()).map(|member| member.id);
@@ -96,7 +97,7 @@ pub(crate) fn settle(server: &mut Server, role: &mut Role) {
 /// Increment currentTerm, vote for self, reset election timer (Figure 2, Candidates). Nobody is asked before term, vote
 /// and the log tail that the request quotes are durable: a grant won before a crash must not elect the poorer log after
 /// it.
-fn campaign(server: &mut Server) -> Role {
+pub(crate) fn campaign(server: &mut Server) -> Role {
     server.adopt(server.term().next(), Some(server.identity()));
     server.draw_timeout();
     Role::Candidate(Candidate::new(server, Stage::Voted { durable_after: server.disk.barrier() }))

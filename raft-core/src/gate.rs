@@ -18,8 +18,10 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
         server.counters.malformed += 1;
         return false;
     }
-    // A server that hears a live leader is not disturbed, whatever the term (§6, thesis §4.2.3).
-    if matches!(message.rpc, Rpc::PreVote { .. } | Rpc::RequestVote { .. }) && hears_other_leader(server, role, from) {
+    // A server that hears a live leader is not disturbed, whatever the term (§6, thesis §4.2.3), unless that leader asked
+    // for it.
+    let asks = matches!(message.rpc, Rpc::PreVote { .. } | Rpc::RequestVote { .. });
+    if asks && hears_other_leader(server, role, from) && !is_transfer(server, from, message) {
         refuse(server, from, &message.rpc);
         return false;
     }
@@ -27,9 +29,11 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
     if message.is_reply() && !hears_reply(server, role, from, message) {
         return false;
     }
-    // These are asked within a term, and raise none.
+    // These are between a leader and its followers, and raise no term: who is not in it yet hears of it by other messages.
     if matches!(message.rpc, Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. }) {
-        return true;
+        let is_of_term = message.term == server.term();
+        server.counters.stale += u64::from(!is_of_term);
+        return is_of_term;
     }
     if message.term > server.term() {
         server.adopt(message.term, None);
@@ -104,6 +108,14 @@ fn hears_other_leader(server: &Server, role: &Role, from: NodeId) -> bool {
         Role::Follower(_) | Role::Candidate(_) => server.live_leader().is_some_and(|leader| leader != from),
         Role::Leader(leader) => leader.hears_quorum(server),
     }
+}
+
+/// Whether a candidate campaigns because the leader asked it to (thesis §3.10). Believed of voters only, on the disk that
+/// counts for them: of others, no leader asks that.
+fn is_transfer(server: &Server, from: NodeId, message: &Message) -> bool {
+    let member = || server.membership().member(from);
+    matches!(message.rpc, Rpc::RequestVote { transfer: true, .. })
+        && member().is_some_and(|member| member.votes() && member.counts(message.incarnation))
 }
 
 /// Answer a request that changes nothing with our own term, from which its sender may learn.

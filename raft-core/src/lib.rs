@@ -95,6 +95,7 @@ pub mod sim;
 mod snapshot;
 mod standing;
 mod status;
+mod transfer;
 mod types;
 
 pub use action::{Action, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};

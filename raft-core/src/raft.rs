@@ -22,6 +22,7 @@ use crate::role::{Follower, Role};
 use crate::server::Server;
 use crate::snapshot;
 use crate::status::Status;
+use crate::transfer::{self, Transfer};
 use crate::types::{Index, NodeId, ServerId, Term};
 
 /// One Raft server: a deterministic state machine without threads, timers or IO.
@@ -56,6 +57,8 @@ use crate::types::{Index, NodeId, ServerId, Term};
 pub struct Raft {
     server: Server,
     role: Role,
+    /// The request to transfer leadership that waits.
+    transfer: Option<Transfer>,
     /// What observers were last told.
     told: (Term, RoleKind, Option<NodeId>),
 }
@@ -71,7 +74,7 @@ impl Raft {
         let server = Server::new(config, restored);
         let role = Role::Follower(Follower::new(&server, u64::from(server.timeout)));
         let told = (server.term(), RoleKind::Follower, None);
-        Ok(Raft { server, role, told })
+        Ok(Raft { server, role, transfer: None, told })
     }
 
     /// Take one event and say what is to be done about it. Total: it never panics and never blocks, whatever the event
@@ -110,6 +113,7 @@ impl Raft {
             Role::Candidate(candidate) => candidate.deadline.min(candidate.ask_again_at),
             Role::Follower(follower) => follower.deadline,
         };
+        let due = self.transfer.as_ref().map_or(due, |transfer| due.min(transfer.deadline()));
         let ticks = due.saturating_sub(self.server.now).min(u64::from(self.server.config.heartbeat_ticks));
         u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
     }
@@ -143,7 +147,8 @@ impl Raft {
     #[cfg(feature = "sim")]
     pub fn fix_election_timeouts(&mut self, ticks: u32) {
         self.server.random.fix(ticks);
-        self.set_election_timeout(ticks);
+        self.server.draw_timeout();
+        self.set_election_timeout(self.server.timeout);
     }
 
     /// Everything that decides what this server will do, in 128 bits, for explorers that compare states. Left out are the
@@ -154,9 +159,10 @@ impl Raft {
     #[must_use]
     pub fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
         let mut print = Fingerprint::new(names);
-        let Raft { server, role, told: _ } = self;
+        let Raft { server, role, transfer, told: _ } = self;
         server.fingerprint(&mut print);
         role.fingerprint(&mut print, server.now, |barrier| server.disk.distance_to(barrier));
+        print.set(transfer, |print, transfer| transfer.fingerprint(print, server.now));
         print.finish()
     }
 
@@ -164,11 +170,12 @@ impl Raft {
     /// explorers, which say themselves what time does.
     #[cfg(feature = "sim")]
     pub fn rewind_clocks(&mut self) {
-        let Raft { server, role, .. } = self;
+        let Raft { server, role, transfer, .. } = self;
         server.heard = server.live_leader().map(|leader| (leader, 0));
         (server.now, server.timeout) = (0, u32::MAX);
         server.disk.rewind_clock();
         role.rewind_clock(server.config.heartbeat_ticks);
+        transfer.iter_mut().for_each(Transfer::rewind_clock);
     }
 
     /// Let the shortest election timeout pass in silence. Nothing comes of it before the next event.
@@ -179,16 +186,17 @@ impl Raft {
 
     #[inline(always)] // called once; a call would move the event again
     fn follow_rule(&mut self, event: Event) {
-        let Raft { server, role, .. } = self;
+        let Raft { server, role, transfer, .. } = self;
         match event {
             Event::Tick { elapsed } => self.tick(elapsed),
             Event::Receive { from, message } => self.receive(from, message),
             Event::Start { request, commands } => replication::start(server, role, request, commands),
             Event::Change { request, change } => change::asked(server, role, request, &change),
             // The rules are on their way; until then nobody waits in vain.
-            Event::Read { request } | Event::Transfer { request, .. } => {
+            Event::Read { request } => {
                 server.actions.push(Action::Refused { request, why: Refusal::NotReady });
             }
+            Event::Transfer { request, to } => transfer::requested(server, role, transfer, request, to),
             Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
             Event::Persisted(id) => match server.disk.confirm(id) {
                 Some(installed) => server.restore_due |= installed,
@@ -254,7 +262,8 @@ impl Raft {
                 }
                 _ => server.counters.stale += 1,
             },
-            Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => server.counters.stale += 1,
+            Rpc::TimeoutNow { target } => transfer::timeout_now(server, role, from, target),
+            Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => server.counters.stale += 1,
         }
     }
 
@@ -298,7 +307,7 @@ impl Raft {
     /// The standing rules about what is rare.
     #[cold]
     fn settle_chores(&mut self) {
-        let Raft { server, role, .. } = self;
+        let Raft { server, role, transfer, .. } = self;
         if server.chores.contains(Chores::CHANGE) {
             server.chores.done(Chores::CHANGE);
             change::committed(server);
@@ -306,13 +315,16 @@ impl Raft {
         if let Role::Leader(leader) = role {
             change::settle(server, leader);
             replication::feed_all(server, leader);
-            change::leave(server, role);
         }
+        if server.chores.contains(Chores::TRANSFER) {
+            transfer::settle(server, role, transfer);
+        }
+        change::leave(server, role);
     }
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.
     fn hand_over(&mut self) {
-        let Raft { server, role, told } = self;
+        let Raft { server, role, told, .. } = self;
         server.hand_over_write();
         server.hand_over_committed();
         let leader = match role {

@@ -33,6 +33,7 @@ pub(crate) fn start(server: &mut Server, role: &Role, request: RequestId, comman
 fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal> {
     let config = &server.config;
     match role {
+        Role::Leader(leader) if leader.is_transferring() => return Some(Refusal::Transferring),
         Role::Leader(_) => {}
         Role::Follower(follower) => return Some(Refusal::NotLeader { leader: follower.leader }),
         Role::Candidate(_) => return Some(Refusal::NotLeader { leader: None }),

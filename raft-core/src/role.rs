@@ -10,7 +10,7 @@ use crate::fingerprint::Fingerprint;
 use crate::membership::Membership;
 use crate::progress::{CatchUp, Farewell, Flow, Progress};
 use crate::server::Server;
-use crate::types::{EntryId, Incarnation, Index, NodeId};
+use crate::types::{EntryId, Incarnation, Index, NodeId, ServerId};
 
 /// Follows a leader, or waits for one.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub(crate) struct Candidate {
     pub(crate) ask_again_at: u64,
     /// When to begin anew.
     pub(crate) deadline: u64,
+    /// The leader asked for this campaign (thesis §3.10).
+    pub(crate) transfer: bool,
 }
 
 impl Candidate {
@@ -73,6 +75,7 @@ impl Candidate {
             votes: SmallVec::new(),
             ask_again_at: server.now + u64::from(server.config.heartbeat_ticks),
             deadline: server.now + u64::from(server.timeout),
+            transfer: false,
         }
     }
 
@@ -88,6 +91,15 @@ impl Candidate {
     }
 }
 
+/// A leader hands over (thesis §3.10).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handover {
+    /// The server that is to lead, on the disk that the leader knows.
+    pub(crate) target: ServerId,
+    /// The newest round in which it was asked to campaign; 0 before that.
+    pub(crate) told_in: u64,
+}
+
 /// Leads: Figure 2's "volatile state on leaders".
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
@@ -97,12 +109,14 @@ pub(crate) struct Leader {
     pub(crate) heartbeat_at: u64,
     /// Counts heartbeats.
     pub(crate) round: u64,
+    /// Leadership is being transferred.
+    pub(crate) handover: Option<Handover>,
 }
 
 impl Leader {
     /// Nothing is known of anyone; a heartbeat is due at once (§5.2).
     pub(crate) fn new(server: &Server) -> Leader {
-        let mut leader = Leader { followers: Vec::new(), heartbeat_at: server.now, round: 0 };
+        let mut leader = Leader { followers: Vec::new(), heartbeat_at: server.now, round: 0, handover: None };
         // Servers that left with a configuration that may not be committed are still to be told.
         if server.history.current_index() > server.commit
             && let Some(previous) = server.history.previous()
@@ -145,6 +159,11 @@ impl Leader {
     pub(crate) fn progress(&self, id: NodeId) -> Option<&Progress> {
         let at = self.followers.binary_search_by_key(&id, |p| p.id).ok()?;
         self.followers.get(at)
+    }
+
+    /// Whether leadership is being transferred: until that ends, the leader appends nothing of its own.
+    pub(crate) fn is_transferring(&self) -> bool {
+        self.handover.is_some()
     }
 
     pub(crate) fn follower(&mut self, id: NodeId) -> Option<&mut Progress> {
@@ -248,7 +267,7 @@ impl Role {
                 print.index(*verified);
                 print.words([deadline.wrapping_sub(now), *round]);
             }
-            Role::Candidate(Candidate { stage, votes, ask_again_at, deadline }) => {
+            Role::Candidate(Candidate { stage, votes, ask_again_at, deadline, transfer }) => {
                 print.word(1);
                 let stage = match stage {
                     Stage::PreVote => [0, 0],
@@ -260,12 +279,16 @@ impl Role {
                     print.node(*voter);
                     print.flag(*granted);
                 });
-                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now)]);
+                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now), u64::from(*transfer)]);
             }
-            Role::Leader(Leader { followers, heartbeat_at, round }) => {
+            Role::Leader(Leader { followers, heartbeat_at, round, handover }) => {
                 print.word(2);
                 print.set(followers, |print, progress| progress.fingerprint(print, now));
                 print.words([heartbeat_at.wrapping_sub(now), *round]);
+                print.set(handover, |print, Handover { target, told_in }| {
+                    print.node(target.id);
+                    print.words([target.incarnation.0, *told_in]);
+                });
             }
         }
     }

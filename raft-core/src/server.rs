@@ -90,8 +90,7 @@ impl Server {
         let Restored { incarnation, boot: _, hard_state, snapshot, entries, applied } = restored;
         // Where entries behind the snapshot were kept, the first of them is the base: its term is known.
         let base = entries.first().filter(|first| first.index <= snapshot.last.index).unwrap_or(snapshot.last);
-        let mut random = Random::new(config.seed, config.id);
-        let timeout = random.between(config.election_ticks_min, config.election_ticks_max);
+        let random = Random::new(config.seed, config.id);
         let mut server = Server {
             log: Log::new(base),
             named: NamedSnapshots::new(snapshot.last),
@@ -108,7 +107,7 @@ impl Server {
             heard: None,
             foreign_term_at: None,
             random,
-            timeout,
+            timeout: 0,
             chores: Chores::default(),
             counters: Counters::default(),
             fatal: None,
@@ -118,6 +117,7 @@ impl Server {
             hard_state,
             snapshot,
         };
+        server.draw_timeout();
         server.append_to_log(entries.starting_at(base.index.next()));
         server.members_changed();
         server
@@ -166,8 +166,10 @@ impl Server {
         (self.now - at < u64::from(self.config.election_ticks_min)).then_some(leader)
     }
 
+    /// A server with a handicap waits longer, so that others come before it if they can (thesis §3.10).
     pub(crate) fn draw_timeout(&mut self) {
-        self.timeout = self.random.between(self.config.election_ticks_min, self.config.election_ticks_max);
+        let drawn = self.random.between(self.config.election_ticks_min, self.config.election_ticks_max);
+        self.timeout = drawn.saturating_add(self.config.handicap_ticks);
     }
 
     /// Put entries that continue the log behind it. A configuration among them is in force at once (§6).

@@ -303,6 +303,12 @@ fn learner_never_leads() {
     assert_eq!(learner.ticks(200), []);
     let mut stranger = Server::new(9, &[1, 2, 3]);
     assert_eq!(stranger.ticks(200), [], "nor does who does not belong to the cluster");
+    for (id, server) in [(4, &learner), (9, &stranger)] {
+        let mut server = server.clone();
+        server.receive(1, 1, heartbeat(NOTHING, 0));
+        server.receive(1, 1, Rpc::TimeoutNow { target: life(id) });
+        assert_eq!(server.role(), (RoleKind::Follower, 1), "not even if the leader asks server {id} to");
+    }
 
     // A snapshot that makes the other learner a voter does not promote this one; its own promotion does.
     let configurations = [

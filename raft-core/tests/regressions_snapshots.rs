@@ -218,6 +218,7 @@ fn no_campaign_while_installing() {
     server.disk_held = true;
     server.receive_snapshot(2, 2, &snapshot(id(2, 9)));
     assert_eq!(sent(&server.ticks(60)), []);
+    assert_eq!(server.receive(2, 2, Rpc::TimeoutNow { target: life(1) }), [], "not even if the leader asks for it");
     assert_eq!(server.role().0, RoleKind::Follower);
     server.persist();
     server.ticks(20);

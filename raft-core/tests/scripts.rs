@@ -103,6 +103,7 @@ scripts! {
     figure_8_overwritten
     first_election
     granting_a_vote_puts_off_the_election
+    handicap
     heartbeats_with_a_slow_disk
     in_flight_window
     late_replies_lower_nothing
@@ -123,6 +124,19 @@ scripts! {
     stale_replies
     start_is_refused
     stated_timers
+    transfer
+    transfer_answers_once
+    transfer_back_to_oneself
+    transfer_by_snapshot
+    transfer_is_refused
+    transfer_later_candidacy
+    transfer_of_a_shorter_log
+    transfer_outlives_the_leader
+    transfer_survives_a_heartbeat
+    transfer_to_another_one
+    transfer_to_the_dead_times_out
+    transfer_waits_for_the_target
+    transfer_without_a_target
     uncommitted_tail_is_overwritten
 }
 
@@ -191,6 +205,9 @@ fn bad_scripts_say_where_and_why() {
         ("+s1 tick many", 6, "`many` is not a number"),
         ("+s1 melts", 6, "`melts` is nothing that happens to a server"),
         ("+s1 start 5: 1 commands of 4 bytes", 6, "the next request is 0, not 5"),
+        ("+s1 transfer 900002 to 2", 6, "the next request is 900001, not 900002"),
+        ("+transfer s1 to", 6, "a server like s2 is missing"),
+        ("+crash s2\ntransfer s2", 7, "s2 is down"),
         ("+snapshot s1 s2 delivered", 6, "no snapshot is on that way"),
         ("+expect s1 role=leader", 6, "role is follower, not leader"),
         ("+expect s1 log=1*2", 6, "log is [], not 1*2"),

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use raft_core::{Bytes, EntryId, Refusal};
+use futures_channel::oneshot;
+use raft_core::{Bytes, EntryId, NodeId, Refusal};
 
-use crate::error::{NodeError, SnapshotError};
+use crate::error::{NodeError, SnapshotError, TransferError};
 use crate::inbox::{Note, Submission};
 use crate::machine_part::MachineWork;
 use crate::shared::{Alive, Shared};
@@ -136,6 +137,23 @@ impl Control {
             drop(self.shared.machine.push(MachineWork::Snapshot));
         }
         asking.await.unwrap_or(Err(SnapshotError::Stopped))
+    }
+
+    /// Hand leadership over to `to`, or to the voter that has most of the log, and wait until another server leads: gives its
+    /// id. Until then the server refuses commands ([`Refusal::Transferring`]). Takes the longest election timeout at most.
+    /// Dropped before it is done, leadership may go over all the same.
+    ///
+    /// # Errors
+    /// If this server does not lead, is handing over already, or the target cannot lead; if nobody else leads in time; if the
+    /// node stops before; or if called within one of the node's own parts, where waiting would keep it from happening.
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        if self.shared.mark.is_here() {
+            return Err(TransferError::OwnThread);
+        }
+        let (answer, outcome) = oneshot::channel();
+        // Given back by a node that has stopped, it is dropped, which answers it.
+        drop(self.shared.inbox.note(Note::Transfer { to, answer }));
+        Ok(outcome.await.map_err(|_| TransferError::Stopped)??)
     }
 
     /// Stop the node; it ends a little later.

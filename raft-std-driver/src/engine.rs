@@ -246,6 +246,18 @@ mod tests {
         assert_eq!((control.shared.machine.len(), control.shared.inbox.leftovers().notes.len()), (1, 1));
     }
 
+    /// A transfer that nobody looked at ends with the node, and one that is asked for afterwards too.
+    #[test]
+    fn a_transfer_does_not_outlive_the_node() {
+        let (engine, control) = setup(Arc::new(Threads), Arc::new(())).start(Instant::now()).unwrap();
+        let mut waiting = pin!(control.transfer(None));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        drop(engine);
+        let stopped = Err(crate::TransferError::Stopped);
+        assert_eq!((block_on(waiting), block_on(control.transfer(None))), (stopped, stopped));
+    }
+
     struct Panics;
 
     impl Observer for Panics {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use raft_core::{Fatal, NodeId, RestoreError};
+use raft_core::{Fatal, NodeId, Refusal, RestoreError};
 
 use crate::storage::StorageError;
 
@@ -55,5 +55,20 @@ pub enum SnapshotError {
     Stopped,
     /// It was called on one of the node's own threads.
     #[error("a thread of the node itself cannot wait for a snapshot")]
+    OwnThread,
+}
+
+/// Why [`Node::transfer`](crate::Node::transfer) did not hand leadership over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// The server refused it, or gave it up after the longest election timeout ([`Refusal::TransferTimedOut`]): then
+    /// leadership may still go over a little later.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// It was called on one of the node's own threads.
+    #[error("a thread of the node itself cannot wait for a transfer")]
     OwnThread,
 }

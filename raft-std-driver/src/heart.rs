@@ -2,11 +2,11 @@
 //! nothing: the loop around it waits for the inbox and the clock.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures_channel::oneshot;
 use raft_core::{
     Action, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
     SnapshotWrite, Term, WriteId,
@@ -17,12 +17,13 @@ use crate::error::NodeError;
 use crate::inbox::{Mail, Note, Submission};
 use crate::machine_part::MachineWork;
 use crate::observer::{NodeEvent, Round};
+use crate::outgoing::open_snapshot;
 use crate::queue::lock;
-use crate::shared::{Alive, Shared};
+use crate::shared::Shared;
 use crate::status::NodeStatus;
-use crate::storage::{Snapshots, StorageError};
+use crate::storage::Snapshots;
 use crate::sync::Mutex;
-use crate::transport::{OutgoingSnapshot, Transport};
+use crate::transport::Transport;
 use crate::waiters::Waiter;
 
 /// Commands are joined into one `Start` as long as they count no more than this (nor more than the whole backlog may): what
@@ -43,6 +44,8 @@ pub(crate) struct Heart {
     mail: Mail,
     actions: Vec<Action>,
     last_request: u64,
+    /// Who waits for a transfer of leadership.
+    transfers: BTreeMap<RequestId, oneshot::Sender<Result<NodeId, Refusal>>>,
     issued: Option<WriteId>,
     durable: Option<WriteId>,
     /// The machine's snapshot is in force when this write is durable.
@@ -76,6 +79,7 @@ impl Heart {
             mail: Mail::default(),
             actions: Vec::new(),
             last_request: 0,
+            transfers: BTreeMap::new(),
             issued: None,
             durable: None,
             compacting: None,
@@ -160,6 +164,11 @@ impl Heart {
                         answer.say(NodeStatus::of(&self.raft));
                     }
                 }
+                Note::Transfer { to, answer } => {
+                    let request = self.next_request();
+                    self.transfers.insert(request, answer);
+                    self.step(Event::Transfer { request, to });
+                }
             }
         }
         self.mail.notes = notes;
@@ -222,18 +231,29 @@ impl Heart {
     }
 
     fn start(&mut self, count: usize) -> Result<EntryId, Refusal> {
-        self.last_request += 1;
-        let request = RequestId(self.last_request);
+        let request = self.next_request();
         let commands: Commands = self.mail.commands[..count].iter().map(|waiting| waiting.command.clone()).collect();
         let before = self.actions.len();
         self.step(Event::Start { request, commands });
         let answer = self.actions[before..].iter().find_map(|action| match action {
-            Action::Accepted { first, .. } => Some(Ok(*first)),
-            Action::Refused { why, .. } => Some(Err(*why)),
+            Action::Accepted { request: accepted, first, .. } if *accepted == request => Some(Ok(*first)),
+            Action::Refused { request: refused, why } if *refused == request => Some(Err(*why)),
             _ => None,
         });
         // A core that halted says nothing more.
         answer.unwrap_or(Err(Refusal::NotLeader { leader: None }))
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    /// Whoever waits for this transfer of leadership hears what became of it.
+    fn answer_transfer(&mut self, request: RequestId, outcome: Result<NodeId, Refusal>) {
+        if let Some(answer) = self.transfers.remove(&request) {
+            let _gone = answer.send(outcome);
+        }
     }
 
     /// The machine thread knows first what becomes of commands; nothing of these can be on its way to it yet, so it need
@@ -280,10 +300,12 @@ impl Heart {
                     self.shared.tell(&NodeEvent::SnapshotUnwanted { last: snapshot.last });
                     let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
                 }
-                // Heard where they were started.
-                Action::Accepted { .. } | Action::Refused { .. } => {}
+                Action::Transferred { request, leader } => self.answer_transfer(request, Ok(leader)),
+                // Commands hear of it where they were started.
+                Action::Refused { request, why } => self.answer_transfer(request, Err(why)),
+                Action::Accepted { .. } => {}
                 // Nobody asks for them yet; the whole log is in memory.
-                Action::Readable { .. } | Action::Transferred { .. } | Action::Fetch { .. } => {}
+                Action::Readable { .. } | Action::Fetch { .. } => {}
                 Action::Halt { why } => self.halt(why),
                 Action::News(news) => self.tell(news),
             }
@@ -360,36 +382,14 @@ fn joinable(commands: &[Submission], bytes_max: u64) -> usize {
     fit.count().max(1)
 }
 
-fn open_snapshot(
-    snapshots: &dyn Snapshots,
-    term: Term,
-    meta: &SnapshotMeta,
-    alive: Alive,
-) -> Result<Option<OutgoingSnapshot>, StorageError> {
-    let opened = snapshots.open(meta.last)?;
-    Ok(opened.map(|(len, data)| {
-        let data = Box::new(Lent { data, _alive: alive });
-        OutgoingSnapshot { term, meta: meta.clone(), len, data }
-    }))
-}
-
-/// Data that holds on to the storage: whoever waits for the node's end wants to open that again.
-struct Lent {
-    data: Box<dyn Read + Send>,
-    _alive: Alive,
-}
-
-impl Read for Lent {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.data.read(into)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
 
-    use raft_core::{Bytes, Config, FRAME_ROOM_BYTES, Incarnation, Membership, Restored, Write};
+    use raft_core::{
+        AppendOutcome, Bytes, Config, Entries, FRAME_ROOM_BYTES, Incarnation, Membership, Message, Restored, RoleKind,
+        Rpc, Write,
+    };
 
     use super::*;
     use crate::StartError;
@@ -518,6 +518,73 @@ mod tests {
         let refused = start(&mut core, [1, size, 1].into_iter());
         assert!(matches!(refused[..], [(1, StartError::Refused(Refusal::TooLarge { .. }))]), "{refused:?}");
         assert_eq!(core.raft.status().last().index, 3.into());
+    }
+
+    /// The answer to a transfer, if there is one yet.
+    fn answer(answer: &mut oneshot::Receiver<Result<NodeId, Refusal>>) -> Result<Option<Result<NodeId, Refusal>>, ()> {
+        answer.try_recv().map_err(|_| ())
+    }
+
+    fn ask_for_transfer(core: &mut Heart, to: Option<NodeId>) -> oneshot::Receiver<Result<NodeId, Refusal>> {
+        let (answer, outcome) = oneshot::channel();
+        core.mail.notes.push(Note::Transfer { to, answer });
+        core.hear_notes();
+        outcome
+    }
+
+    /// Leads two followers, of which the second has answered.
+    fn leader_of_three() -> Heart {
+        let mut core = leader(|_| {});
+        let membership = Membership::new([1, 2, 3].map(NodeId));
+        let config = Config { leader_noop: false, ..Config::new(NodeId(1)) };
+        core.raft = Raft::new(config, Restored::new_cluster(Incarnation(1), membership)).unwrap();
+        let hear = |core: &mut Heart, rpc: Rpc| {
+            let message = Message { term: core.raft.status().term(), incarnation: Incarnation(2), rpc };
+            core.step(Event::Receive { from: NodeId(2), message });
+            core.carry_out();
+            for write in writes(core) {
+                core.step(Event::Persisted(write.id));
+                core.carry_out();
+            }
+        };
+        while core.raft.status().role() != RoleKind::PreCandidate {
+            core.step(Event::Tick { elapsed: 1 });
+        }
+        hear(&mut core, Rpc::PreVoteReply { granted: true });
+        hear(&mut core, Rpc::RequestVoteReply { granted: true });
+        let outcome = AppendOutcome::Matched { received: Index(0), durable: Index(0) };
+        hear(&mut core, Rpc::AppendEntriesReply { round: 1, outcome });
+        assert!(core.leads());
+        core
+    }
+
+    #[test]
+    fn a_transfer_is_answered_once_whatever_becomes_of_the_node() {
+        let mut core = leader_of_three();
+        let mut first = ask_for_transfer(&mut core, Some(NodeId(2)));
+        assert_eq!(answer(&mut first), Ok(None));
+        let mut second = ask_for_transfer(&mut core, None);
+        assert_eq!(answer(&mut second), Ok(Some(Err(Refusal::Transferring))), "the first one waits on");
+        assert_eq!(start(&mut core, [1, 1].into_iter()).len(), 2, "and so do commands");
+        assert_eq!(answer(&mut first), Ok(None));
+        let heartbeat = Rpc::AppendEntries {
+            prev: EntryId::ZERO,
+            entries: Entries::new(),
+            commit: Index(0),
+            round: 1,
+            reply: true,
+        };
+        let message = Message { term: Term(9), incarnation: Incarnation(2), rpc: heartbeat };
+        core.mail.messages.push((NodeId(2), message));
+        core.hear_peers();
+        assert_eq!(answer(&mut first), Ok(Some(Ok(NodeId(2)))));
+        assert!(core.transfers.is_empty());
+
+        let mut core = leader_of_three();
+        let mut waiting = ask_for_transfer(&mut core, Some(NodeId(2)));
+        assert_eq!(answer(&mut waiting), Ok(None));
+        drop(core);
+        assert_eq!(answer(&mut waiting), Err(()), "nobody answers any more");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Rpc};
+use futures_channel::oneshot;
+use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Refusal, Rpc};
 
 use crate::queue::{Sleeper, lock};
 use crate::sync::{Mutex, MutexGuard};
@@ -37,6 +38,13 @@ pub(crate) enum Note {
     Built(EntryId),
     /// Handles want to know how things stand.
     Status,
+    /// A handle wants leadership to be handed over.
+    Transfer {
+        /// To which voter, if it is named.
+        to: Option<NodeId>,
+        /// Hears who leads. Dropped, it tells that nobody knows any more.
+        answer: oneshot::Sender<Result<NodeId, Refusal>>,
+    },
 }
 
 /// All that waited at one moment, each kind in its order.

@@ -103,6 +103,7 @@ pub mod machine;
 mod machine_part;
 mod node;
 pub mod observer;
+mod outgoing;
 mod queue;
 mod receiving;
 mod shared;
@@ -115,7 +116,7 @@ pub mod workers;
 
 pub use config::NodeConfig;
 pub use control::Control;
-pub use error::{NodeError, SnapshotError};
+pub use error::{NodeError, SnapshotError, TransferError};
 pub use node::Node;
 pub use raft_core;
 pub use shared::Alive;

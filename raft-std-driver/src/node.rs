@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use raft_core::{Bytes, EntryId};
+use raft_core::{Bytes, EntryId, NodeId};
 
 use crate::config::NodeConfig;
 use crate::control::Control;
 use crate::engine::{Engine, Setup};
-use crate::error::{NodeError, SnapshotError};
+use crate::error::{NodeError, SnapshotError, TransferError};
 use crate::machine::StateMachine;
 use crate::status::NodeStatus;
 use crate::storage::Storage;
@@ -92,6 +92,18 @@ impl Node {
     /// where waiting would keep it from happening.
     pub fn snapshot(&self) -> Result<EntryId, SnapshotError> {
         block_on(self.0.snapshot())
+    }
+
+    /// Hand leadership over to `to`, or to the voter that has most of the log, and wait until another server leads: returns its
+    /// id. Do so before a leader is stopped, and nobody waits for an election. Until then the node refuses commands
+    /// ([`Refusal::Transferring`](raft_core::Refusal::Transferring)). Blocks for the longest election timeout at most.
+    ///
+    /// # Errors
+    /// If this node does not lead, is handing over already, or the target cannot lead: then nothing has happened. If nobody
+    /// else leads in time, this node goes on leading, if it can. If the node stops before, or if called on one of the node's
+    /// own threads (inside of the machine, or of a callback), where waiting would keep it from happening.
+    pub fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        block_on(self.0.transfer(to))
     }
 
     /// Stop, and wait until all threads have ended, the storage is closed, and every waiter has its outcome. May be called

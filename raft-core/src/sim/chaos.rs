@@ -327,7 +327,8 @@ impl Chaos {
     /// How long the calm phase may take: what is still on its way, elections, and a lagging log one entry at a time.
     fn patience(&self) -> Time {
         let config = &self.plan.seats[0].config;
-        let timeout = u64::from(config.election_ticks_max);
+        let handicap = self.plan.seats.iter().map(|seat| seat.config.handicap_ticks).max().unwrap_or_default();
+        let timeout = u64::from(config.election_ticks_max) + u64::from(handicap);
         let entries = self.cluster.servers.iter().map(|server| server.seen.last.index.0).max().unwrap_or_default();
         let snapshot = self.plan.seats.iter().map(|seat| u64::from(seat.config.snapshot_timeout_ticks)).max();
         TICK * (1000

@@ -65,8 +65,18 @@ impl Workload {
     }
 }
 
+/// Requests that are no commands are numbered from here on: far above the commands, whose numbers are their own.
+const ASKS_FROM: u64 = 900_001;
+
+/// Whether a request is one of those.
+pub(crate) fn is_ask(request: RequestId) -> bool {
+    request.0 >= ASKS_FROM
+}
+
 #[derive(Default)]
 pub(crate) struct Clients {
+    /// How many requests there were that are no commands.
+    asks: u64,
     outcomes: Vec<Outcome>,
     /// Commands that entered a log and of which nobody knows that they took effect; their clients may try again.
     regretted: u32,
@@ -75,6 +85,13 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
+    /// The number of the next request that is no command: of a transfer of leadership, a read, a change.
+    pub(crate) fn ask(&mut self) -> RequestId {
+        let request = RequestId(ASKS_FROM + self.asks);
+        self.asks += 1;
+        request
+    }
+
     /// A request of so many commands, each of so many bytes; its id is that of its first command.
     pub(crate) fn request(&mut self, count: u64, bytes: usize) -> (RequestId, Commands) {
         let request = RequestId(self.outcomes.len() as u64);

@@ -294,8 +294,10 @@ impl Cluster {
         self.busy = slot;
         self.steps += 1;
         self.coverage.count_event(&event);
-        if let Event::Start { request, commands } = &event {
-            self.oracles.asked(*request, commands.len() as u64);
+        match &event {
+            Event::Start { request, commands } => self.oracles.asked(*request, commands.len() as u64),
+            Event::Transfer { request, .. } => self.oracles.transfer_asked(slot, *request, server.seen.hard_state.term),
+            _ => {}
         }
         self.trace.event(self.now, server.id, &event);
         self.recorder.fed(server.id, || Feed::Event(event.clone()));

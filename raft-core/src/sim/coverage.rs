@@ -88,6 +88,12 @@ happenings! {
     RefusedBusy "refused: busy",
     RefusedTooLarge "refused: too large",
     RefusedEmpty "refused: empty",
+    RefusedTransferring "refused: leadership is being transferred",
+    RefusedNoTarget "transfer of leadership refused: no target",
+    TransferTimedOut "transfer of leadership timed out",
+    Transferred "leadership transferred",
+    TimeoutNowSent "TimeoutNow sent",
+    TransferVoteAsked "RequestVote sent for a transfer",
     OutcomeApplied "command applied",
     OutcomeSuperseded "command superseded",
     OutcomeUnknown "command's outcome unknown",
@@ -196,18 +202,19 @@ impl Coverage {
                 Refusal::Busy { .. } => self.count(Happening::RefusedBusy),
                 Refusal::TooLarge { .. } => self.count(Happening::RefusedTooLarge),
                 Refusal::Empty => self.count(Happening::RefusedEmpty),
+                Refusal::Transferring => self.count(Happening::RefusedTransferring),
+                Refusal::NoTarget { .. } => self.count(Happening::RefusedNoTarget),
+                Refusal::TransferTimedOut => self.count(Happening::TransferTimedOut),
                 // Nobody asks for any of these yet.
                 Refusal::LogFull
                 | Refusal::NotReady
                 | Refusal::ChangePending { .. }
                 | Refusal::Expected { .. }
                 | Refusal::Edit(_)
-                | Refusal::Transferring
-                | Refusal::NoTarget { .. }
-                | Refusal::TransferTimedOut
                 | Refusal::NoLeader
                 | Refusal::TooManyReads { .. } => {}
             },
+            Action::Transferred { .. } => self.count(Happening::Transferred),
             Action::News(News::Role { role, .. }) => match role {
                 RoleKind::PreCandidate => self.count(Happening::StoodAsPreCandidate),
                 RoleKind::Candidate => self.count(Happening::StoodAsCandidate),
@@ -217,7 +224,6 @@ impl Coverage {
             | Action::Apply(_)
             | Action::Restore(_)
             | Action::Readable { .. }
-            | Action::Transferred { .. }
             | Action::Fetch { .. }
             | Action::Halt { .. } => {}
         }
@@ -228,6 +234,7 @@ impl Coverage {
             Rpc::PreVote { .. } => Happening::PreVoteSent,
             Rpc::PreVoteReply { granted: true } => Happening::PreVoteGranted,
             Rpc::PreVoteReply { granted: false } => Happening::PreVoteRefused,
+            Rpc::RequestVote { transfer: true, .. } => Happening::TransferVoteAsked,
             Rpc::RequestVote { .. } => Happening::RequestVoteSent,
             Rpc::RequestVoteReply { granted: true } => Happening::RequestVoteGranted,
             Rpc::RequestVoteReply { granted: false } => Happening::RequestVoteRefused,
@@ -240,7 +247,8 @@ impl Coverage {
                 AppendOutcome::Conflict { .. } => Happening::ConflictSent,
                 AppendOutcome::OlderTerm => return,
             },
-            Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => return,
+            Rpc::TimeoutNow { .. } => Happening::TimeoutNowSent,
+            Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => return,
         };
         self.count(happening);
     }

@@ -2,6 +2,7 @@
 
 use std::format;
 
+use super::clients::is_ask;
 use super::cluster::{Cluster, Item, Transfer};
 use super::coverage::Happening;
 use super::disk::SLOWNESS;
@@ -75,13 +76,19 @@ impl Cluster {
                 let Err(taken) = self.clients.accepted(slot, request, first, count) else { return Ok(()) };
                 broken(Invariant::Outcomes, format!("request {request} was put at {taken}, where another one waits"))
             }
+            Action::Refused { request, .. } if is_ask(request) => {
+                self.oracles.ask_answered(&self.servers, slot, request, None)
+            }
+            Action::Transferred { request, leader } => {
+                self.oracles.ask_answered(&self.servers, slot, request, Some(leader))
+            }
             Action::Refused { request, .. } => {
                 let count = self.oracles.answered(request, None)?;
                 self.clients.refused(request, count);
                 Ok(())
             }
             // Nobody asks for any of these yet.
-            Action::Readable { .. } | Action::Transferred { .. } | Action::Fetch { .. } => Ok(()),
+            Action::Readable { .. } | Action::Fetch { .. } => Ok(()),
             Action::Halt { why } => self.oracles.halted(self.servers[slot].id, &why),
             Action::News(_) => Ok(()),
         }

@@ -67,7 +67,7 @@ impl Cluster {
         let restart = self.now + self.entropy.between(self.downtime.0, self.downtime.1);
         self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
         self.clients.crashed(&mut self.coverage, slot);
-        self.oracles.crashed();
+        self.oracles.crashed(slot);
         self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {}", loss.through));
     }
 }

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
-//! then `network`, `disk`, `machine`, `clients` and `nemesis`, which make trouble, and `plan`, which draws how much. In
-//! `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
+//! then `network`, `disk`, `machine`, `clients`, `nemesis` and `transfers`, which make trouble, and `plan`, which draws how
+//! much. In `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
 
 mod chaos;
 mod clients;
@@ -40,6 +40,7 @@ mod quorum;
 mod script;
 mod server;
 mod trace;
+mod transfers;
 mod violation;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};

@@ -7,6 +7,7 @@ use super::coverage::Happening;
 use super::entropy::Entropy;
 use super::network::SERVERS_MAX;
 use super::queue::Time;
+use super::transfers;
 use super::violation::Verdict;
 
 /// A fault, or the end of one.
@@ -29,9 +30,11 @@ pub(crate) enum Fault {
     StopClock,
     /// Some election timers run out, at about the same time perhaps.
     TimeOut,
+    /// Somebody asks for a transfer of leadership.
+    Transfer,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::CrashBetweenActions,
     Fault::CrashAll,
@@ -47,6 +50,7 @@ const FAULTS: [Fault; 15] = [
     Fault::Pause,
     Fault::StopClock,
     Fault::TimeOut,
+    Fault::Transfer,
 ];
 
 pub(crate) struct Nemesis {
@@ -99,6 +103,7 @@ impl Nemesis {
             Fault::Bridge => bridge(cluster, victim),
             Fault::Flap => flap(cluster, until),
             Fault::TimeOut => time_out(cluster),
+            Fault::Transfer => return transfers::ask(cluster),
             _ => return befall(cluster, fault, victim, until),
         }
         Ok(())

@@ -133,6 +133,8 @@ fn limits(entropy: &mut Entropy, clocks: &Config) -> Config {
         transfer_bytes_max: limit(entropy, most_bytes),
         disk_stall_ticks: ticks(entropy, 128),
         snapshot_timeout_ticks: ticks(entropy, 128),
+        // One in eight should rather not lead.
+        handicap_ticks: if entropy.below(8) == 7 { ticks(entropy, 24) } else { 0 },
         ..clocks.clone()
     }
 }

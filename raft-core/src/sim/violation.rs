@@ -52,6 +52,10 @@ pub enum Invariant {
     Linearizable,
     /// Each request has one outcome, and a true one.
     Outcomes,
+    /// A request that is answered later has one answer while its server lives.
+    OneAnswer,
+    /// Nothing enters a leader's log while it hands over, and a transfer that is done is done.
+    TransferIsQuiet,
     /// No message and no hand-out is larger than the limits allow.
     Limits,
     /// A server starts from what its disk kept, and its driver is asked only for what it can do.
@@ -88,7 +92,8 @@ impl Invariant {
             Invariant::ApplyOrder => "§5.3, §7",
             Invariant::SnapshotState | Invariant::Discards => "§7",
             Invariant::Acknowledged | Invariant::Linearizable => "§8",
-            Invariant::Outcomes => "§8",
+            Invariant::Outcomes | Invariant::OneAnswer => "§8",
+            Invariant::TransferIsQuiet => "thesis §3.10",
             Invariant::Limits => "Config",
             Invariant::Restart => "Figure 2, §7",
             Invariant::NoHalt => "§5.4.3",

@@ -27,6 +27,8 @@ mod log_lines;
 mod machine_part;
 #[path = "../../src/observer.rs"]
 pub mod observer;
+#[path = "../../src/outgoing.rs"]
+mod outgoing;
 #[path = "../../src/queue.rs"]
 mod queue;
 #[path = "../../src/receiving.rs"]

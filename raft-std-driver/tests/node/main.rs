@@ -4,3 +4,4 @@ mod cluster;
 mod commands;
 mod failures;
 mod snapshots;
+mod transfer;

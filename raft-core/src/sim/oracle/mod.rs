@@ -21,6 +21,7 @@ mod log_matching;
 mod match_index;
 mod monotone;
 mod no_halt;
+mod one_answer;
 mod outcomes;
 mod promises;
 mod restart;
@@ -30,6 +31,7 @@ mod state_machine_safety;
 mod terms_rise;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transfer_is_quiet;
 mod write_through;
 
 use super::clients::{Clients, CommandId};
@@ -37,7 +39,9 @@ use super::disk::Image;
 use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::Verdict;
-use crate::{Entries, Fatal, Index, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Write};
+use crate::{
+    Entries, Fatal, Index, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Term, Write,
+};
 use committed::Committed;
 
 /// Everything that is remembered of a run to judge it.
@@ -50,6 +54,8 @@ pub(crate) struct Oracles {
     log_matching: log_matching::LogMatching,
     match_index: match_index::MatchIndex,
     outcomes: outcomes::Outcomes,
+    one_answer: one_answer::OneAnswer,
+    transfer_is_quiet: transfer_is_quiet::TransferIsQuiet,
     acknowledged: acknowledged::Acknowledged,
     linearizable: linearizable::Linearizable,
     pub(crate) frugality: frugality::Frugality,
@@ -71,6 +77,7 @@ impl Oracles {
         let server = &servers[slot];
         let seen = &server.seen;
         monotone::stepped(before, seen)?;
+        self.transfer_is_quiet.stepped(slot, server, before)?;
         if seen.durable != before.durable {
             promises::stepped(server)?;
         }
@@ -204,6 +211,24 @@ impl Oracles {
         self.outcomes.answered(request, accepted)
     }
 
+    /// The server in `slot`, in this term, is asked for a transfer of leadership.
+    pub(crate) fn transfer_asked(&mut self, slot: usize, request: RequestId, term: Term) {
+        self.one_answer.asked(slot, request);
+        self.transfer_is_quiet.asked(slot, request, term);
+    }
+
+    /// The server in `slot` answers a request that is no command; a transfer of leadership by who leads now.
+    pub(crate) fn ask_answered(
+        &mut self,
+        servers: &[Server],
+        slot: usize,
+        request: RequestId,
+        leader: Option<NodeId>,
+    ) -> Verdict {
+        self.one_answer.answered(slot, request)?;
+        self.transfer_is_quiet.answered(slot, &servers[slot], request, leader)
+    }
+
     /// A client is told that its command has taken effect, as the last entry that made `state`.
     pub(crate) fn acknowledged(&mut self, command: CommandId, state: &State) -> Verdict {
         self.acknowledged.told(command, state.last, &self.committed)?;
@@ -216,8 +241,11 @@ impl Oracles {
         write_through::settled(server)
     }
 
-    pub(crate) fn crashed(&mut self) {
+    /// The server in `slot` has died.
+    pub(crate) fn crashed(&mut self, slot: usize) {
         self.outcomes.crashed();
+        self.one_answer.crashed(slot);
+        self.transfer_is_quiet.crashed(slot);
     }
 
     pub(crate) fn halted(&self, server: NodeId, why: &Fatal) -> Verdict {
@@ -226,11 +254,12 @@ impl Oracles {
 
     /// Whether the calm phase of a run is over.
     pub(crate) fn have_converged(&self, servers: &[Server]) -> bool {
-        convergence::have_converged(servers, self.committed.last_index())
+        convergence::have_converged(servers, self.committed.last_index()) && self.one_answer.all_answered()
     }
 
     /// The calm phase of a run has taken as long as it may.
     pub(crate) fn diverged(&self, servers: &[Server], ticks: u64) -> Verdict {
+        self.one_answer.finish(ticks)?;
         convergence::diverged(servers, ticks)
     }
 

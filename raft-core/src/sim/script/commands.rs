@@ -37,6 +37,7 @@ pub(crate) fn run(world: &mut World, command: &str) -> Outcome {
         "tick" => tick(world, &mut words)?,
         "timeout" => time_out(world, &mut words)?,
         "start" => start(world, &mut words)?,
+        "transfer" => transfer(world, &mut words)?,
         verb @ ("deliver" | "drop" | "duplicate" | "reorder") => mail(world, verb, &mut words)?,
         "cut" => cut(world, &mut words)?,
         "heal" => world.cluster.network.mend(),
@@ -125,6 +126,13 @@ fn start(world: &mut World, words: &mut Words<'_>) -> Outcome {
     let count = words.takes_number().unwrap_or(1);
     let bytes = if words.takes("of") { words.number("how many bytes")? } else { COMMAND_BYTES_MIN as u64 };
     events::start_commands(world, slot, count, bytes, None)
+}
+
+/// `transfer s1`, `transfer s1 to s2`: an operator asks for it.
+fn transfer(world: &mut World, words: &mut Words<'_>) -> Outcome {
+    let slot = server(world, words)?;
+    let to = if words.takes("to") { Some(world.server(server(world, words)?).id) } else { None };
+    events::transfer(world, slot, None, to)
 }
 
 /// A letter that matches: which, from and to whom.

@@ -16,6 +16,7 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
         "receive" => return receive(world, slot, words),
         "snapshot" => return snapshot(world, slot, words),
         "start" => return start(world, slot, words),
+        "transfer" => return transfer_event(world, slot, words),
         "starts" => {
             words.expect("from")?;
             words.expect("applied")?;
@@ -155,6 +156,32 @@ fn snapshot(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
     let ended = |file: &crate::SnapshotMeta| file.last == snapshot;
     world.transfers.retain(|t| (t.from, t.to) != (slot, receiver) || !ended(&t.file.meta));
     world.step(slot, Event::SnapshotSent { to, snapshot, delivered })
+}
+
+/// `transfer 900001 to 2`, or without a target.
+fn transfer_event(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    let request = RequestId(words.number("a request")?);
+    let to = if words.takes("to") { Some(NodeId(words.number("a server")?)) } else { None };
+    words.end()?;
+    transfer(world, slot, Some(request), to)
+}
+
+/// Somebody asks for a transfer of leadership.
+pub(crate) fn transfer(world: &mut World, slot: usize, wanted: Option<RequestId>, to: Option<NodeId>) -> Outcome {
+    let request = ask(world, slot, wanted)?;
+    world.step(slot, Event::Transfer { request, to })
+}
+
+/// The number of a request that is no command, to a server that is up.
+fn ask(world: &mut World, slot: usize, wanted: Option<RequestId>) -> Outcome<RequestId> {
+    if !world.server(slot).is_up() {
+        return Err(Stop::Wrong(format!("{} is down", world.name(slot))));
+    }
+    let request = world.cluster.clients.ask();
+    match wanted.filter(|wanted| *wanted != request) {
+        Some(wanted) => Err(Stop::Wrong(format!("the next request is {request}, not {wanted}"))),
+        None => Ok(request),
+    }
 }
 
 /// `start 4: 2 commands of 8 bytes`

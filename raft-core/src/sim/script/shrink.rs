@@ -84,11 +84,19 @@ pub fn shrink_script(text: &str, commands: u64) -> Option<Shrunk> {
 /// A request is numbered by those before it, which may go: a script's own word for it is not.
 fn restated(command: &str) -> String {
     let mut words = Words::new(command);
-    let parts = words.takes_server().filter(|_| words.takes("start")).and_then(|server| {
-        words.next()?;
-        let count = words.takes_number()?;
-        let bytes = words.takes("commands").then(|| words.takes("of")).and_then(|_| words.takes_number())?;
-        Some(format!("start s{server} {count} of {bytes}"))
+    let parts = words.takes_server().and_then(|server| match words.next()? {
+        "start" => {
+            words.next()?;
+            let count = words.takes_number()?;
+            let bytes = words.takes("commands").then(|| words.takes("of")).and_then(|_| words.takes_number())?;
+            Some(format!("start s{server} {count} of {bytes}"))
+        }
+        "transfer" => {
+            words.next()?;
+            let to = if words.takes("to") { format!(" to s{}", words.takes_number()?) } else { String::new() };
+            Some(format!("transfer s{server}{to}"))
+        }
+        _ => None,
     });
     parts.unwrap_or_else(|| command.to_owned())
 }
