@@ -84,6 +84,7 @@ mod progress;
 pub mod quorum;
 mod raft;
 mod random;
+mod read;
 mod refusal;
 mod replication;
 mod restored;

@@ -52,7 +52,7 @@ pub enum Rpc {
         entries: Entries,
         /// The leader's commit index, which may be beyond what this message carries.
         commit: Index,
-        /// Counts the leader's heartbeats; handed back in the reply.
+        /// Counts the leader's heartbeats, and the rounds between them that confirm reads; handed back in the reply.
         round: u64,
         /// Whether an answer is wanted. Conflicts are answered in any case.
         reply: bool,

@@ -104,12 +104,18 @@ pub(crate) struct Progress {
     pub(crate) flow: Flow,
     /// When it last answered.
     pub(crate) heard_at: u64,
-    /// What had been sent when the current round began: who answers this round must have received it, or it is lost.
+    /// The round of its last heartbeat: a round of its flow begins with each.
+    pub(crate) heartbeat_round: u64,
+    /// What had been sent when that round began: who answers it, or a later one, must have received that, or it is lost.
     pub(crate) sent_before_round: Index,
     /// The flow has opened in the current round, or the follower was full: it does not open again before the next.
     pub(crate) opened_in_round: bool,
     /// The newest commit index that it was told.
     pub(crate) commit_told: Index,
+    /// The newest round that it was asked to echo at once: an answer to entries waits for its disk.
+    pub(crate) round_told: u64,
+    /// The newest round that it has echoed.
+    pub(crate) echoed: u64,
     /// The disk that all of this is about; 0 until it is heard.
     pub(crate) disk: Incarnation,
     /// Whether what it says is counted: this disk is the one that counts for it, as far as is known.
@@ -118,8 +124,6 @@ pub(crate) struct Progress {
     pub(crate) disk_since: u64,
     /// Another disk that was heard under its name.
     pub(crate) other_disk: Incarnation,
-    /// The newest round that it has echoed.
-    pub(crate) echoed: u64,
     /// How often it was readmitted, or its disk recorded anew, in this term.
     pub(crate) healed: u32,
     /// Only of members that do not vote.
@@ -137,14 +141,16 @@ impl Progress {
             next,
             flow: Flow::Probe { waiting: false, empty: false },
             heard_at: now,
+            heartbeat_round: 0,
             sent_before_round: Index(0),
             opened_in_round: false,
             commit_told: Index(0),
+            round_told: 0,
+            echoed: 0,
             disk: Incarnation(0),
             counted: true,
             disk_since: now,
             other_disk: Incarnation(0),
-            echoed: 0,
             healed: 0,
             catch_up: None,
             farewell: None,
@@ -210,14 +216,16 @@ impl Progress {
             next,
             flow,
             heard_at,
+            heartbeat_round,
             sent_before_round,
             opened_in_round,
             commit_told,
+            round_told: _,
+            echoed,
             disk,
             counted,
             disk_since,
             other_disk,
-            echoed,
             healed,
             catch_up,
             farewell,
@@ -242,10 +250,10 @@ impl Progress {
             }
         }
         print.word(now.wrapping_sub(*heard_at));
-        print.words([next.0, sent_before_round.0, commit_told.0]);
+        print.words([next.0, sent_before_round.0, commit_told.0, *heartbeat_round]);
         print.words([*opened_in_round, *counted].map(u64::from));
         print.words([disk.0, other_disk.0, now.wrapping_sub(*disk_since), u64::from(*healed)]);
-        // What was echoed matters to those alone who leave.
+        // What was echoed matters to those alone who leave, and to reads, which write it down themselves.
         print.set(farewell, |print, Farewell { deadline, left_at, committed_in }| {
             print.words([deadline.wrapping_sub(now), left_at.0, *echoed, committed_in.map_or(u64::MAX, |round| round)]);
         });

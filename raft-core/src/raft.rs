@@ -15,7 +15,7 @@ use crate::gate;
 use crate::log::SnapshotMeta;
 use crate::message::{Message, Rpc};
 use crate::progress::Progress;
-use crate::refusal::Refusal;
+use crate::read::{self, Reads};
 use crate::replication;
 use crate::restored::{RestoreError, Restored};
 use crate::role::{Follower, Role};
@@ -59,6 +59,8 @@ pub struct Raft {
     role: Role,
     /// The request to transfer leadership that waits.
     transfer: Option<Transfer>,
+    /// Those that wait.
+    reads: Reads,
     /// What observers were last told.
     told: (Term, RoleKind, Option<NodeId>),
 }
@@ -71,10 +73,11 @@ impl Raft {
     pub fn new(config: Config, restored: Restored) -> Result<Raft, RestoreError> {
         config.check()?;
         restored.check()?;
+        let reads = Reads::new(restored.boot);
         let server = Server::new(config, restored);
         let role = Role::Follower(Follower::new(&server, u64::from(server.timeout)));
         let told = (server.term(), RoleKind::Follower, None);
-        Ok(Raft { server, role, transfer: None, told })
+        Ok(Raft { server, role, transfer: None, reads, told })
     }
 
     /// Take one event and say what is to be done about it. Total: it never panics and never blocks, whatever the event
@@ -114,6 +117,7 @@ impl Raft {
             Role::Follower(follower) => follower.deadline,
         };
         let due = self.transfer.as_ref().map_or(due, |transfer| due.min(transfer.deadline()));
+        let due = due.min(self.reads.due(&self.server.config).unwrap_or(u64::MAX));
         let ticks = due.saturating_sub(self.server.now).min(u64::from(self.server.config.heartbeat_ticks));
         u32::try_from(ticks).unwrap_or(u32::MAX).max(1)
     }
@@ -159,10 +163,11 @@ impl Raft {
     #[must_use]
     pub fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
         let mut print = Fingerprint::new(names);
-        let Raft { server, role, transfer, told: _ } = self;
+        let Raft { server, role, transfer, reads, told: _ } = self;
         server.fingerprint(&mut print);
         role.fingerprint(&mut print, server.now, |barrier| server.disk.distance_to(barrier));
         print.set(transfer, |print, transfer| transfer.fingerprint(print, server.now));
+        reads.fingerprint(&mut print, role, server.now);
         print.finish()
     }
 
@@ -170,12 +175,13 @@ impl Raft {
     /// explorers, which say themselves what time does.
     #[cfg(feature = "sim")]
     pub fn rewind_clocks(&mut self) {
-        let Raft { server, role, transfer, .. } = self;
+        let Raft { server, role, transfer, reads, .. } = self;
         server.heard = server.live_leader().map(|leader| (leader, 0));
         (server.now, server.timeout) = (0, u32::MAX);
         server.disk.rewind_clock();
         role.rewind_clock(server.config.heartbeat_ticks);
         transfer.iter_mut().for_each(Transfer::rewind_clock);
+        reads.rewind_clock(server.config.heartbeat_ticks);
     }
 
     /// Let the shortest election timeout pass in silence. Nothing comes of it before the next event.
@@ -186,17 +192,14 @@ impl Raft {
 
     #[inline(always)] // called once; a call would move the event again
     fn follow_rule(&mut self, event: Event) {
-        let Raft { server, role, transfer, .. } = self;
+        let Raft { server, role, transfer, reads, .. } = self;
         match event {
             Event::Tick { elapsed } => self.tick(elapsed),
             Event::Receive { from, message } => self.receive(from, message),
             Event::Start { request, commands } => replication::start(server, role, request, commands),
             Event::Change { request, change } => change::asked(server, role, request, &change),
-            // The rules are on their way; until then nobody waits in vain.
-            Event::Read { request } => {
-                server.actions.push(Action::Refused { request, why: Refusal::NotReady });
-            }
             Event::Transfer { request, to } => transfer::requested(server, role, transfer, request, to),
+            Event::Read { request } => read::requested(server, role, reads, request),
             Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
             Event::Persisted(id) => match server.disk.confirm(id) {
                 Some(installed) => server.restore_due |= installed,
@@ -238,7 +241,7 @@ impl Raft {
 
     /// What passes the gate is in our own term, and finds its rule.
     fn receive(&mut self, from: NodeId, message: Message) {
-        let Raft { server, role, .. } = self;
+        let Raft { server, role, reads, .. } = self;
         if !gate::admit(server, role, from, &message) {
             return;
         }
@@ -263,7 +266,8 @@ impl Raft {
                 _ => server.counters.stale += 1,
             },
             Rpc::TimeoutNow { target } => transfer::timeout_now(server, role, from, target),
-            Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => server.counters.stale += 1,
+            Rpc::ReadIndex { boot, seq } => read::index_requested(server, role, reads, from, (boot, seq)),
+            Rpc::ReadIndexReply { boot, seq, at } => read::index_answered(server, reads, (boot, seq), at),
         }
     }
 
@@ -307,7 +311,7 @@ impl Raft {
     /// The standing rules about what is rare.
     #[cold]
     fn settle_chores(&mut self) {
-        let Raft { server, role, transfer, .. } = self;
+        let Raft { server, role, transfer, reads, .. } = self;
         if server.chores.contains(Chores::CHANGE) {
             server.chores.done(Chores::CHANGE);
             change::committed(server);
@@ -320,6 +324,10 @@ impl Raft {
             transfer::settle(server, role, transfer);
         }
         change::leave(server, role);
+        // Last: whoever does not lead any more refuses its reads at once.
+        if server.chores.contains(Chores::READ) {
+            read::settle(server, role, reads);
+        }
     }
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.

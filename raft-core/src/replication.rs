@@ -101,19 +101,28 @@ pub(crate) fn feed_all(server: &mut Server, leader: &mut Leader) {
 /// A heartbeat asserts leadership and asks for an answer (§5.2), whatever the flow. A probe is its own heartbeat; all others
 /// ask at `matched`, where the logs are known to meet.
 fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
+    progress.heartbeat_round = round;
     progress.sent_before_round = progress.next.prev();
     progress.opened_in_round = false;
     progress.measure(server.log.last().index, server.now, u64::from(server.config.election_ticks_min));
     match &mut progress.flow {
-        Flow::Replicate(_) => return send_append(server, progress, progress.matched, Entries::new(), round, true),
+        Flow::Replicate(_) => return ask_at_matched(server, progress, round),
         Flow::Probe { waiting, .. } => *waiting = false,
         Flow::Snapshot { .. } => offer_again_when_due(server, progress),
     }
     // A probe about what is compacted becomes a snapshot, which may never arrive: that is no heartbeat.
     if matches!(progress.flow, Flow::Snapshot { .. }) || server.log.id_at(progress.next.prev()).is_none() {
-        let told = progress.commit_told;
-        send_append(server, progress, progress.matched, Entries::new(), round, true);
-        // It lacks what is committed, and cannot follow. It is told again when it has it.
+        ask_at_matched(server, progress, round);
+    }
+}
+
+/// Ask for an answer where the logs are known to meet: it says at once what is durable, and echoes the round.
+pub(crate) fn ask_at_matched(server: &mut Server, progress: &mut Progress, round: u64) {
+    let told = progress.commit_told;
+    progress.round_told = round;
+    send_append(server, progress, progress.matched, Entries::new(), round, true);
+    // It may lack what is committed, and cannot follow then. It is told again when it has it.
+    if !matches!(progress.flow, Flow::Replicate(_)) {
         progress.commit_told = told;
     }
 }
@@ -126,6 +135,9 @@ fn feed(server: &mut Server, progress: &mut Progress, round: u64) {
             let Some(prev) = server.log.id_at(progress.next.prev()) else { return send_snapshot(server, progress) };
             *waiting = true;
             let entries = if empty { Entries::new() } else { next_batch(server, progress.next) };
+            if entries.is_empty() {
+                progress.round_told = round;
+            }
             send_append(server, progress, prev, entries, round, true);
         }
         Flow::Replicate(_) => fill_window(server, progress, round),
@@ -244,7 +256,8 @@ pub(crate) fn append_answered(
             }
             let news = matched_through(server, progress, durable) || received >= progress.next;
             let full = matches!(outcome, AppendOutcome::Full { .. });
-            flow_on(server, progress, Heard { received, news, full, this_round: round == current_round });
+            let this_round = round >= progress.heartbeat_round;
+            flow_on(server, progress, Heard { received, news, full, this_round });
         }
     }
 }
@@ -273,7 +286,7 @@ struct Heard {
     news: bool,
     /// It takes no more for now.
     full: bool,
-    /// It has seen the current round.
+    /// It has seen the current round of its flow.
     this_round: bool,
 }
 

@@ -107,7 +107,7 @@ pub(crate) struct Leader {
     pub(crate) followers: Vec<Progress>,
     /// When the next heartbeat is due.
     pub(crate) heartbeat_at: u64,
-    /// Counts heartbeats.
+    /// Counts heartbeats, and the rounds between them that confirm reads.
     pub(crate) round: u64,
     /// Leadership is being transferred.
     pub(crate) handover: Option<Handover>,

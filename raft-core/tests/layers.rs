@@ -39,6 +39,7 @@ const ORDER: &[&str] = &[
     "snapshot",
     "change",
     "transfer",
+    "read",
     "status",
     "gate",
     "raft",
