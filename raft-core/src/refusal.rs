@@ -66,7 +66,7 @@ pub enum Refusal {
     #[error("the server that was to take over did not do so in time")]
     TransferTimedOut,
     /// No leader answers.
-    #[error("no leader is known")]
+    #[error("no leader answers")]
     NoLeader,
     /// Too many reads wait.
     #[error("more than {max} reads are waiting; try again later")]

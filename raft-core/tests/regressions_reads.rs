@@ -5,8 +5,8 @@ mod kit;
 
 use kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, Entries, EntryId, Event, FlowKind, Incarnation, Index, Member, MemberRole, Membership,
-    NodeId, Refusal, RequestId, Restored, RoleKind, Rpc, SnapshotMeta,
+    Action, AppendOutcome, Config, Entries, EntryId, Event, FlowKind, Incarnation, Index, Member, MemberRole,
+    Membership, NodeId, Refusal, RequestId, Restored, RoleKind, Rpc, SnapshotMeta,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;

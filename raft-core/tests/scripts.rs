@@ -77,13 +77,19 @@ scripts! {
     a_candidate_follows
     a_follower_is_full
     a_follower_needs_a_snapshot
+    a_follower_reads
+    a_leader_steps_down_with_reads
     a_pause_is_not_an_outage
     a_pre_vote_is_no_vote
     a_promise_ends_with_its_term
+    a_read_waits_for_an_install
     a_refusal_is_no_vote
+    a_round_beside_entries
+    a_round_reaches_every_flow
     a_stalled_disk_leads_no_more
     a_vote_is_lost_before_it_is_given
     a_vote_waits_for_the_disk
+    an_old_leader_answers_no_read
     an_old_leader_learns
     batches
     check_quorum
@@ -92,6 +98,7 @@ scripts! {
     confirmations_out_of_order
     conflict_back_off
     crash_before_persist
+    doubled_questions_and_answers
     duplicated_and_reordered_appends
     earlier_terms_are_not_counted
     figure_12
@@ -102,6 +109,7 @@ scripts! {
     figure_8_committed
     figure_8_overwritten
     first_election
+    follower_reads_on_a_slow_round
     granting_a_vote_puts_off_the_election
     handicap
     heartbeats_with_a_slow_disk
@@ -111,19 +119,26 @@ scripts! {
     leader_refuses_strangers_vote
     leaders_disk_is_not_needed
     newer_term_does_not_forget_the_leader
+    nobody_answers_a_read
     one_node_alone
     out_of_touch
     overwritten_entries_are_not_durable
     pipelined_appends_wait_for_the_disk
     pre_vote_leaves_a_live_leader_alone
     pre_vote_of_a_server_that_is_behind
+    read_waits_for_own_term
+    reads_across_a_restart
+    reads_and_a_new_leader
+    reads_share_a_round
     request_vote_waits_for_the_disk
     restart_and_what_was_applied
     snapshot_in_the_middle_of_appends
     split_vote
     stale_replies
+    stale_round_is_no_echo
     start_is_refused
     stated_timers
+    too_many_reads
     transfer
     transfer_answers_once
     transfer_back_to_oneself

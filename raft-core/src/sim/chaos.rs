@@ -13,6 +13,7 @@ use super::coverage::{Coverage, Happening};
 use super::entropy::Entropy;
 use super::plan::Plan;
 use super::queue::{TICK, Time};
+use super::reads;
 use super::script::{SHRINK_COMMANDS, Shrunk, settings, shrink_script};
 use super::server::{Beginning, Clock};
 use super::trace::Trace;
@@ -227,6 +228,9 @@ impl Chaos {
     /// A client comes, to the leader as a rule; if nobody leads it goes away.
     fn request(&mut self) -> Verdict {
         let workload = self.plan.workload;
+        if self.cluster.entropy.chance(workload.readers.come) {
+            reads::ask(&mut self.cluster, workload.readers)?;
+        }
         let entropy = &mut self.cluster.entropy;
         let mut count = entropy.between(1, workload.batch);
         let mut bytes = COMMAND_BYTES_MIN + entropy.place(usize::try_from(workload.padding).unwrap_or_default());

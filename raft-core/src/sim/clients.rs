@@ -9,6 +9,7 @@ use super::coverage::{Coverage, Happening};
 use super::entropy::{Entropy, Odds};
 use super::network::SERVERS_MAX;
 use super::queue::{TICK, Time};
+use super::reads::Readers;
 use crate::{Bytes, Commands, EntryId, Index, Payload, RequestId, Term};
 
 /// What a client knows of its command.
@@ -49,6 +50,7 @@ pub(crate) struct Workload {
     pub(crate) retries: Odds,
     /// How often a request is empty or has a command that is too large.
     pub(crate) odd: Odds,
+    pub(crate) readers: Readers,
 }
 
 impl Workload {
@@ -61,6 +63,7 @@ impl Workload {
             astray: entropy.odds_up_to(Odds::percent(50)),
             retries: entropy.odds_up_to(Odds::percent(100)),
             odd: entropy.odds_up_to(Odds::percent(10)),
+            readers: Readers { come: entropy.odds_up_to(Odds::percent(100)), together: entropy.magnitude(1, 8) },
         }
     }
 }

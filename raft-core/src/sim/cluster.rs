@@ -15,6 +15,7 @@ use super::machine::{MachineTemper, SnapshotFile};
 use super::network::{Network, Weather};
 use super::oracle::Oracles;
 use super::queue::{Queue, TICK, Time};
+use super::reads;
 use super::server::{Beginning, Clock, Seat, Seen, Server};
 use super::trace::Trace;
 use super::violation::Verdict;
@@ -130,6 +131,8 @@ pub(crate) struct Cluster {
     pub(crate) steps: u64,
     /// The server whose affairs are being looked after, for reports.
     pub(crate) busy: usize,
+    /// What reads would be answered by that are answered in this step.
+    pub(crate) answers_by: Option<Happening>,
     actions: Vec<Action>,
 }
 
@@ -157,6 +160,7 @@ impl Cluster {
             digest: Digest::default(),
             steps: 0,
             busy: 0,
+            answers_by: None,
             actions: Vec::new(),
         }
     }
@@ -282,10 +286,16 @@ impl Cluster {
 
     /// Feed an event to a server that is up: time first.
     pub(crate) fn feed(&mut self, slot: usize, event: Event) -> Verdict {
+        self.catch_up(slot)?;
+        self.step(slot, event)
+    }
+
+    /// Feed a server the time that has passed, of which it may die.
+    pub(crate) fn catch_up(&mut self, slot: usize) -> Verdict {
         if self.servers[slot].unfed_ticks > 0 && !matches!(self.servers[slot].clock, Clock::Coarse(_)) {
             self.tick(slot)?;
         }
-        self.step(slot, event)
+        Ok(())
     }
 
     pub(crate) fn step(&mut self, slot: usize, event: Event) -> Verdict {
@@ -294,8 +304,10 @@ impl Cluster {
         self.busy = slot;
         self.steps += 1;
         self.coverage.count_event(&event);
+        self.answers_by = reads::answers_by(&event);
         match &event {
             Event::Start { request, commands } => self.oracles.asked(*request, commands.len() as u64),
+            Event::Read { request } => self.oracles.read_asked(slot, *request),
             Event::Transfer { request, .. } => self.oracles.transfer_asked(slot, *request, server.seen.hard_state.term),
             _ => {}
         }

@@ -94,6 +94,17 @@ happenings! {
     Transferred "leadership transferred",
     TimeoutNowSent "TimeoutNow sent",
     TransferVoteAsked "RequestVote sent for a transfer",
+    ReadByRound "read answered after a round",
+    ReadByAppend "read answered after a round that an acknowledgement of entries echoed",
+    ReadForwarded "read answered after its leader's answer",
+    ReadAtOnce "read answered at once",
+    ReadWaitedForApplication "read answered when the application had got so far",
+    ReadIndexSent "ReadIndex sent",
+    ReadIndexAnswered "ReadIndexReply sent",
+    ReadRefusedNotLeader "read refused: not the leader any more",
+    ReadRefusedNotReady "read refused: nothing of the term is committed",
+    ReadRefusedNoLeader "read refused: no leader answers",
+    ReadRefusedTooMany "read refused: too many wait",
     OutcomeApplied "command applied",
     OutcomeSuperseded "command superseded",
     OutcomeUnknown "command's outcome unknown",
@@ -248,7 +259,8 @@ impl Coverage {
                 AppendOutcome::OlderTerm => return,
             },
             Rpc::TimeoutNow { .. } => Happening::TimeoutNowSent,
-            Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => return,
+            Rpc::ReadIndex { .. } => Happening::ReadIndexSent,
+            Rpc::ReadIndexReply { .. } => Happening::ReadIndexAnswered,
         };
         self.count(happening);
     }

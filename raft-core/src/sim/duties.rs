@@ -76,7 +76,10 @@ impl Cluster {
                 let Err(taken) = self.clients.accepted(slot, request, first, count) else { return Ok(()) };
                 broken(Invariant::Outcomes, format!("request {request} was put at {taken}, where another one waits"))
             }
-            Action::Refused { request, .. } if is_ask(request) => {
+            Action::Refused { request, why } if is_ask(request) => {
+                if self.oracles.read_refused(request) {
+                    self.coverage.count_refused_read(&why);
+                }
                 self.oracles.ask_answered(&self.servers, slot, request, None)
             }
             Action::Transferred { request, leader } => {
@@ -88,7 +91,8 @@ impl Cluster {
                 Ok(())
             }
             // Nobody asks for any of these yet.
-            Action::Readable { .. } | Action::Fetch { .. } => Ok(()),
+            Action::Fetch { .. } => Ok(()),
+            Action::Readable { request, at } => self.readable(slot, before, request, at),
             Action::Halt { why } => self.oracles.halted(self.servers[slot].id, &why),
             Action::News(_) => Ok(()),
         }

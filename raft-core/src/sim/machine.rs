@@ -144,6 +144,11 @@ impl Machine {
         newest_first.map_while(|work| if let Work::Apply(entries) = work { Some(entries.bytes()) } else { None }).sum()
     }
 
+    /// Whether a state waits that is to replace its own.
+    pub(crate) fn is_to_be_restored(&self) -> bool {
+        self.queue.iter().any(|work| matches!(work, Work::Restore(_)))
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
-//! then `network`, `disk`, `machine`, `clients`, `nemesis` and `transfers`, which make trouble, and `plan`, which draws how
+//! then `network`, `disk`, `machine`, `clients`, `reads`, `nemesis` and `transfers`, which make trouble, and `plan`, which draws how
 //! much. In `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
 
 mod chaos;
@@ -37,6 +37,7 @@ mod oracle;
 mod plan;
 mod queue;
 mod quorum;
+mod reads;
 mod script;
 mod server;
 mod trace;

@@ -131,6 +131,7 @@ fn limits(entropy: &mut Entropy, clocks: &Config) -> Config {
         apply_bytes_max: limit(entropy, most_bytes),
         trailing_entries: limit(entropy, 64) - 1,
         transfer_bytes_max: limit(entropy, most_bytes),
+        reads_max: limit(entropy, 32),
         disk_stall_ticks: ticks(entropy, 128),
         snapshot_timeout_ticks: ticks(entropy, 128),
         // One in eight should rather not lead.

@@ -50,6 +50,8 @@ pub enum Invariant {
     Acknowledged,
     /// The clients' histories are linearizable.
     Linearizable,
+    /// A read sees all that was acknowledged before it was asked for.
+    ReadIndex,
     /// Each request has one outcome, and a true one.
     Outcomes,
     /// A request that is answered later has one answer while its server lives.
@@ -92,6 +94,7 @@ impl Invariant {
             Invariant::ApplyOrder => "§5.3, §7",
             Invariant::SnapshotState | Invariant::Discards => "§7",
             Invariant::Acknowledged | Invariant::Linearizable => "§8",
+            Invariant::ReadIndex => "§8, thesis §6.4",
             Invariant::Outcomes | Invariant::OneAnswer => "§8",
             Invariant::TransferIsQuiet => "thesis §3.10",
             Invariant::Limits => "Config",

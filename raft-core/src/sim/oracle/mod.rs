@@ -24,6 +24,7 @@ mod no_halt;
 mod one_answer;
 mod outcomes;
 mod promises;
+mod read_index;
 mod restart;
 mod single_vote;
 mod snapshot_state;
@@ -58,6 +59,7 @@ pub(crate) struct Oracles {
     transfer_is_quiet: transfer_is_quiet::TransferIsQuiet,
     acknowledged: acknowledged::Acknowledged,
     linearizable: linearizable::Linearizable,
+    read_index: read_index::ReadIndex,
     pub(crate) frugality: frugality::Frugality,
 }
 
@@ -229,9 +231,27 @@ impl Oracles {
         self.transfer_is_quiet.answered(slot, &servers[slot], request, leader)
     }
 
+    /// The server in `slot` is asked for a read.
+    pub(crate) fn read_asked(&mut self, slot: usize, request: RequestId) {
+        self.one_answer.asked(slot, request);
+        self.read_index.asked(request);
+    }
+
+    /// The server in `slot` lets a read be answered.
+    pub(crate) fn readable(&mut self, slot: usize, server: &Server, request: RequestId, at: Index) -> Verdict {
+        self.one_answer.answered(slot, request)?;
+        self.read_index.answered(server, request, at)
+    }
+
+    /// A request was refused that is no command. Says whether it was a read.
+    pub(crate) fn read_refused(&mut self, request: RequestId) -> bool {
+        self.read_index.refused(request)
+    }
+
     /// A client is told that its command has taken effect, as the last entry that made `state`.
     pub(crate) fn acknowledged(&mut self, command: CommandId, state: &State) -> Verdict {
         self.acknowledged.told(command, state.last, &self.committed)?;
+        self.read_index.told(state.last.index);
         self.linearizable.answered(command, state.last.index, state.history, &self.committed)
     }
 

@@ -38,6 +38,10 @@ pub(crate) fn run(world: &mut World, command: &str) -> Outcome {
         "timeout" => time_out(world, &mut words)?,
         "start" => start(world, &mut words)?,
         "transfer" => transfer(world, &mut words)?,
+        "read" => {
+            let slot = server(world, &mut words)?;
+            events::read(world, slot, None)?;
+        }
         verb @ ("deliver" | "drop" | "duplicate" | "reorder") => mail(world, verb, &mut words)?,
         "cut" => cut(world, &mut words)?,
         "heal" => world.cluster.network.mend(),

@@ -17,6 +17,11 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
         "snapshot" => return snapshot(world, slot, words),
         "start" => return start(world, slot, words),
         "transfer" => return transfer_event(world, slot, words),
+        "read" => {
+            let request = RequestId(words.number("a request")?);
+            words.end()?;
+            return read(world, slot, Some(request));
+        }
         "starts" => {
             words.expect("from")?;
             words.expect("applied")?;
@@ -170,6 +175,12 @@ fn transfer_event(world: &mut World, slot: usize, mut words: Words<'_>) -> Outco
 pub(crate) fn transfer(world: &mut World, slot: usize, wanted: Option<RequestId>, to: Option<NodeId>) -> Outcome {
     let request = ask(world, slot, wanted)?;
     world.step(slot, Event::Transfer { request, to })
+}
+
+/// A client reads.
+pub(crate) fn read(world: &mut World, slot: usize, wanted: Option<RequestId>) -> Outcome {
+    let request = ask(world, slot, wanted)?;
+    world.step(slot, Event::Read { request })
 }
 
 /// The number of a request that is no command, to a server that is up.

@@ -91,6 +91,7 @@ fn restated(command: &str) -> String {
             let bytes = words.takes("commands").then(|| words.takes("of")).and_then(|_| words.takes_number())?;
             Some(format!("start s{server} {count} of {bytes}"))
         }
+        "read" => Some(format!("read s{server}")),
         "transfer" => {
             words.next()?;
             let to = if words.takes("to") { format!(" to s{}", words.takes_number()?) } else { String::new() };
