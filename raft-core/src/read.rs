@@ -282,8 +282,8 @@ fn give_up(server: &mut Server, reads: &mut Reads) {
     let longest = u64::from(server.config.election_ticks_max);
     while let Some(read) = reads.forwarded.pop_front_if(|read| server.now - read.since >= longest) {
         reads.refuse(server, read.request, Refusal::NoLeader);
-        reads.asked =
-            reads.asked.take().filter(|asked| asked.count > 1).map(|asked| Asked { count: asked.count - 1, ..asked });
+        let asked = reads.asked.take().filter(|asked| asked.count > 1);
+        reads.asked = asked.map(|asked| Asked { count: asked.count - 1, ..asked });
     }
 }
 

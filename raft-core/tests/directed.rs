@@ -11,6 +11,8 @@ mod regressions_flow;
 mod regressions_membership;
 #[path = "regressions_persistence.rs"]
 mod regressions_persistence;
+#[path = "regressions_reads.rs"]
+mod regressions_reads;
 #[path = "regressions_replication.rs"]
 mod regressions_replication;
 #[path = "regressions_restart.rs"]

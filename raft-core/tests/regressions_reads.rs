@@ -271,6 +271,8 @@ fn read_quorum_exact() {
         assert_eq!(asked(&leader.read(7)), voters.iter().map(|m| (m.id.0, 2)).collect::<Vec<_>>(), "{members}");
         for &follower in &undecided {
             assert_eq!(answers(&leader.receive(follower, 1, matched_in(2, 1))), [], "{members}: {follower}");
+            // An echo of an earlier round that comes late takes nothing back.
+            assert_eq!(answers(&leader.receive(follower, 1, matched_in(1, 1))), [], "{members}: {follower}");
         }
         assert_eq!(answers(&leader.receive(decisive, 1, matched_in(2, 1))), [(7, Ok(1))], "{members}");
     }
@@ -489,6 +491,17 @@ fn a_question_keeps_its_place() {
     assert_eq!(replies(&leader.receive(3, 1, matched_in(3, 2))), []);
     leader.receive(2, 1, question(9, 4));
     assert_eq!(replies(&leader.receive(3, 1, matched_in(5, 2))), [(2, (9, 4, 2))]);
+}
+
+/// Others are told what is committed, not what this server's application has got to.
+#[test]
+fn a_question_is_answered_with_the_commit_index() {
+    let mut leader = ready();
+    leader.application_held = true;
+    leader.start(&["y"]);
+    leader.receive(2, 1, matched(2));
+    leader.receive(3, 1, question(9, 1));
+    assert_eq!(replies(&leader.receive(2, 1, matched_in(2, 2))), [(3, (9, 1, 2))]);
 }
 
 /// One question per server is kept: the newest of its newest start.
