@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_channel::oneshot;
-use raft_core::{Bytes, EntryId, NodeId, Refusal};
+use raft_core::{Bytes, EntryId, Index, NodeId, Refusal};
 
-use crate::error::{NodeError, SnapshotError, TransferError};
+use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
 use crate::inbox::{Note, Submission};
 use crate::machine_part::MachineWork;
 use crate::shared::{Alive, Shared};
@@ -119,6 +119,25 @@ impl Control {
             }
         }
         self.shared.last_status().await
+    }
+
+    /// Wait until this server's machine has applied everything that was acknowledged to anyone, by whatever server, before
+    /// this was called (linearizable reads, §8); returns an index that it has applied. All that wait at one moment share one
+    /// question. Dropped before it is done, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// If the server refuses, with the reason; if the node has stopped or stops before; or if called within one of the node's
+    /// own parts, where waiting would keep it from happening.
+    pub async fn read(&self) -> Result<Index, ReadError> {
+        if self.shared.mark.is_here() {
+            return Err(ReadError::OwnThread);
+        }
+        let Some((asking, first)) = self.shared.read.ask() else { return Err(ReadError::Stopped) };
+        if first {
+            // If the node has stopped, the core gives the question up when it ends.
+            let _stopped = self.shared.inbox.note(Note::Read);
+        }
+        asking.await.unwrap_or(Err(ReadError::Stopped))
     }
 
     /// Take a snapshot of all that is applied now, and return what it ends at when it is durable and the log behind it

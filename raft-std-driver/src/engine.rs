@@ -166,7 +166,7 @@ mod tests {
     use crate::storage::{Birth, ClusterId, Identity};
     use crate::transport::local::LocalNetwork;
     use crate::workers::{Part, Threads, block_on};
-    use crate::{Outcome, SnapshotError, StartError};
+    use crate::{Outcome, ReadError, SnapshotError, StartError};
 
     struct Echo;
 
@@ -256,6 +256,16 @@ mod tests {
         drop(engine);
         let stopped = Err(crate::TransferError::Stopped);
         assert_eq!((block_on(waiting), block_on(control.transfer(None))), (stopped, stopped));
+    }
+
+    #[test]
+    fn a_part_of_the_node_does_not_wait_for_a_read() {
+        let (engine, control) = setup(Arc::new(Threads), Arc::new(())).start(Instant::now()).unwrap();
+        let here = control.shared.mark.enter();
+        assert_eq!(block_on(control.read()), Err(ReadError::OwnThread));
+        drop(here);
+        drop(engine);
+        assert_eq!(block_on(control.read()), Err(ReadError::Stopped));
     }
 
     struct Panics;

@@ -47,6 +47,20 @@ pub enum NodeError {
     Halted(#[from] Fatal),
 }
 
+/// Why [`Node::read`](crate::Node::read) is not to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The server refused it, and says why.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// It was called on one of the node's own threads.
+    #[error("a thread of the node itself cannot wait for a read")]
+    OwnThread,
+}
+
 /// Why [`Node::snapshot`](crate::Node::snapshot) gave none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {

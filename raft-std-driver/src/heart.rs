@@ -12,8 +12,9 @@ use raft_core::{
     SnapshotWrite, Term, WriteId,
 };
 
+use crate::asked::Answer;
 use crate::disk_part::DiskWork;
-use crate::error::NodeError;
+use crate::error::{NodeError, ReadError};
 use crate::inbox::{Mail, Note, Submission};
 use crate::machine_part::MachineWork;
 use crate::observer::{NodeEvent, Round};
@@ -46,6 +47,8 @@ pub(crate) struct Heart {
     last_request: u64,
     /// Who waits for a transfer of leadership.
     transfers: BTreeMap<RequestId, oneshot::Sender<Result<NodeId, Refusal>>>,
+    /// Who waits for reads, by request; dropped with this, they hear that the node has stopped.
+    reading: BTreeMap<RequestId, Answer<Result<Index, ReadError>>>,
     issued: Option<WriteId>,
     durable: Option<WriteId>,
     /// The machine's snapshot is in force when this write is durable.
@@ -80,6 +83,7 @@ impl Heart {
             actions: Vec::new(),
             last_request: 0,
             transfers: BTreeMap::new(),
+            reading: BTreeMap::new(),
             issued: None,
             durable: None,
             compacting: None,
@@ -169,6 +173,7 @@ impl Heart {
                     self.transfers.insert(request, answer);
                     self.step(Event::Transfer { request, to });
                 }
+                Note::Read => self.read(),
             }
         }
         self.mail.notes = notes;
@@ -189,6 +194,15 @@ impl Heart {
             // Behind the write that names it.
             self.carry_out();
             let _stopped = self.shared.disk.push(DiskWork::Discard(last));
+        }
+    }
+
+    /// One read for all who wait for one now; who comes later waits for another.
+    fn read(&mut self) {
+        if let Some(answer) = self.shared.read.take() {
+            let request = self.next_request();
+            self.reading.insert(request, answer);
+            self.step(Event::Read { request });
         }
     }
 
@@ -301,16 +315,26 @@ impl Heart {
                     let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
                 }
                 Action::Transferred { request, leader } => self.answer_transfer(request, Ok(leader)),
+                Action::Readable { request, at } => self.answer_read(request, Ok(at)),
                 // Commands hear of it where they were started.
-                Action::Refused { request, why } => self.answer_transfer(request, Err(why)),
+                Action::Refused { request, why } => {
+                    self.answer_transfer(request, Err(why));
+                    self.answer_read(request, Err(why.into()));
+                }
                 Action::Accepted { .. } => {}
-                // Nobody asks for them yet; the whole log is in memory.
-                Action::Readable { .. } | Action::Fetch { .. } => {}
+                // Nobody asks for it yet; the whole log is in memory.
+                Action::Fetch { .. } => {}
                 Action::Halt { why } => self.halt(why),
                 Action::News(news) => self.tell(news),
             }
         }
         self.actions = actions;
+    }
+
+    fn answer_read(&mut self, request: RequestId, answer: Result<Index, ReadError>) {
+        if let Some(waiting) = self.reading.remove(&request) {
+            waiting.say(answer);
+        }
     }
 
     fn give_machine(&self, work: MachineWork) {
@@ -367,6 +391,7 @@ impl Drop for Heart {
         self.shared.inbox.close();
         self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(&self.raft) });
         self.shared.status.close();
+        self.shared.read.close();
         self.transport.shutdown();
         drop(self.shared.inbox.leftovers());
     }
@@ -585,6 +610,45 @@ mod tests {
         assert_eq!(answer(&mut waiting), Ok(None));
         drop(core);
         assert_eq!(answer(&mut waiting), Err(()), "nobody answers any more");
+    }
+
+    /// However many wait for a read at one moment, the core is asked once.
+    #[test]
+    fn reads_of_one_moment_are_one() {
+        let mut core = leader(|_| {});
+        let before = core.last_request;
+        let readers: Vec<_> = (0..3).map(|_| core.shared.read.ask().unwrap().0).collect();
+        core.read();
+        core.read();
+        core.carry_out();
+        assert_eq!(core.last_request, before + 1);
+        readers.into_iter().for_each(|reader| assert_eq!(block_on(reader), Some(Ok(Index(1)))));
+    }
+
+    /// Each reader hears once: what the core says, or that the node has stopped.
+    #[test]
+    fn a_reader_hears_of_the_refusal_and_of_the_end() {
+        let mut core = leader(|config| config.reads_max = 1);
+        assert_eq!(start(&mut core, [1].into_iter()), []);
+        for write in writes(&core) {
+            core.step(Event::Persisted(write.id));
+        }
+        // It waits for the machine; behind it there is no room.
+        let ask = |core: &mut Heart| {
+            let (reader, first) = core.shared.read.ask().unwrap();
+            assert!(first);
+            core.read();
+            core.carry_out();
+            reader
+        };
+        let waits = ask(&mut core);
+        let refused = ask(&mut core);
+        assert_eq!(block_on(refused), Some(Err(Refusal::TooManyReads { max: 1 }.into())));
+        let (untold, _) = core.shared.read.ask().unwrap();
+        let shared = Arc::clone(&core.shared);
+        drop(core);
+        assert_eq!((block_on(waits), block_on(untold)), (None, None));
+        assert!(shared.read.ask().is_none());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(crate) enum Note {
         /// Hears who leads. Dropped, it tells that nobody knows any more.
         answer: oneshot::Sender<Result<NodeId, Refusal>>,
     },
+    /// Handles want to read.
+    Read,
 }
 
 /// All that waited at one moment, each kind in its order.

@@ -57,6 +57,7 @@
 //!
 //! - A command that is refused ([`StartError`]) had no effect and never will. One that entered the log has exactly one
 //!   [`Outcome`]: applied, superseded (it never took effect), or unknown.
+//! - What was acknowledged before a [`read`](Node::read) began has been applied here when that returns, on any server.
 //! - `start` returns when the server has answered and `submit` at once; neither waits for a disk, a peer or the machine. A
 //!   caller waits only while more than [`NodeConfig::inbox_bytes_max`] is waiting for the core, which takes it in one go, or
 //!   for callers of [`Node::submit`] to hear of a refusal.
@@ -116,7 +117,7 @@ pub mod workers;
 
 pub use config::NodeConfig;
 pub use control::Control;
-pub use error::{NodeError, SnapshotError, TransferError};
+pub use error::{NodeError, ReadError, SnapshotError, TransferError};
 pub use node::Node;
 pub use raft_core;
 pub use shared::Alive;

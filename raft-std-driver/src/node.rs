@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use raft_core::{Bytes, EntryId, NodeId};
+use raft_core::{Bytes, EntryId, Index, NodeId};
 
 use crate::config::NodeConfig;
 use crate::control::Control;
 use crate::engine::{Engine, Setup};
-use crate::error::{NodeError, SnapshotError, TransferError};
+use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
 use crate::machine::StateMachine;
 use crate::status::NodeStatus;
 use crate::storage::Storage;
@@ -76,6 +76,19 @@ impl Node {
     /// the log in the order of its calls.
     pub fn submit(&self, command: Bytes, done: impl FnOnce(Result<Outcome, StartError>) + Send + 'static) {
         block_on(self.0.call(command, Waiter::calling(Box::new(done))));
+    }
+
+    /// Wait until this server's machine has applied everything that was acknowledged to anyone, by whatever server, before
+    /// this was called: a state that is looked at afterwards is not stale (linearizable reads, §8). Any server takes it;
+    /// one that does not lead asks its leader. Blocks for about a round trip to a majority, and until the machine is there;
+    /// all that wait at one moment share one question. Returns the index that the machine has at least applied.
+    ///
+    /// # Errors
+    /// If the server refuses, with the reason: there is no leader, it has just been elected, or it lost its office. Try again,
+    /// elsewhere perhaps. If the node has stopped, or stops before. If called on one of the node's own threads (inside of the
+    /// machine, or of a callback), where waiting would keep it from happening.
+    pub fn read(&self) -> Result<Index, ReadError> {
+        block_on(self.0.read())
     }
 
     /// How things stand, as of one moment; after the node has stopped, how they stood then.

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use raft_core::{EntryId, NodeId};
+use raft_core::{EntryId, Index, NodeId};
 
 use crate::asked::Asked;
 use crate::disk_part::DiskWork;
-use crate::error::{NodeError, SnapshotError};
+use crate::error::{NodeError, ReadError, SnapshotError};
 use crate::inbox::{Caller, Inbox};
 use crate::log_lines::LogLines;
 use crate::machine_part::MachineWork;
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) refusals: Queue<RefusedCall>,
     /// How things stand, which the core answers.
     pub(crate) status: Asked<NodeStatus>,
+    /// The next read, which the core answers.
+    pub(crate) read: Asked<Result<Index, ReadError>>,
     /// The next snapshot, which the machine answers.
     pub(crate) snapshot: Asked<Result<EntryId, SnapshotError>>,
     pub(crate) lines: LogLines,
@@ -108,6 +110,7 @@ impl Shared {
             machine: Queue::default(),
             refusals: Queue::default(),
             status: Asked::default(),
+            read: Asked::default(),
             snapshot: Asked::default(),
             lines: LogLines::new(id),
             observer,

@@ -273,11 +273,16 @@ impl Chaos {
     /// Feed a request to a server, if it is up and awake. Names its first command.
     fn start(&mut self, slot: usize, count: u64, bytes: usize) -> Verdict<Option<CommandId>> {
         let cluster = &mut self.cluster;
-        if !cluster.servers[slot].is_up() || cluster.now < cluster.servers[slot].paused_until {
+        if cluster.now < cluster.servers[slot].paused_until {
+            return Ok(None);
+        }
+        cluster.catch_up(slot)?;
+        // Only what reaches a server has a number.
+        if !cluster.servers[slot].is_up() {
             return Ok(None);
         }
         let (request, commands) = cluster.clients.request(count, bytes);
-        cluster.feed(slot, Event::Start { request, commands })?;
+        cluster.step(slot, Event::Start { request, commands })?;
         Ok(CommandId::try_from(request.0).ok())
     }
 

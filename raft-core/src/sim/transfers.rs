@@ -13,9 +13,14 @@ pub(crate) fn ask(cluster: &mut Cluster) -> Verdict {
         0 => None,
         _ => Some(cluster.servers[cluster.entropy.place(cluster.servers.len())].id),
     };
-    if !cluster.servers[slot].is_up() || cluster.now < cluster.servers[slot].paused_until {
+    if cluster.now < cluster.servers[slot].paused_until {
+        return Ok(());
+    }
+    cluster.catch_up(slot)?;
+    // Only what reaches a server has a number.
+    if !cluster.servers[slot].is_up() {
         return Ok(());
     }
     let request = cluster.clients.ask();
-    cluster.feed(slot, Event::Transfer { request, to })
+    cluster.step(slot, Event::Transfer { request, to })
 }

@@ -3,5 +3,6 @@
 mod cluster;
 mod commands;
 mod failures;
+mod reads;
 mod snapshots;
 mod transfer;
