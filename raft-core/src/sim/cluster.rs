@@ -150,7 +150,7 @@ impl Cluster {
             queue: Queue::new(),
             now: 0,
             entropy,
-            oracles: Oracles::default(),
+            oracles: Oracles::new(first.membership),
             clients: Clients::default(),
             lab: None,
             coverage: Coverage::default(),

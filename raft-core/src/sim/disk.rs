@@ -19,17 +19,31 @@ pub(crate) struct Image {
     /// The index of the log's first entry, or where it will be.
     first: Index,
     log: VecDeque<Entry>,
+    /// The snapshot's configuration, then those in the log behind it, oldest first.
+    configurations: Vec<(Index, Arc<Membership>)>,
 }
 
 impl Image {
     pub(crate) fn new(snapshot: SnapshotMeta) -> Image {
-        Image { hard_state: HardState::default(), first: snapshot.last.index.next(), snapshot, log: VecDeque::new() }
+        Image {
+            hard_state: HardState::default(),
+            first: snapshot.last.index.next(),
+            log: VecDeque::new(),
+            configurations: Vec::from([(snapshot.last.index, Arc::clone(&snapshot.membership))]),
+            snapshot,
+        }
     }
 
     /// Carry a write out.
     pub(crate) fn take(&mut self, write: &Write) {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
+        }
+        if let Some(SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot }) = &write.snapshot
+        {
+            let installed = matches!(write.snapshot, Some(SnapshotWrite::Installed { .. }));
+            self.configurations.retain(|(at, _)| *at > snapshot.last.index && !installed);
+            self.configurations.insert(0, (snapshot.last.index, Arc::clone(&snapshot.membership)));
         }
         match &write.snapshot {
             Some(SnapshotWrite::Compacted { snapshot, first }) => {
@@ -49,6 +63,13 @@ impl Image {
             self.log.truncate(usize::try_from(self.first.distance_to(first.index)).unwrap_or(usize::MAX));
             for (_, entries) in write.entries.slices() {
                 self.log.extend(entries.iter().cloned());
+            }
+            let base = self.snapshot.last.index;
+            self.configurations.retain(|(at, _)| *at == base || *at < first.index);
+            for (id, payload) in write.entries.iter() {
+                if let Payload::Membership(membership) = payload {
+                    self.configurations.push((id.index, Arc::clone(membership)));
+                }
             }
         }
     }
@@ -82,14 +103,13 @@ impl Image {
     }
 
     /// The configurations that it holds, oldest first, each with its index: the snapshot's, and those in the log behind it.
-    pub(crate) fn configurations(&self) -> Vec<(Index, Arc<Membership>)> {
-        let base = (self.snapshot.last.index, Arc::clone(&self.snapshot.membership));
-        let entries = (self.first.0..).zip(&self.log).filter(|(index, _)| *index > base.0.0);
-        let later = entries.filter_map(|(index, entry)| match &entry.payload {
-            Payload::Membership(membership) => Some((Index(index), Arc::clone(membership))),
-            Payload::Noop | Payload::Command(_) => None,
-        });
-        std::iter::once(base.clone()).chain(later).collect()
+    pub(crate) fn configurations(&self) -> &[(Index, Arc<Membership>)] {
+        &self.configurations
+    }
+
+    /// The newest configuration that it holds: the one that is in force (§6).
+    pub(crate) fn configuration(&self) -> &Membership {
+        self.configurations.last().map_or(&*self.snapshot.membership, |(_, newest)| &**newest)
     }
 
     /// The whole log. Nothing, if it were none: but Log Matching is checked before anything is written.

@@ -371,7 +371,10 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::super::cluster::Temper;
+    use std::sync::Arc;
+
     use super::super::disk::Disk;
+    use super::super::oracle::Oracles;
     use super::super::server::{Clock, Seat};
     use super::super::trace::Trace;
     use super::*;
@@ -385,6 +388,7 @@ mod tests {
         let mut cluster = Cluster::new(seats, Temper::CALM, Entropy::from_seed(1), Trace::off());
         let membership = Membership::joint([1, 2, 3].map(NodeId), [], [NodeId(4)]);
         let snapshot = SnapshotMeta { last: EntryId::ZERO, membership: membership.into() };
+        cluster.oracles = Oracles::new(Arc::clone(&snapshot.membership));
         for slot in 0..2 {
             cluster.servers[slot].disk = Disk::new(snapshot.clone());
             cluster.start(slot).unwrap();

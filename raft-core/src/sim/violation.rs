@@ -12,6 +12,8 @@ pub enum Invariant {
     ElectionSafety,
     /// At most one vote of a server in a term, across restarts.
     SingleVote,
+    /// The configuration in force is the newest in the log.
+    Configuration,
     /// Only a server with a vote campaigns.
     Candidacy,
     /// A vote goes to a log that is at least as up-to-date as the voter's.
@@ -77,6 +79,7 @@ impl Invariant {
         match self {
             Invariant::ElectionSafety => "§5.2, Figure 3",
             Invariant::SingleVote => "§5.2",
+            Invariant::Configuration => "§6",
             Invariant::Candidacy => "§6, thesis §4.2.2",
             Invariant::ElectionRestriction => "§5.4.1",
             Invariant::LeaderAppendOnly => "§5.3, Figure 3",

@@ -10,14 +10,15 @@ use super::rules::{Known, facts};
 use super::tables::{History, Tables, Touched};
 use crate::sim::quorum::is_quorum;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{EntryId, Index, NodeId, Payload, RoleKind};
+use crate::{EntryId, Index, Membership, NodeId, Payload, RoleKind, Status};
 
-/// The rules of the whole cluster, as far as this change can break them. `known` is the
-/// history so far; says what it is now.
+/// The rules of the whole cluster, as far as this change can break them. `known` is the history so far, `before` the server
+/// in `slot` before the change. Says what the history is now.
 pub(crate) fn judge(
     tables: &mut Tables,
     known: u32,
     slot: usize,
+    before: u32,
     locals: &[u32; SERVERS],
     touched: Touched,
 ) -> Verdict<u32> {
@@ -38,8 +39,9 @@ pub(crate) fn judge(
         })?;
         news.get_or_insert_with(|| history.clone()).leaders[term] = u8::try_from(slot + 1).unwrap_or(0);
     }
-    if commits && servers[slot].raft.status().role() == RoleKind::Leader {
-        bounds.heed(quorum_keeps(&servers, slot))?;
+    let before = tables.locals[before as usize].raft.status();
+    if commits && (leads_in(before, servers[slot]) || servers[slot].raft.status().role() == RoleKind::Leader) {
+        bounds.heed(quorum_keeps(&servers, slot, before))?;
         record(servers[slot], news.get_or_insert_with(|| history.clone()));
     }
     let now = news.as_ref().unwrap_or(history);
@@ -60,15 +62,36 @@ pub(crate) fn judge(
     Ok(news.map_or(known, |history| tables.history(&history)))
 }
 
-/// A leader commits an entry of its own term that a quorum of the configuration in force has durably (§5.4.2, §6).
-fn quorum_keeps(servers: &[&Local; SERVERS], slot: usize) -> Verdict {
+/// Whether it led before, in the term that it is in now: a leader that is not in what it commits follows at once.
+fn leads_in(before: Status<'_>, after: &Local) -> bool {
+    before.role() == RoleKind::Leader && before.term() == after.raft.status().term()
+}
+
+/// A leader commits an entry of its own term that a quorum of the configuration in force has durably (§5.4.2, §6). What it
+/// appends because of that may be in force at once, and be committed in the same act: a configuration, which belongs to one
+/// that was committed before it.
+fn quorum_keeps(servers: &[&Local; SERVERS], slot: usize, before: Status<'_>) -> Verdict {
     let status = servers[slot].raft.status();
     let (term, commit) = (status.term(), status.commit());
     let id = EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit };
-    let keeps = |voter: NodeId| servers.iter().any(|server| server.id() == voter && server.image.keeps(id));
-    ensure(id.term == term && is_quorum(status.membership(), keeps), Invariant::CommitRule, || {
-        let keepers: Vec<NodeId> = servers.iter().map(|server| server.id()).filter(|id| keeps(*id)).collect();
-        format!("server {} of {} commits {id} in term {term}, and {keepers:?} keep it", slot + 1, status.membership())
+    let keeps = |membership: &Membership, id: EntryId| {
+        is_quorum(membership, |voter| {
+            let of_name = servers.iter().filter(|server| server.id() == voter);
+            let counts = |disk| membership.member(voter).is_some_and(|member| member.counts(disk));
+            of_name.filter(|server| counts(server.raft.status().incarnation())).any(|server| server.image.keeps(id))
+        })
+    };
+    let kept = keeps(before.membership(), id) || keeps(status.membership(), id);
+    // The configuration before is gone only when it is committed, by itself.
+    let is_configuration = |index: &Index| matches!(before.entry(*index), Some(Payload::Membership(_)));
+    let configured = (1..=before.last().index.0).map(Index).rfind(is_configuration);
+    let configured = configured.and_then(|index| before.term_at(index).map(|term| EntryId { term, index }));
+    let settled = before.membership() == status.membership()
+        || configured.is_none_or(|id| id.index <= before.commit() || keeps(before.membership(), id));
+    ensure(id.term == term && kept && settled, Invariant::CommitRule, || {
+        let keepers: Vec<NodeId> =
+            servers.iter().filter(|server| server.image.keeps(id)).map(|server| server.id()).collect();
+        format!("server {} of {} commits {id} in term {term}, and {keepers:?} keep it", slot + 1, before.membership())
     })
 }
 
@@ -170,81 +193,92 @@ fn promises_are_kept(servers: &[&Local; SERVERS], leader: usize) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::vec;
-
     use super::super::bounds::{Bounds, node};
-    use super::super::local::{command, start};
+    use super::super::local::start;
     use super::super::rules;
     use super::*;
+    use crate::sim::oracle::testing::leader_of;
     use crate::{
-        AppendOutcome, Entries, Entry, Event, Incarnation, Membership, Message, RequestId, Rpc, Term, Write, WriteId,
+        AppendOutcome, Entries, Entry, Event, HardState, Incarnation, Message, Raft, Rpc, Term, Write, WriteId,
     };
 
-    fn local(slot: usize, membership: &Membership) -> Local {
-        Local::of(slot, membership.clone(), &Bounds::CALM).unwrap()
-    }
-
-    /// The entries, on disk and in memory.
-    fn holding(slot: usize, membership: &Membership, payloads: &[Payload]) -> Local {
-        let mut local = local(slot, membership);
-        let entries = payloads.iter().map(|payload| Entry { term: Term(1), payload: payload.clone() });
+    /// A server with these entries on its disk and in memory, of term 1 all but the last.
+    fn holding(slot: usize, first: &Membership, payloads: &[Payload], last: u64) -> Local {
+        let mut local = Local::of(slot, first.clone(), &Bounds::CALM).unwrap();
+        let terms = (1..).map(|index| if index == payloads.len() { last } else { 1 });
+        let entries = terms.zip(payloads).map(|(term, payload)| Entry { term: Term(term), payload: payload.clone() });
         let entries = Entries::from_vec(Index(1), entries.collect()).unwrap();
-        let hard_state = Some(crate::HardState { term: Term(1), voted_for: None });
+        let hard_state = Some(HardState { term: Term(last), voted_for: None });
         local.image.take(&Write { id: WriteId::from_number(1), hard_state, snapshot: None, entries });
         local.raft = start(&local.image, node(slot), &Bounds::CALM).unwrap();
         local
     }
 
-    /// Server 1 leads in term 1, and believes that everybody has its entry: but only these servers keep it.
-    fn committed(membership: &Membership, keepers: &[usize]) -> Option<Invariant> {
-        let command = command(EntryId::new(1, 1));
-        let mut leader = local(0, membership);
-        let answer = |from, rpc| Event::Receive {
-            from: node(from),
-            message: Message { term: Term(1), incarnation: Incarnation(1), rpc },
-        };
-        let outcome = AppendOutcome::Matched { received: Index(1), durable: Index(1) };
-        leader.raft.set_election_timeout(0);
-        let mut events = vec![Event::Tick { elapsed: 0 }];
-        let granted = Rpc::PreVoteReply { granted: true };
-        let message = Message { term: Term(0), incarnation: Incarnation(1), rpc: granted };
-        events.extend([1, 2].map(|from| Event::Receive { from: node(from), message: message.clone() }));
-        events.push(Event::Persisted(WriteId::from_number(1)));
-        events.extend([1, 2].map(|from| answer(from, Rpc::RequestVoteReply { granted: true })));
-        events.push(Event::Start { request: RequestId(1), commands: [command.clone()].into() });
-        events.push(Event::Persisted(WriteId::from_number(2)));
-        events.extend([1, 2].map(|from| answer(from, Rpc::AppendEntriesReply { round: 1, outcome })));
-        events.into_iter().for_each(|event| drop(leader.raft.step(event)));
-        assert_eq!(leader.raft.status().commit(), Index(1), "{:?}", leader.raft);
-        let mut servers = [leader, local(1, membership), local(2, membership)];
-        for slot in keepers {
-            servers[*slot].image = holding(*slot, membership, &[Payload::Command(command.clone())]).image;
+    fn entry(membership: &Membership) -> Payload {
+        Payload::Membership(membership.clone().into())
+    }
+
+    /// The leader of this configuration, before and after it is told that all have its no-op.
+    fn commits(membership: &Membership) -> (Raft, Raft) {
+        let before = leader_of(1, membership).raft.unwrap();
+        let mut after = before.clone();
+        for id in [2, 3].map(NodeId) {
+            let outcome = AppendOutcome::Matched { received: Index(2), durable: Index(2) };
+            let rpc = Rpc::AppendEntriesReply { round: 1, outcome };
+            let message = Message { term: Term(2), incarnation: Incarnation(id.0), rpc };
+            let _ = after.step(Event::Receive { from: id, message });
         }
-        quorum_keeps(&servers.each_ref(), 0).err().map(|violation| violation.invariant)
+        assert_eq!(after.status().commit(), Index(2));
+        (before, after)
+    }
+
+    /// What is judged where only these servers keep the no-op.
+    fn judged(membership: &Membership, keepers: &[usize]) -> Option<Invariant> {
+        let (before, after) = commits(membership);
+        let payloads = [entry(membership), Payload::Noop];
+        let server =
+            |slot: usize| holding(slot, membership, &payloads[..if keepers.contains(&slot) { 2 } else { 1 }], 2);
+        let mut servers: [Local; SERVERS] = std::array::from_fn(server);
+        servers[0].raft = after;
+        quorum_keeps(&servers.each_ref(), 0, before.status()).err().map(|violation| violation.invariant)
     }
 
     #[test]
     fn a_commit_is_judged_by_the_configuration_in_force() {
         let broken = Some(Invariant::CommitRule);
         let alone = Membership::joint([node(0)], [], [node(1), node(2)]);
-        assert_eq!(committed(&alone, &[0]), None, "the only voter");
-        assert_eq!(committed(&alone, &[1, 2]), broken, "learners do not count");
+        assert_eq!(judged(&alone, &[0]), None, "the only voter");
+        assert_eq!(judged(&alone, &[1, 2]), broken, "learners do not count");
         let joint = Membership::joint([node(0), node(1)], [node(0), node(2)], []);
-        assert_eq!(committed(&joint, &[0, 1, 2]), None);
-        assert_eq!(committed(&joint, &[0, 1]), broken, "two of three, but one of the old half");
-        assert_eq!(committed(&joint, &[0, 2]), broken, "two of three, but one of the new half");
+        assert_eq!(judged(&joint, &[0, 1, 2]), None);
+        assert_eq!(judged(&joint, &[0, 2]), broken, "two of three, but one of the new half");
+    }
+
+    /// The leader ends a joint configuration as soon as it is committed: by both halves, whatever comes in the same act.
+    #[test]
+    fn a_joint_configuration_is_ended_by_both_halves() {
+        let joint = Membership::joint([node(0), node(1)], [node(0), node(2)], []);
+        let (before, after) = commits(&joint);
+        assert!(before.status().membership().is_joint() && !after.status().membership().is_joint());
+        let ended = |third: &[Payload]| {
+            let all = [entry(&joint), Payload::Noop];
+            let mut servers = [holding(0, &joint, &all, 2), holding(1, &joint, &all, 2), holding(2, &joint, third, 2)];
+            servers[0].raft = after.clone();
+            quorum_keeps(&servers.each_ref(), 0, before.status()).err().map(|violation| violation.invariant)
+        };
+        assert_eq!(ended(&[Payload::Noop]), Some(Invariant::CommitRule), "the old half has only its leader");
+        assert_eq!(ended(&[entry(&joint), Payload::Noop]), None);
     }
 
     #[test]
     fn one_entry_is_one_configuration() {
         let first = Membership::new([node(0), node(1), node(2)]);
-        let entry = |membership: &Membership| Payload::Membership(membership.clone().into());
         let joint = Membership::joint([node(0), node(1)], [node(0), node(1), node(2)], []);
         let judged = |ours: &[Payload], theirs: &[Payload]| {
-            let verdict = logs_match(&holding(0, &first, ours), &holding(1, &first, theirs));
+            let verdict = logs_match(&holding(0, &first, ours, 1), &holding(1, &first, theirs, 1));
             verdict.err().map(|violation| violation.invariant)
         };
-        assert!(rules::stands(&holding(0, &first, &[entry(&joint)])).is_ok(), "a log may hold one");
+        assert!(rules::stands(&holding(0, &first, &[entry(&joint)], 1)).is_ok(), "a log may hold one");
         assert_eq!(judged(&[entry(&joint)], &[entry(&joint), Payload::Noop]), None);
         let without_joint = Membership::joint([node(0), node(1)], [], [node(2)]);
         let broken = Some(Invariant::LogMatching);

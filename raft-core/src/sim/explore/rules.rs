@@ -7,7 +7,10 @@ use super::local::{Content, Local, Mail, command};
 use crate::entries::Payload;
 use crate::sim::disk::Image;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{AppendOutcome, Entries, EntryId, Index, Message, NodeId, Raft, RoleKind, Rpc, SnapshotMeta, Status, Term};
+use crate::{
+    AppendOutcome, Entries, EntryId, FollowerStatus, Index, Message, NodeId, Raft, RoleKind, Rpc, SnapshotMeta, Status,
+    Term,
+};
 
 /// Where a log is known: its terms from the entry before the first through the last.
 pub(crate) trait Known {
@@ -69,8 +72,9 @@ pub(crate) fn lived(before: &Raft, after: &Raft) -> Verdict {
         format!("leads, and changes its log: {} to {}", facts(old), facts(new))
     })?;
     for new in new.followers() {
-        // Of one that has just come nothing was known.
-        let known = old.followers().find(|old| old.id == new.id).map_or(EntryId::ZERO, |old| old.matched);
+        // Of one that has just come, or answers on another disk, nothing was known.
+        let same = |old: &FollowerStatus| old.id == new.id && old.disk == new.disk;
+        let known = old.followers().find(same).map_or(EntryId::ZERO, |old| old.matched);
         let sound = new.matched >= known && new.next > new.matched.index;
         ensure(sound, Invariant::MatchIndex, || format!("knew {known} of a follower, and now knows {new:?}"))?;
     }
@@ -230,7 +234,7 @@ pub(crate) fn facts(status: Status<'_>) -> std::string::String {
 mod tests {
     use super::*;
     use crate::sim::oracle::testing::leader_of;
-    use crate::{Bytes, Event, Incarnation, Membership, RequestId};
+    use crate::{Event, Incarnation, Membership};
 
     /// A leader with an entry, of which it knows that this follower keeps it.
     fn leads(voters: &[u64], learners: &[u64], keeper: u64) -> Raft {
@@ -238,13 +242,8 @@ mod tests {
         let mut raft = leader_of(1, &Membership::joint(ids(voters), [], ids(learners))).raft.unwrap();
         let outcome = AppendOutcome::Matched { received: Index(1), durable: Index(1) };
         let rpc = Rpc::AppendEntriesReply { round: 1, outcome };
-        let message = Message { term: Term(1), incarnation: Incarnation(keeper), rpc };
-        for event in [
-            Event::Start { request: RequestId(1), commands: [Bytes::from_static(b"x")].into() },
-            Event::Receive { from: NodeId(keeper), message },
-        ] {
-            let _ = raft.step(event);
-        }
+        let message = Message { term: Term(2), incarnation: Incarnation(keeper), rpc };
+        let _ = raft.step(Event::Receive { from: NodeId(keeper), message });
         raft
     }
 
@@ -254,6 +253,13 @@ mod tests {
         let judged = |after: &Raft| lived(&before, after).err().map(|violation| violation.invariant);
         assert_eq!(judged(&before), None);
         assert_eq!(judged(&leads(&[1, 3, 4], &[], 3)), None, "2 is gone, and 3 may be anywhere");
-        assert_eq!(judged(&leads(&[1, 3], &[2], 3)), Some(Invariant::MatchIndex), "2 is a learner now");
+        let nothing = leads(&[1, 2, 3], &[], 9);
+        assert_eq!(judged(&nothing), None, "2 was never heard on any disk");
+        let outcome = AppendOutcome::Matched { received: Index(0), durable: Index(0) };
+        let rpc = Rpc::AppendEntriesReply { round: 1, outcome };
+        let message = Message { term: Term(2), incarnation: Incarnation(2), rpc };
+        let mut forgot = leads(&[1, 3], &[2], 3);
+        let _ = forgot.step(Event::Receive { from: NodeId(2), message });
+        assert_eq!(judged(&forgot), Some(Invariant::MatchIndex), "2 is a learner now, and had that entry");
     }
 }

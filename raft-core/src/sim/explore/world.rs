@@ -166,7 +166,7 @@ impl World {
         }
         let mut locals = self.locals;
         locals[slot] = local;
-        let history = judge(tables, self.history, slot, &locals, touched)?;
+        let history = judge(tables, self.history, slot, before, &locals, touched)?;
         let spent = self.spend(choice, held && !always);
         Ok(Some(Change { slot, local, history, spent, gone, come }))
     }

@@ -1,11 +1,12 @@
 //! The one true history: what leaders have committed, in order. No server knows all of it; the oracles do.
 
+use std::sync::Arc;
 use std::vec::Vec;
 
 use crate::sim::clients::{CommandId, command_id};
 use crate::sim::digest::Digest;
 use crate::sim::machine::State;
-use crate::{EntryId, Index, Payload, Term};
+use crate::{EntryId, Index, Membership, Payload, Term};
 
 struct Known {
     payload: Digest,
@@ -19,9 +20,16 @@ struct Known {
 #[derive(Default)]
 pub(crate) struct Committed {
     entries: Vec<Known>,
+    /// The first configuration, then the committed ones, each with its index.
+    configurations: Vec<(Index, Arc<Membership>)>,
 }
 
 impl Committed {
+    /// Nothing yet, in a cluster of these first members.
+    pub(crate) fn of(first: Arc<Membership>) -> Committed {
+        Committed { entries: Vec::new(), configurations: Vec::from([(Index(0), first)]) }
+    }
+
     pub(crate) fn last_index(&self) -> Index {
         Index(self.entries.len() as u64)
     }
@@ -30,6 +38,9 @@ impl Committed {
     pub(crate) fn push(&mut self, committed_in: Term, term: Term, payload: &Payload) {
         let mut state = self.entries.last().map_or_else(State::default, |known| known.state);
         state.apply(EntryId { term, index: self.last_index().next() }, payload);
+        if let Payload::Membership(membership) = payload {
+            self.configurations.push((self.last_index().next(), Arc::clone(membership)));
+        }
         let (payload, command) = (Digest::of_payload(payload), command_id(payload));
         self.entries.push(Known { payload, command, committed_in, state });
     }
@@ -54,6 +65,12 @@ impl Committed {
 
     pub(crate) fn payload_at(&self, index: Index) -> Option<Digest> {
         self.at(index).map(|known| known.payload)
+    }
+
+    /// The configuration in force at `index`, which is committed.
+    pub(crate) fn configuration_at(&self, index: Index) -> Option<&Membership> {
+        let newest_first = self.configurations.iter().rev();
+        newest_first.map(|(at, membership)| (at, &**membership)).find(|(at, _)| **at <= index).map(|(_, found)| found)
     }
 
     /// The state that everything through `index` makes.

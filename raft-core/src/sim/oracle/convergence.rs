@@ -56,9 +56,10 @@ mod tests {
     use super::*;
     use crate::{EntryId, Membership, NodeId, Payload};
 
-    /// Servers from 1 on, of which the first leads the others.
+    /// Servers from 1 on, of which the first leads the others, as if they had nothing in their logs.
     fn cluster(membership: &Membership, count: u64) -> Vec<Server> {
-        let leader = leader_of(1, membership);
+        let mut leader = leader_of(1, membership);
+        leader.seen.last = EntryId::ZERO;
         let follower = |id| started(server_of(id, membership), &leader);
         let followers: Vec<Server> = (2..=count).map(follower).collect();
         [leader].into_iter().chain(followers).collect()

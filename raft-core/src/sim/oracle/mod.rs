@@ -9,6 +9,7 @@ mod candidacy;
 mod check_quorum;
 mod commit_rule;
 mod committed;
+mod configuration;
 mod convergence;
 mod discards;
 mod election_restriction;
@@ -35,13 +36,16 @@ pub(crate) mod testing;
 mod transfer_is_quiet;
 mod write_through;
 
+use std::sync::Arc;
+
 use super::clients::{Clients, CommandId};
 use super::disk::Image;
 use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::Verdict;
 use crate::{
-    Entries, Fatal, Index, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Term, Write,
+    Entries, Fatal, Index, Membership, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Term,
+    Write,
 };
 use committed::Committed;
 
@@ -64,6 +68,11 @@ pub(crate) struct Oracles {
 }
 
 impl Oracles {
+    /// Of a cluster of these first members.
+    pub(crate) fn new(first: Arc<Membership>) -> Oracles {
+        Oracles { committed: Committed::of(first), ..Oracles::default() }
+    }
+
     pub(crate) fn started(&mut self, server: &Server) -> Verdict {
         restart::started(server)?;
         terms_rise::started(&server.disk.durable)?;
@@ -102,7 +111,9 @@ impl Oracles {
             self.match_index.leading(slot, server)?;
         }
         if seen.commit > before.commit {
-            if leads {
+            // A leader that is not in what it commits follows in the same step.
+            let led = before.role == RoleKind::Leader && before.hard_state.term == seen.hard_state.term;
+            if leads || led {
                 self.leader_commits(servers, slot, before.commit)?;
             }
             state_machine_safety::commits(server, before.commit, &self.committed)?;
@@ -112,7 +123,7 @@ impl Oracles {
 
     fn leader_commits(&mut self, servers: &[Server], slot: usize, from: Index) -> Verdict {
         let seen = &servers[slot].seen;
-        commit_rule::commits(servers, slot, seen)?;
+        commit_rule::commits(servers, slot)?;
         let Some(raft) = &servers[slot].raft else { return Ok(()) };
         let status = raft.status();
         for index in from.max(self.committed.last_index()).next().0..=seen.commit.0 {
@@ -173,6 +184,7 @@ impl Oracles {
     /// A write that names a snapshot is about to be carried out.
     pub(crate) fn writing_snapshot(&self, server: &Server, meta: &SnapshotMeta) -> Verdict {
         state_machine_safety::snapshot(meta.last, &self.committed)?;
+        snapshot_state::named(meta, &self.committed)?;
         self.file(server, meta).map(|_| ())
     }
 
@@ -258,7 +270,8 @@ impl Oracles {
     /// All actions of a step have been carried out.
     pub(crate) fn settled(&mut self, server: &Server) -> Verdict {
         self.outcomes.settled()?;
-        write_through::settled(server)
+        write_through::settled(server)?;
+        configuration::settled(server)
     }
 
     /// The server in `slot` has died.

@@ -1,9 +1,10 @@
 //! A snapshot's state is the one that applying every entry through its last would make (§7), whoever made it and however it
-//! came here.
+//! came here; and it names the configuration that was in force at its last entry.
 
 use std::format;
 
 use super::committed::Committed;
+use crate::SnapshotMeta;
 use crate::sim::machine::SnapshotFile;
 use crate::sim::violation::{Invariant, Verdict, ensure};
 
@@ -16,11 +17,20 @@ pub(crate) fn used(file: &SnapshotFile, committed: &Committed) -> Verdict {
     })
 }
 
+/// A snapshot is said to stand for this.
+pub(crate) fn named(meta: &SnapshotMeta, committed: &Committed) -> Verdict {
+    let in_force = committed.configuration_at(meta.last.index);
+    ensure(in_force == Some(&*meta.membership), Invariant::SnapshotState, || {
+        format!("the snapshot {meta} stands where {in_force:?} was in force")
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::testing::found;
     use super::*;
     use crate::sim::machine::State;
-    use crate::{EntryId, Membership, NodeId, Payload, SnapshotMeta, Term};
+    use crate::{EntryId, Membership, NodeId, Payload, Term};
 
     #[test]
     fn a_snapshot_of_something_else_is_found() {
@@ -38,6 +48,25 @@ mod tests {
         renamed.meta.last = EntryId::new(1, 2);
         for wrong in [twice, renamed] {
             assert_eq!(used(&wrong, &committed).unwrap_err().invariant, Invariant::SnapshotState);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_names_the_configuration_of_another_index_is_found() {
+        let of = |count: u64| Membership::new((1..=count).map(NodeId));
+        let mut committed = Committed::of(of(3).into());
+        for payload in
+            [Payload::Noop, Payload::Membership(of(4).into()), Payload::Noop, Payload::Membership(of(5).into())]
+        {
+            committed.push(Term(1), Term(1), &payload);
+        }
+        let names = |index, count| {
+            let meta = SnapshotMeta { last: EntryId::new(1, index), membership: of(count).into() };
+            found(named(&meta, &committed))
+        };
+        for (index, count) in [(1, 3), (2, 4), (3, 4), (4, 5)] {
+            let broken = Some(Invariant::SnapshotState);
+            assert_eq!((names(index, count), names(index, count - 1), names(index, count + 1)), (None, broken, broken));
         }
     }
 }

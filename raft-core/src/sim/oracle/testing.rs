@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::format;
+use std::vec::Vec;
 
 use super::committed::Committed;
 use crate::message::{Message, Rpc};
+use crate::quorum::Voters;
 use crate::sim::server::{Clock, Seat, Seen, Server};
 use crate::sim::violation::{Invariant, Verdict};
 use crate::{
-    Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, NodeId,
-    Payload, Raft, Restored, RoleKind, SnapshotMeta, Term, Write, WriteId,
+    Action, AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, HardState, Incarnation, Index, Membership,
+    NodeId, Payload, Raft, RoleKind, SnapshotMeta, Term, Write, WriteId,
 };
 
 /// What was found, if anything.
@@ -57,31 +59,45 @@ fn three() -> Membership {
 
 /// One of three that leads in term 1, with an empty log.
 pub(crate) fn leader() -> Server {
-    leader_of(1, &three())
+    elected(server())
 }
 
-/// One that leads a cluster of this configuration in term 1, with an empty log: whoever was asked voted for it.
+/// One that leads in term 2 by the configuration in its log, 1@1, which is not committed; a no-op stands behind it, 2@2.
 pub(crate) fn leader_of(id: u64, membership: &Membership) -> Server {
-    let mut server = server_of(id, membership);
+    let Voters { incoming, outgoing } = membership.voters();
+    let first = if outgoing.is_empty() { incoming } else { outgoing };
+    let mut server = server_of(id, &Membership::new(first.iter().copied()));
+    let entry = Entry { term: Term(1), payload: Payload::Membership(membership.clone().into()) };
+    let hard_state = Some(HardState { term: Term(1), voted_for: None });
+    let entries = Entries::from_vec(Index(1), Vec::from([entry])).unwrap();
+    let write = Write { id: WriteId::from_number(0), hard_state, snapshot: None, entries };
+    server.disk.submit(write);
+    server.disk.complete_through(WriteId::from_number(0));
+    let server = elected(server);
+    assert_eq!(server.seen.last, EntryId::new(2, 2));
+    server
+}
+
+/// Elected at once: whoever is asked grants. Its disk is quick.
+fn elected(mut server: Server) -> Server {
     let config = Config { leader_noop: false, ..server.config.clone() };
-    let restored = Restored::new_cluster(Incarnation(1), membership.clone());
-    let mut raft = Raft::new(config, restored).unwrap();
+    let mut raft = Raft::new(config, server.restored()).unwrap();
     let mut events = VecDeque::new();
-    while raft.status().role() != RoleKind::Leader {
+    while raft.status().role() != RoleKind::Leader || !events.is_empty() {
         let event = events.pop_front().unwrap_or(Event::Tick { elapsed: 1 });
         for action in raft.step(event) {
             let answer = match action {
                 Action::Persist(write) => {
-                    server.disk.written.take(&write);
-                    server.disk.durable.take(&write);
-                    Event::Persisted(write.id)
+                    let id = write.id;
+                    server.disk.submit(write);
+                    server.disk.complete_through(id);
+                    Event::Persisted(id)
                 }
-                Action::Send { to, message: Message { term, rpc, .. } } => {
-                    let rpc = match rpc {
-                        Rpc::PreVote { .. } => Rpc::PreVoteReply { granted: true },
-                        _ => Rpc::RequestVoteReply { granted: true },
-                    };
-                    answer(to, term, rpc)
+                Action::Send { to, message: Message { term, rpc: Rpc::PreVote { .. }, .. } } => {
+                    answer(to, term, Rpc::PreVoteReply { granted: true })
+                }
+                Action::Send { to, message: Message { term, rpc: Rpc::RequestVote { .. }, .. } } => {
+                    answer(to, term, Rpc::RequestVoteReply { granted: true })
                 }
                 _ => continue,
             };
