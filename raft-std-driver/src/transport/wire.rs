@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::storage::ClusterId;
 
 /// The version of everything here.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// How every connection begins.
 pub const MAGIC: [u8; 8] = *b"raft-tcp";
@@ -373,12 +373,12 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let hello = "726166742d746370 0100 01 00 0403020100000000 0500000000000000 0600000000000000 6ed5094f";
+        let hello = "726166742d746370 0200 01 00 0403020100000000 0500000000000000 0600000000000000 c33edbac";
         assert_eq!(hex(&HELLO.encode()), hello.replace(' ', ""));
-        let accepted = "0100 00 00 0000000000000000 6d61111a";
+        let accepted = "0200 00 00 0000000000000000 3d1d8349";
         assert_eq!(hex(&encode_answer(Ok(()))), accepted.replace(' ', ""));
         let refused = encode_answer(Err(Refusal::Cluster { theirs: ClusterId(7) }));
-        assert_eq!(hex(&refused), "0100 02 00 0700000000000000 d2e50873".replace(' ', ""));
+        assert_eq!(hex(&refused), "0200 02 00 0700000000000000 82999a20".replace(' ', ""));
         let mut frame = vec![0xee];
         put_frame::<FrameError>(&mut frame, |out| {
             out.extend(b"123456789");
@@ -394,11 +394,11 @@ mod tests {
         let membership = Arc::new(Membership::joint([1, 2].map(NodeId), [], [NodeId(3)]));
         let meta = SnapshotMeta { last: EntryId::new(3, 300), membership };
         let offer = Offer { term: Term(4), meta, length: 1000 };
-        // term; last entry's term and index; voters, outgoing voters, learners; length
-        let golden = [4, 3, 0xac, 2, 2, 1, 2, 0, 1, 3, 0xe8, 7];
+        // term; last entry's term and index; the change and the number of members; each member; length
+        let golden = [4, 3, 0xac, 2, 0, 0, 3, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0xe8, 7];
         assert_eq!(offer.encode().unwrap(), golden);
         assert_eq!(Offer::decode(&golden), Ok(offer));
-        assert_eq!(Offer::decode(&golden[..11]), Err(OfferError));
+        assert_eq!(Offer::decode(&golden[..golden.len() - 1]), Err(OfferError));
         assert_eq!(Offer::decode(&[&golden[..], &[0]].concat()), Err(OfferError));
     }
 
