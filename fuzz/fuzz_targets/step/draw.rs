@@ -3,8 +3,8 @@
 use libfuzzer_sys::arbitrary::{self, Unstructured};
 use raft_core::sim::fuzz::Birth;
 use raft_core::{
-    AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Event, Incarnation, Index, Membership, Message, NodeId,
-    Payload, RequestId, Restored, Rpc, SnapshotMeta, Status, Term, WipedPolicy, WriteId,
+    Address, AppendOutcome, Bytes, Change, Config, Edit, Entries, Entry, EntryId, Event, FetchId, Incarnation, Index,
+    Membership, Message, NodeId, Payload, RequestId, Restored, Rpc, SnapshotMeta, Status, Term, WipedPolicy, WriteId,
 };
 
 /// Few servers and small numbers, so that events often mean something; now and then the ends of the range.
@@ -52,15 +52,19 @@ fn entries(u: &mut Unstructured<'_>, prev: EntryId) -> arbitrary::Result<Entries
 fn message(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Message> {
     let last = if u.arbitrary()? { status.last() } else { entry_id(u)? };
     let (received, durable) = (Index(small(u)?), Index(small(u)?));
-    let outcome = match u.int_in_range(0..=2)? {
+    let outcome = match u.int_in_range(0..=3)? {
         0 => AppendOutcome::Matched { received, durable },
         1 => AppendOutcome::Full { received, durable },
+        2 => AppendOutcome::OlderTerm,
         _ => AppendOutcome::Conflict { prev: received, hint: entry_id(u)? },
     };
-    let rpc = match u.int_in_range(0..=6)? {
+    let rpc = match u.int_in_range(0..=9)? {
+        7 => Rpc::TimeoutNow { target: disk(u)? },
+        8 => Rpc::ReadIndex { boot: small(u)?, seq: small(u)? },
+        9 => Rpc::ReadIndexReply { boot: small(u)?, seq: small(u)?, at: Index(small(u)?) },
         0 => Rpc::PreVote { last },
         1 => Rpc::PreVoteReply { granted: u.arbitrary()? },
-        2 => Rpc::RequestVote { last, transfer: false },
+        2 => Rpc::RequestVote { last, transfer: u.arbitrary()? },
         3 => Rpc::RequestVoteReply { granted: u.arbitrary()? },
         4 | 5 => Rpc::AppendEntries {
             prev: last,
@@ -72,7 +76,37 @@ fn message(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Me
         _ => Rpc::AppendEntriesReply { round: small(u)?, outcome },
     };
     let term = if u.ratio(3, 4)? { status.term() } else { Term(small(u)?) };
-    Ok(Message { term, incarnation: Incarnation(u.int_in_range(0..=3)?), rpc })
+    Ok(Message { term, incarnation: disk(u)?, rpc })
+}
+
+/// The server's own disk, a few founders' and a few that joined; now and then none.
+fn disk(u: &mut Unstructured<'_>) -> arbitrary::Result<Incarnation> {
+    Ok(match u.int_in_range(0..=7)? {
+        7 => Incarnation(9),
+        number @ 0..=3 => Incarnation(number),
+        number => Incarnation::joined(number),
+    })
+}
+
+fn change(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Change> {
+    let expected = if u.ratio(3, 4)? { None } else { Some(status.membership().change()) };
+    let edits = (0..u.int_in_range(0..=3)?).map(|_| edit(u)).collect::<arbitrary::Result<_>>()?;
+    Ok(Change { expected, edits })
+}
+
+fn edit(u: &mut Unstructured<'_>) -> arbitrary::Result<Edit> {
+    let (id, address) = (node(u)?, Address::new(if u.arbitrary()? { "h:1" } else { "" }).unwrap_or_default());
+    Ok(match u.int_in_range(0..=8)? {
+        0 => Edit::AddLearner { id, address },
+        1 => Edit::AddVoter { id, address },
+        2 => Edit::Replace { old: id, new: node(u)?, address },
+        3 => Edit::Promote { id },
+        4 => Edit::Demote { id },
+        5 => Edit::Remove { id },
+        6 => Edit::Readmit { id },
+        7 => Edit::SetAddress { id, address },
+        _ => Edit::KeepLearner { id },
+    })
 }
 
 /// Anything that may come to a server in this state.
@@ -80,7 +114,7 @@ pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::
     let snapshot = |u: &mut Unstructured<'_>| {
         arbitrary::Result::Ok(SnapshotMeta { last: entry_id(u)?, membership: membership(u)?.into() })
     };
-    Ok(match u.int_in_range(0..=15)? {
+    Ok(match u.int_in_range(0..=20)? {
         0 | 1 => Event::Tick { elapsed: u.int_in_range(0..=20)? },
         2 => Event::Tick { elapsed: u.arbitrary()? },
         3..=7 => Event::Receive { from: node(u)?, message: message(u, status)? },
@@ -98,7 +132,18 @@ pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::
             let term = if u.arbitrary()? { status.term() } else { Term(small(u)?) };
             Event::SnapshotReceived { from: node(u)?, term, snapshot: snapshot(u)? }
         }
-        _ => Event::Unreachable { peer: node(u)? },
+        15 => Event::Unreachable { peer: node(u)? },
+        16 => Event::Change { request: RequestId(small(u)?), change: Box::new(change(u, status)?) },
+        17 => Event::Read { request: RequestId(small(u)?) },
+        18 => {
+            let to = if u.arbitrary()? { Some(node(u)?) } else { None };
+            Event::Transfer { request: RequestId(small(u)?), to }
+        }
+        19 => Event::Arriving { from: node(u)?, term: if u.arbitrary()? { status.term() } else { Term(small(u)?) } },
+        _ => {
+            let prev = if u.arbitrary()? { status.last() } else { entry_id(u)? };
+            Event::Fetched { id: FetchId::from_number(small(u)?), entries: entries(u, prev)? }
+        }
     })
 }
 
@@ -121,7 +166,8 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         disk_stall_ticks: 20,
         snapshot_timeout_ticks: 20,
         leader_noop: limit()? % 2 == 0,
-        wiped: if limit()? % 2 == 0 { WipedPolicy::Resync } else { WipedPolicy::StopServing },
+        wiped: if limit()? % 2 == 0 { WipedPolicy::Heal } else { WipedPolicy::Report },
+        record_disks: limit()? % 2 == 0,
         ..Config::new(NodeId(1))
     })
 }

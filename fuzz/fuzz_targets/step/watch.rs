@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use raft_core::sim::fuzz::{Birth, Feed};
 use raft_core::{
     Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryId, Event, HardState, Index,
-    Message, News, NodeId, Raft, RequestId, RoleKind, Rpc, Status, Term, Write, WriteId,
+    Message, News, NodeId, Raft, RequestId, RoleKind, Rpc, ServerId, Status, Term, Write, WriteId,
 };
 
 use crate::memory;
@@ -17,9 +17,12 @@ const SERVER_BYTES: usize = 2048;
 const ENTRY_BYTES: usize = 200;
 const PLACE_BYTES: usize = 128;
 const WRITE_BYTES: usize = 64;
-const MEMBER_BYTES: usize = 64;
-const FOLLOWER_BYTES: usize = 320;
+const MEMBER_BYTES: usize = 160;
+const FOLLOWER_BYTES: usize = 512;
 const INFLIGHT_BYTES: usize = 64;
+
+/// So many requests can be told apart.
+const PLACES: usize = 32;
 
 /// A server between two steps.
 struct View {
@@ -46,7 +49,7 @@ fn bytes(status: Status<'_>, from: Index, to: Index) -> u64 {
 fn view(status: Status<'_>, config: &Config) -> View {
     let commit = status.commit();
     View {
-        hard_state: HardState { term: status.term(), voted_for: status.voted_for() },
+        hard_state: status.hard_state(),
         commit: EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit },
         handed_out: status.handed_out(),
         applied: status.applied(),
@@ -65,6 +68,10 @@ pub(crate) struct Watch {
     before: Option<View>,
     /// Who waits for an answer in this step.
     request: Option<RequestId>,
+    /// Whether that is for commands, which count against the limits.
+    starts: bool,
+    /// How many answers are still to come, in this step or later; several requests share a place.
+    asked: [u32; PLACES],
     issued: u64,
     /// What the driver was asked to write and has not confirmed.
     writes: VecDeque<(WriteId, Option<HardState>)>,
@@ -84,6 +91,8 @@ impl Watch {
             config: birth.config.clone(),
             before: None,
             request: None,
+            starts: false,
+            asked: [0; PLACES],
             issued: 0,
             writes: VecDeque::new(),
             durable: birth.restored.hard_state,
@@ -105,11 +114,20 @@ impl Watch {
     /// This is about to come.
     pub(crate) fn before(&mut self, status: Status<'_>, feed: &Feed) {
         self.before = Some(view(status, &self.config));
-        self.request = None;
+        (self.request, self.starts) = (None, false);
         let Feed::Event(event) = feed else { return };
+        if let Event::Start { request, .. }
+        | Event::Change { request, .. }
+        | Event::Read { request }
+        | Event::Transfer { request, .. } = event
+        {
+            self.asked[place(*request)] += 1;
+        }
         match event {
+            Event::Change { request, .. } => self.request = Some(*request),
+            Event::Fetched { entries, .. } => self.note_entries(entries),
             Event::Start { request, commands } => {
-                self.request = Some(*request);
+                (self.request, self.starts) = (Some(*request), true);
                 self.note_piece(commands.len(), commands.iter().map(Bytes::len).sum());
             }
             Event::Receive { message: Message { rpc: Rpc::AppendEntries { entries, .. }, .. }, .. } => {
@@ -150,7 +168,7 @@ impl Watch {
         for action in actions {
             self.check_action(&before, status, action);
         }
-        self.check_answer(&before, actions);
+        self.check_answers(actions);
         self.check_followers(status);
         assert!(raft.ticks_until_due() > 0);
         let snapshot = raft.snapshot_at(status.snapshot().last.index);
@@ -177,7 +195,8 @@ impl Watch {
             assert!(before.role != RoleKind::Leader || after.last >= before.last, "a leader never overwrites its log");
         }
         if after.role == RoleKind::Leader {
-            let own = HardState { term: after.hard_state.term, voted_for: Some(self.config.id) };
+            let own = ServerId { id: self.config.id, incarnation: status.incarnation() };
+            let own = HardState { term: after.hard_state.term, voted_for: Some(own) };
             assert!(self.durable == own, "a leader's term and vote are durable before it leads");
             assert!(status.leader() == Some(self.config.id));
         }
@@ -246,17 +265,19 @@ impl Watch {
             Action::Accepted { first, count, .. } => {
                 assert!(before.role == RoleKind::Leader && first.term == status.term());
                 let last = first.index.plus(*count).prev();
-                assert!(last == status.last().index && first.index == before.last.index.next());
+                assert!(last <= status.last().index && first.index == before.last.index.next());
                 let added = bytes(status, first.index.prev(), last);
                 let alone = before.backlog == 0 || before.last.term < first.term;
                 assert!(
-                    alone || before.backlog + added <= self.config.backlog_bytes_max,
+                    alone || !self.starts || before.backlog + added <= self.config.backlog_bytes_max,
                     "a leader that is busy refuses"
                 );
             }
             Action::SendSnapshot { snapshot, term, .. } => {
                 assert!(status.role() == RoleKind::Leader && *term == status.term() && snapshot == status.snapshot());
             }
+            Action::Readable { at, .. } => assert!(*at <= status.applied(), "a read waits for the application"),
+            Action::Transferred { leader, .. } => assert!(*leader != self.config.id, "another server leads"),
             Action::News(News::Role { term, role, leader }) => {
                 assert!((*term, *role, *leader) == (status.term(), status.role(), status.leader()));
             }
@@ -266,13 +287,15 @@ impl Watch {
 
     /// No promise is given that the disk does not keep.
     fn check_message(&mut self, to: NodeId, message: &Message, status: Status<'_>) {
-        let promised = |vote| HardState { term: message.term, voted_for: Some(vote) };
+        let promised = |durable: HardState, vote| {
+            durable.term == message.term && durable.voted_for.is_some_and(|voted_for| voted_for.id == vote)
+        };
         match &message.rpc {
             Rpc::RequestVoteReply { granted: true } => {
-                assert!(self.durable == promised(to), "a vote waits for the disk")
+                assert!(promised(self.durable, to), "a vote waits for the disk")
             }
-            Rpc::RequestVote { last, transfer: false } => {
-                assert!(self.durable == promised(self.config.id), "a candidate's own vote waits for the disk");
+            Rpc::RequestVote { last, transfer: _ } => {
+                assert!(promised(self.durable, self.config.id), "a candidate's own vote waits for the disk");
                 assert!(*last == status.last() && last.index <= status.durable(), "and so does the log it stands on");
             }
             Rpc::AppendEntries { prev, entries, commit, .. } => {
@@ -284,7 +307,8 @@ impl Watch {
                 assert!(fits || count <= 1, "a message keeps to its limits");
                 self.note_entries(entries);
             }
-            Rpc::AppendEntriesReply { outcome, .. } => match *outcome {
+            Rpc::AppendEntriesReply { round, outcome } => match *outcome {
+                AppendOutcome::OlderTerm => assert!(*round == 0, "an answer to an older term echoes nothing"),
                 AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
                     assert!(durable <= received && received <= status.last().index && durable <= status.durable());
                     assert!(durable == Index(0) || self.durable.term == message.term, "the term is durable too");
@@ -295,12 +319,22 @@ impl Watch {
         }
     }
 
-    fn check_answer(&self, before: &View, actions: &[Action]) {
-        let answers = actions.iter().filter(|action| match action {
-            Action::Accepted { request: id, .. } | Action::Refused { request: id, .. } => Some(*id) == self.request,
-            _ => false,
-        });
-        assert!(answers.count() == usize::from(self.request.is_some() && !before.halted), "one answer per request");
+    fn check_answers(&mut self, actions: &[Action]) {
+        let mut answered = false;
+        for action in actions {
+            let (Action::Accepted { request, .. }
+            | Action::Refused { request, .. }
+            | Action::Readable { request, .. }
+            | Action::Transferred { request, .. }) = action
+            else {
+                continue;
+            };
+            answered |= Some(*request) == self.request;
+            let asked = &mut self.asked[place(*request)];
+            assert!(*asked > 0, "one answer per request");
+            *asked -= 1;
+        }
+        assert!(self.request.is_none() || answered, "commands and changes are answered at once");
     }
 
     fn check_followers(&self, status: Status<'_>) {
@@ -335,6 +369,11 @@ impl Watch {
             + followers.sum::<usize>();
         assert!(allocated <= 2 * held, "{allocated} bytes are allocated for what may take twice {held}");
     }
+}
+
+/// Where the answers to a request are counted.
+fn place(request: RequestId) -> usize {
+    (request.0 % PLACES as u64) as usize
 }
 
 /// How many entries are in the log.
