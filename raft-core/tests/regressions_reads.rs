@@ -665,7 +665,11 @@ fn a_round_of_reads_takes_nothing_for_lost() {
     assert_eq!(sent_to(&leader.receive(2, 1, received_in(2, 1, 1)), 2), []);
     leader.ticks(2);
     leader.read(2);
-    assert_eq!(sent_to(&leader.receive(2, 1, received_in(2, 1, 1)), 2), [], "it answers what came before the heartbeat");
+    assert_eq!(
+        sent_to(&leader.receive(2, 1, received_in(2, 1, 1)), 2),
+        [],
+        "it answers what came before the heartbeat"
+    );
     assert_eq!(leader.follower(2).inflight, 1);
     // Round 3, of the heartbeat, and round 4, of a read, say that it is lost.
     for round in [3, 4] {

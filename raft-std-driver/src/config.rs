@@ -9,7 +9,8 @@ use crate::error::NodeError;
 /// What a node is told once.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The settings of the server itself.
+    /// The settings of the server itself. By default as [`Config::new`] has them, and the disks of the first members are
+    /// recorded ([`Config::record_disks`]), so that a member which lost its disk is never counted.
     pub raft: Config,
     /// How long a tick is; 10 ms by default, which fits the defaults of [`Config`].
     pub tick: Duration,
@@ -27,7 +28,7 @@ impl NodeConfig {
     #[must_use]
     pub fn new(id: NodeId) -> NodeConfig {
         NodeConfig {
-            raft: Config::new(id),
+            raft: Config { record_disks: true, ..Config::new(id) },
             tick: Duration::from_millis(10),
             snapshot_log_bytes: 64 << 20,
             inbox_bytes_max: 16 << 20,

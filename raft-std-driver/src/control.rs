@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures_channel::oneshot;
-use raft_core::{Bytes, EntryId, Index, NodeId, Refusal};
+use raft_core::{Bytes, Change, EntryId, Index, NodeId, Refusal};
 
+use crate::changes::{ChangeError, ChangeOutcome, ChangeWaiter};
 use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
 use crate::inbox::{Note, Submission};
 use crate::machine_part::MachineWork;
@@ -173,6 +174,22 @@ impl Control {
         // Given back by a node that has stopped, it is dropped, which answers it.
         drop(self.shared.inbox.note(Note::Transfer { to, answer }));
         Ok(outcome.await.map_err(|_| TransferError::Stopped)??)
+    }
+
+    /// Change who belongs to the cluster (§6), if this server leads, and wait until that is done: until the configuration that
+    /// comes of it is committed and applied here. Dropped before it is done, it loses the outcome and nothing else.
+    ///
+    /// # Errors
+    /// If the change did not enter the log: refused, with the reason, or the node has stopped; or if called within one of the
+    /// node's own parts, where waiting would keep it from happening.
+    pub async fn change(&self, change: Change) -> Result<ChangeOutcome, ChangeError> {
+        if self.shared.mark.is_here() {
+            return Err(ChangeError::OwnThread);
+        }
+        let (answer, outcome) = oneshot::channel();
+        // Given back by a node that has stopped, the waiter is dropped, which answers it.
+        drop(self.shared.inbox.note(Note::Change { change: Box::new(change), waiter: ChangeWaiter::new(answer) }));
+        outcome.await.unwrap_or(Err(ChangeError::Stopped))
     }
 
     /// Stop the node; it ends a little later.

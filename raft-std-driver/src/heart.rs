@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use raft_core::{
-    Action, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
+    Action, Change, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
     SnapshotWrite, Term, WriteId,
 };
 
 use crate::asked::Answer;
+use crate::changes::ChangeWaiter;
 use crate::disk_part::DiskWork;
 use crate::error::{NodeError, ReadError};
 use crate::inbox::{Mail, Note, Submission};
@@ -174,6 +175,7 @@ impl Heart {
                     self.step(Event::Transfer { request, to });
                 }
                 Note::Read => self.read(),
+                Note::Change { change, waiter } => self.change(change, waiter),
             }
         }
         self.mail.notes = notes;
@@ -249,6 +251,25 @@ impl Heart {
         let commands: Commands = self.mail.commands[..count].iter().map(|waiting| waiting.command.clone()).collect();
         let before = self.actions.len();
         self.step(Event::Start { request, commands });
+        self.answer_to(request, before)
+    }
+
+    /// The applier knows first what becomes of a change, as of commands.
+    fn change(&mut self, change: Box<Change>, mut waiter: ChangeWaiter) {
+        let (request, before) = (self.next_request(), self.actions.len());
+        self.step(Event::Change { request, change });
+        match self.answer_to(request, before) {
+            Ok(change) => {
+                waiter.enter();
+                // The applier of a node that stops drops it, which answers that the outcome is unknown.
+                drop(self.shared.machine.push_quietly(MachineWork::ParkChange { change, waiter }));
+            }
+            Err(why) => waiter.resolve(Err(why.into())),
+        }
+    }
+
+    /// Whether a request was taken in the step whose actions begin at `before`.
+    fn answer_to(&self, request: RequestId, before: usize) -> Result<EntryId, Refusal> {
         let answer = self.actions[before..].iter().find_map(|action| match action {
             Action::Accepted { request: accepted, first, .. } if *accepted == request => Some(Ok(*first)),
             Action::Refused { request: refused, why } if *refused == request => Some(Err(*why)),
@@ -308,7 +329,7 @@ impl Heart {
                     let _stopped = self.shared.disk.push(DiskWork::Persist(write));
                 }
                 Action::Apply(entries) => self.give_machine(MachineWork::Apply(entries)),
-                Action::Restore(snapshot) => self.give_machine(MachineWork::Restore(snapshot.last)),
+                Action::Restore(snapshot) => self.give_machine(MachineWork::Restore(snapshot)),
                 Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(to, term, snapshot),
                 Action::Discard(snapshot) => {
                     self.shared.tell(&NodeEvent::SnapshotUnwanted { last: snapshot.last });

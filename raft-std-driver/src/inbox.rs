@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot;
-use raft_core::{Bytes, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Refusal, Rpc};
+use raft_core::{Bytes, Change, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Refusal, Rpc};
 
+use crate::changes::ChangeWaiter;
 use crate::queue::{Sleeper, lock};
 use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::Waiter;
@@ -47,6 +48,8 @@ pub(crate) enum Note {
     },
     /// Handles want to read.
     Read,
+    /// A handle wants the membership to be changed.
+    Change { change: Box<Change>, waiter: ChangeWaiter },
 }
 
 /// All that waited at one moment, each kind in its order.

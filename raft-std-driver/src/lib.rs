@@ -57,6 +57,7 @@
 //!
 //! - A command that is refused ([`StartError`]) had no effect and never will. One that entered the log has exactly one
 //!   [`Outcome`]: applied, superseded (it never took effect), or unknown.
+//! - The same is true of a change of the membership ([`Node::change`]): done, superseded, or unknown.
 //! - What was acknowledged before a [`read`](Node::read) began has been applied here when that returns, on any server.
 //! - `start` returns when the server has answered and `submit` at once; neither waits for a disk, a peer or the machine. A
 //!   caller waits only while more than [`NodeConfig::inbox_bytes_max`] is waiting for the core, which takes it in one go, or
@@ -91,6 +92,7 @@
 compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
 
 mod asked;
+mod changes;
 mod config;
 mod control;
 mod disk_part;
@@ -115,6 +117,7 @@ pub mod transport;
 mod waiters;
 pub mod workers;
 
+pub use changes::{ChangeError, ChangeOutcome};
 pub use config::NodeConfig;
 pub use control::Control;
 pub use error::{NodeError, ReadError, SnapshotError, TransferError};

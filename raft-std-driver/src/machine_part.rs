@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use raft_core::{Bytes, Entries, EntryId, Event, Payload};
+use raft_core::{Bytes, Entries, EntryId, Event, Membership, Payload, SnapshotMeta};
 
 use crate::asked::Answer;
+use crate::changes::{ChangeWaiter, Changes};
 use crate::error::SnapshotError;
 use crate::inbox::Note;
 use crate::machine::{Command, SnapshotWriter, StateMachine};
@@ -27,8 +28,13 @@ pub(crate) enum MachineWork {
         first: EntryId,
         waiters: Vec<Waiter>,
     },
+    /// A change of the membership began with the entry `change`.
+    ParkChange {
+        change: EntryId,
+        waiter: ChangeWaiter,
+    },
     Apply(Entries),
-    Restore(EntryId),
+    Restore(SnapshotMeta),
     /// Somebody asks for a snapshot.
     Snapshot,
     /// The snapshot that was being built, or a newer one, is in force: it ends here.
@@ -41,6 +47,7 @@ pub(crate) struct MachinePart {
     snapshots: Arc<dyn Snapshots>,
     custody: Arc<Custody>,
     waiters: Waiters,
+    changes: Changes,
     answers: Vec<Bytes>,
     /// The last entry that the machine has applied.
     applied: EntryId,
@@ -81,6 +88,7 @@ impl MachinePart {
             snapshots,
             custody,
             waiters: Waiters::default(),
+            changes: Changes::default(),
             answers: Vec::new(),
             applied,
             snapshot,
@@ -111,7 +119,8 @@ impl MachinePart {
         match work {
             MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
             MachineWork::Apply(entries) => self.apply(&entries)?,
-            MachineWork::Restore(last) => self.restore(last)?,
+            MachineWork::ParkChange { change, waiter } => self.changes.park(change, waiter),
+            MachineWork::Restore(snapshot) => self.restore(snapshot.last, &snapshot.membership)?,
             // It is due below.
             MachineWork::Snapshot => {}
             MachineWork::Compacted(last) => self.compacted(last),
@@ -145,11 +154,13 @@ impl MachinePart {
         for (id, payload) in entries.iter() {
             let answer = if let Payload::Command(_) = payload { answers.next() } else { None };
             self.waiters.applied(id, answer);
+            let membership = if let Payload::Membership(membership) = payload { Some(&**membership) } else { None };
+            self.changes.applied(id, membership);
         }
         Ok(())
     }
 
-    fn restore(&mut self, last: EntryId) -> Result<(), String> {
+    fn restore(&mut self, last: EntryId, membership: &Membership) -> Result<(), String> {
         let opened = self.snapshots.open(last).map_err(|error| error.to_string())?;
         let Some((bytes, mut data)) = opened else {
             // Its data goes when a newer one is durable; then the core will say so next.
@@ -163,6 +174,7 @@ impl MachinePart {
         (self.applied, self.snapshot, self.log_bytes) = (last, last, 0);
         self.shared.inbox.tell(Event::Applied(last.index));
         self.waiters.restored(last);
+        self.changes.restored(last, membership);
         Ok(())
     }
 

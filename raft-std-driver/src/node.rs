@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use raft_core::{Bytes, EntryId, Index, NodeId};
+use raft_core::{Bytes, Change, EntryId, Index, NodeId};
 
+use crate::changes::{ChangeError, ChangeOutcome};
 use crate::config::NodeConfig;
 use crate::control::Control;
 use crate::engine::{Engine, Setup};
@@ -117,6 +118,18 @@ impl Node {
     /// own threads (inside of the machine, or of a callback), where waiting would keep it from happening.
     pub fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         block_on(self.0.transfer(to))
+    }
+
+    /// Change who belongs to the cluster (§6), if this server leads, and wait until that is done: until the configuration that
+    /// comes of it is committed and applied here, however long that takes. A server that is added as a voter
+    /// ([`Edit::AddVoter`](raft_core::Edit::AddVoter)) is a learner then, and votes when it has caught up: see
+    /// [`NodeStatus::membership`]. The transport must know where to reach it.
+    ///
+    /// # Errors
+    /// If the change did not enter the log: refused, with the reason, or the node has stopped. If called on one of the node's
+    /// own threads (inside of the machine, or of a callback), where waiting would keep it from happening.
+    pub fn change(&self, change: Change) -> Result<ChangeOutcome, ChangeError> {
+        block_on(self.0.change(change))
     }
 
     /// Stop, and wait until all threads have ended, the storage is closed, and every waiter has its outcome. May be called

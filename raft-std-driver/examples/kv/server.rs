@@ -22,7 +22,7 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let raft = Config {
         command_bytes_max: COMMAND_BYTES_MAX as u64,
         trailing_entries: options.trailing_entries,
-        ..Config::new(NodeId(*id))
+        ..NodeConfig::new(NodeId(*id)).raft
     };
     let addresses = peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
     // All clients may call at once.

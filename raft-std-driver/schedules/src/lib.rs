@@ -11,6 +11,8 @@ extern crate self as raft_std_driver;
 
 #[path = "../../src/asked.rs"]
 mod asked;
+#[path = "../../src/changes.rs"]
+mod changes;
 #[path = "../../src/control.rs"]
 mod control;
 #[path = "../../src/disk_part.rs"]
@@ -61,15 +63,16 @@ mod config {
 }
 
 mod error {
-    pub(crate) use real::{NodeError, SnapshotError};
+    pub(crate) use real::{NodeError, ReadError, SnapshotError, TransferError};
 }
 
+pub use changes::{ChangeError, ChangeOutcome};
 pub use control::Control;
 pub use explore::explore;
 // What the files find at their crate's root, or in the module that they are in at home.
 pub use raft_core;
 pub(crate) use real::transport::parts::Trouble;
-pub use real::{NodeConfig, NodeError, SnapshotError, machine, storage};
+pub use real::{NodeConfig, NodeError, ReadError, SnapshotError, TransferError, machine, storage};
 pub use shared::Alive;
 pub use status::NodeStatus;
 pub use waiters::{Outcome, StartError, Started};

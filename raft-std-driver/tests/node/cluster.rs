@@ -134,6 +134,16 @@ impl Cluster {
         Cluster { network: LocalNetwork::new(), members: members.collect(), tune }
     }
 
+    /// Add a server that belongs to no cluster yet, running, and return its place in the list.
+    pub(crate) fn newcomer(&mut self, id: NodeId) -> usize {
+        let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation::joined(id.0 * 11) };
+        let disk = MemDisk::new(Birth { identity, membership: Membership::default() });
+        self.members.push(Member { id, disk, seen: Seen::default(), node: None });
+        let at = self.members.len() - 1;
+        self.wake(at);
+        at
+    }
+
     /// Start the member on what its disk kept.
     pub(crate) fn wake(&mut self, i: usize) {
         self.members[i].seen = Seen::default();
@@ -144,7 +154,8 @@ impl Cluster {
     pub(crate) fn wake_with(&mut self, i: usize, machine: Machine) {
         let member = &mut self.members[i];
         let mut config = NodeConfig::new(member.id);
-        config.raft = Config { seed: 7, trailing_entries: 0, ..config.raft };
+        // Tests name indexes.
+        config.raft = Config { seed: 7, trailing_entries: 0, record_disks: false, ..config.raft };
         (self.tune)(&mut config);
         let storage = member.disk.open().unwrap();
         member.node = Some(Node::spawn(config, storage, machine, self.network.attach(member.id)).unwrap());

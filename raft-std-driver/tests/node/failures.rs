@@ -131,8 +131,9 @@ fn a_machine_that_fails_or_answers_too_much_or_cannot_be_restored_stops_the_node
     cluster.members[0].node().snapshot().unwrap();
     cluster.sleep(0);
     let spawn = |cluster: &Cluster| {
-        let storage = cluster.members[0].disk.open().unwrap();
-        Node::spawn(NodeConfig::new(NodeId(1)), storage, Odd, cluster.network.attach(NodeId(1))).unwrap()
+        let (storage, mut config) = (cluster.members[0].disk.open().unwrap(), NodeConfig::new(NodeId(1)));
+        config.raft.record_disks = false; // An index is named below.
+        Node::spawn(config, storage, Odd, cluster.network.attach(NodeId(1))).unwrap()
     };
     let (thread, message) = cause(&spawn(&cluster));
     assert_eq!(thread, "machine");

@@ -1,5 +1,6 @@
 //! Nodes on disks and a network in memory.
 
+mod changes;
 mod cluster;
 mod commands;
 mod failures;

@@ -113,7 +113,9 @@ impl Cluster {
             .cluster(1)
             .storage(disk.open().unwrap())
             .machine(ledger.clone())
-            .transport(self.network.attach(NodeId(*id)));
+            .transport(self.network.attach(NodeId(*id)))
+            // Tests name indexes.
+            .tune(|config| config.raft.record_disks = false);
         *node = Some(tune(builder).start().await.unwrap());
     }
 

@@ -65,7 +65,8 @@ fn builder() -> Builder {
     let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(101) };
     let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
     let builder = Node::builder().id(1).cluster(1).storage(disk.open().unwrap());
-    builder.transport(LocalNetwork::new().attach(id))
+    // Tests name indexes.
+    builder.transport(LocalNetwork::new().attach(id)).tune(|config| config.raft.record_disks = false)
 }
 
 /// One that leads.
