@@ -6,21 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_channel::oneshot;
 use raft_core::{
     Action, Change, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
     SnapshotWrite, Term, WriteId,
 };
 
-use crate::asked::Answer;
 use crate::changes::ChangeWaiter;
 use crate::disk_part::DiskWork;
-use crate::error::{NodeError, ReadError};
+use crate::error::NodeError;
 use crate::inbox::{Mail, Note, Submission};
 use crate::machine_part::MachineWork;
 use crate::observer::{NodeEvent, Round};
 use crate::outgoing::open_snapshot;
 use crate::queue::lock;
+use crate::requests::Requests;
 use crate::shared::Shared;
 use crate::status::NodeStatus;
 use crate::storage::Snapshots;
@@ -46,10 +45,8 @@ pub(crate) struct Heart {
     mail: Mail,
     actions: Vec<Action>,
     last_request: u64,
-    /// Who waits for a transfer of leadership.
-    transfers: BTreeMap<RequestId, oneshot::Sender<Result<NodeId, Refusal>>>,
-    /// Who waits for reads, by request; dropped with this, they hear that the node has stopped.
-    reading: BTreeMap<RequestId, Answer<Result<Index, ReadError>>>,
+    /// Dropped with this, its callers hear that the node has stopped.
+    requests: Requests,
     issued: Option<WriteId>,
     durable: Option<WriteId>,
     /// The machine's snapshot is in force when this write is durable.
@@ -83,8 +80,7 @@ impl Heart {
             mail: Mail::default(),
             actions: Vec::new(),
             last_request: 0,
-            transfers: BTreeMap::new(),
-            reading: BTreeMap::new(),
+            requests: Requests::default(),
             issued: None,
             durable: None,
             compacting: None,
@@ -171,7 +167,7 @@ impl Heart {
                 }
                 Note::Transfer { to, answer } => {
                     let request = self.next_request();
-                    self.transfers.insert(request, answer);
+                    self.requests.transfer(request, answer);
                     self.step(Event::Transfer { request, to });
                 }
                 Note::Read => self.read(),
@@ -203,7 +199,7 @@ impl Heart {
     fn read(&mut self) {
         if let Some(answer) = self.shared.read.take() {
             let request = self.next_request();
-            self.reading.insert(request, answer);
+            self.requests.read(request, answer);
             self.step(Event::Read { request });
         }
     }
@@ -284,13 +280,6 @@ impl Heart {
         RequestId(self.last_request)
     }
 
-    /// Whoever waits for this transfer of leadership hears what became of it.
-    fn answer_transfer(&mut self, request: RequestId, outcome: Result<NodeId, Refusal>) {
-        if let Some(answer) = self.transfers.remove(&request) {
-            let _gone = answer.send(outcome);
-        }
-    }
-
     /// The machine thread knows first what becomes of commands; nothing of these can be on its way to it yet, so it need
     /// not be woken.
     fn park(&mut self, first: EntryId, count: usize) {
@@ -335,13 +324,10 @@ impl Heart {
                     self.shared.tell(&NodeEvent::SnapshotUnwanted { last: snapshot.last });
                     let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
                 }
-                Action::Transferred { request, leader } => self.answer_transfer(request, Ok(leader)),
-                Action::Readable { request, at } => self.answer_read(request, Ok(at)),
+                Action::Transferred { request, leader } => self.requests.transferred(request, leader),
+                Action::Readable { request, at } => self.requests.readable(request, at),
                 // Commands hear of it where they were started.
-                Action::Refused { request, why } => {
-                    self.answer_transfer(request, Err(why));
-                    self.answer_read(request, Err(why.into()));
-                }
+                Action::Refused { request, why } => self.requests.refused(request, why),
                 Action::Accepted { .. } => {}
                 // Nobody asks for it yet; the whole log is in memory.
                 Action::Fetch { .. } => {}
@@ -350,12 +336,6 @@ impl Heart {
             }
         }
         self.actions = actions;
-    }
-
-    fn answer_read(&mut self, request: RequestId, answer: Result<Index, ReadError>) {
-        if let Some(waiting) = self.reading.remove(&request) {
-            waiting.say(answer);
-        }
     }
 
     fn give_machine(&self, work: MachineWork) {
@@ -432,6 +412,7 @@ fn joinable(commands: &[Submission], bytes_max: u64) -> usize {
 mod tests {
     use std::future::poll_fn;
 
+    use futures_channel::oneshot;
     use raft_core::{
         AppendOutcome, Bytes, Config, Entries, FRAME_ROOM_BYTES, Incarnation, Membership, Message, Restored, RoleKind,
         Rpc, Write,
@@ -624,7 +605,7 @@ mod tests {
         core.mail.messages.push((NodeId(2), message));
         core.hear_peers();
         assert_eq!(answer(&mut first), Ok(Some(Ok(NodeId(2)))));
-        assert!(core.transfers.is_empty());
+        assert!(core.requests.is_empty());
 
         let mut core = leader_of_three();
         let mut waiting = ask_for_transfer(&mut core, Some(NodeId(2)));

@@ -109,6 +109,7 @@ pub mod observer;
 mod outgoing;
 mod queue;
 mod receiving;
+mod requests;
 mod shared;
 mod status;
 pub mod storage;

@@ -35,6 +35,8 @@ mod outgoing;
 mod queue;
 #[path = "../../src/receiving.rs"]
 mod receiving;
+#[path = "../../src/requests.rs"]
+mod requests;
 #[path = "../../src/shared.rs"]
 mod shared;
 #[path = "../../src/status.rs"]

@@ -1,0 +1,56 @@
+//! Callers that wait for an answer of the core to something other than a command: a transfer of leadership, or a read.
+
+use std::collections::BTreeMap;
+
+use futures_channel::oneshot;
+use raft_core::{Index, NodeId, Refusal, RequestId};
+
+use crate::asked::Answer;
+use crate::error::ReadError;
+
+/// Each request has one answer. Dropped, this tells all callers that still wait that there will be none.
+#[derive(Default)]
+pub(crate) struct Requests {
+    transfers: BTreeMap<RequestId, oneshot::Sender<Result<NodeId, Refusal>>>,
+    /// One read is for all callers that waited at the moment when it was asked.
+    reads: BTreeMap<RequestId, Answer<Result<Index, ReadError>>>,
+}
+
+impl Requests {
+    pub(crate) fn transfer(&mut self, request: RequestId, answer: oneshot::Sender<Result<NodeId, Refusal>>) {
+        self.transfers.insert(request, answer);
+    }
+
+    pub(crate) fn read(&mut self, request: RequestId, answer: Answer<Result<Index, ReadError>>) {
+        self.reads.insert(request, answer);
+    }
+
+    /// Another server leads.
+    pub(crate) fn transferred(&mut self, request: RequestId, leader: NodeId) {
+        if let Some(answer) = self.transfers.remove(&request) {
+            let _gone = answer.send(Ok(leader));
+        }
+    }
+
+    /// The machine may be read.
+    pub(crate) fn readable(&mut self, request: RequestId, at: Index) {
+        if let Some(answer) = self.reads.remove(&request) {
+            answer.say(Ok(at));
+        }
+    }
+
+    /// A request was refused, which may be a command's: that is heard elsewhere.
+    pub(crate) fn refused(&mut self, request: RequestId, why: Refusal) {
+        if let Some(answer) = self.transfers.remove(&request) {
+            let _gone = answer.send(Err(why));
+        }
+        if let Some(answer) = self.reads.remove(&request) {
+            answer.say(Err(why.into()));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.transfers.is_empty() && self.reads.is_empty()
+    }
+}
