@@ -1,6 +1,7 @@
 //! The gate: whose messages are heard at all, and in which term. What passes it is in our own term.
 
 use crate::action::Fatal;
+use crate::healing;
 use crate::log::SnapshotMeta;
 use crate::message::{AppendOutcome, Message, Rpc};
 use crate::role::{Candidate, Follower, Role};
@@ -51,8 +52,9 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
 
 /// Whether a reply is heard: only what a member says, on the disk that counts for it. A leader hears those too whom it feeds
 /// though they are not counted. Their terms are not adopted, or a server that forgot everything could depose a leader; but
-/// one that has no vote could never be fed if it were ahead in terms, so it may once in a while.
-fn hears_reply(server: &mut Server, role: &Role, from: NodeId, message: &Message) -> bool {
+/// one that has no vote could never be fed if it were ahead in terms, so it may once in a while. One that has a vote is noticed,
+/// so that it can be readmitted, and is fed then.
+fn hears_reply(server: &mut Server, role: &mut Role, from: NodeId, message: &Message) -> bool {
     if matches!(message.rpc, Rpc::AppendEntriesReply { .. })
         && matches!(role, Role::Leader(_))
         && message.term <= server.term()
@@ -71,6 +73,9 @@ fn hears_reply(server: &mut Server, role: &Role, from: NodeId, message: &Message
     if !member.votes() && is_due && message.term > server.term() {
         server.foreign_term_at = Some(server.now);
         return matches!(message.rpc, Rpc::AppendEntriesReply { .. });
+    }
+    if let (Role::Leader(leader), Rpc::AppendEntriesReply { .. }) = (role, &message.rpc) {
+        healing::notice(server, leader, from, message.incarnation);
     }
     server.counters.wiped += 1;
     false

@@ -41,6 +41,15 @@ pub(crate) fn disk_changed(server: &mut Server, progress: &mut Progress, disk: I
     true
 }
 
+/// A voter on a disk that does not count answers in a newer term, which is not adopted: it is there, all the same.
+#[cold]
+pub(crate) fn notice(server: &mut Server, leader: &mut Leader, from: NodeId, disk: Incarnation) {
+    let Some(progress) = leader.follower(from) else { return };
+    if progress.disk == disk || disk_changed(server, progress, disk) {
+        progress.heard_at = server.now;
+    }
+}
+
 /// Proof that the cluster counts another disk for this server: a committed configuration names it, and an earlier one
 /// counted ours.
 pub(crate) fn replaced(server: &Server) -> Option<Fatal> {
