@@ -308,6 +308,7 @@ impl Cluster {
         match &event {
             Event::Start { request, commands } => self.oracles.asked(*request, commands.len() as u64),
             Event::Read { request } => self.oracles.read_asked(slot, *request),
+            Event::Change { request, .. } => self.oracles.change_asked(slot, *request),
             Event::Transfer { request, .. } => self.oracles.transfer_asked(slot, *request, server.seen.hard_state.term),
             _ => {}
         }

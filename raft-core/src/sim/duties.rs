@@ -67,6 +67,8 @@ impl Cluster {
                 self.servers[slot].discard_file(meta.last);
                 Ok(())
             }
+            // What becomes of a change is seen in the configuration.
+            Action::Accepted { request, .. } if is_ask(request) => self.oracles.change_accepted(slot, request),
             Action::Accepted { request, first, count } => {
                 self.oracles.answered(request, Some(count))?;
                 if let Some(lab) = &mut self.lab {
@@ -93,7 +95,11 @@ impl Cluster {
             // Nobody asks for any of these yet.
             Action::Fetch { .. } => Ok(()),
             Action::Readable { request, at } => self.readable(slot, before, request, at),
-            Action::Halt { why } => self.oracles.halted(self.servers[slot].id, &why),
+            Action::Halt { why } => {
+                self.oracles.halted(self.servers[slot].id, &why)?;
+                self.crash(slot);
+                Ok(())
+            }
             Action::News(_) => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use super::coverage::Happening;
 use super::queue::TICK;
 use super::server::Seen;
 use super::violation::Verdict;
-use crate::Index;
+use crate::{Incarnation, Index};
 
 impl Cluster {
     /// Start a server that is down, from what it kept.
@@ -43,6 +43,21 @@ impl Cluster {
         let phase = self.entropy.between(1, TICK);
         self.queue.push(self.now + phase, Item::Pulse { slot, life });
         self.oracles.started(&self.servers[slot])
+    }
+
+    /// A server's disk is lost, with its files and what its application kept: its process, if it runs, dies first.
+    pub(crate) fn wipe(&mut self, slot: usize) {
+        self.crash(slot);
+        self.servers[slot].wipe();
+        self.trace.event(self.now, self.servers[slot].id, "wiped");
+    }
+
+    /// A server's process, if it runs, dies, and the next one begins on another disk that this server once had.
+    pub(crate) fn mount(&mut self, slot: usize, disk: Incarnation) -> bool {
+        self.crash(slot);
+        let mounted = self.servers[slot].mount(disk);
+        self.trace.event(self.now, self.servers[slot].id, format_args!("mounts {disk}"));
+        mounted
     }
 
     /// A server's process dies, or its power goes.

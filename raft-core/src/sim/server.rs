@@ -81,6 +81,14 @@ impl Seen {
     }
 }
 
+/// A disk that its server does not run on any more, and what was kept beside it.
+struct Belongings {
+    incarnation: Incarnation,
+    disk: Disk,
+    machine: Machine,
+    files: Vec<SnapshotFile>,
+}
+
 pub(crate) struct Server {
     pub(crate) id: NodeId,
     /// The disk that it runs on.
@@ -95,6 +103,8 @@ pub(crate) struct Server {
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
     pub(crate) files: Vec<SnapshotFile>,
+    /// The disks that it does not run on any more, in the order in which they were lost.
+    drawer: Vec<Belongings>,
     pub(crate) clock: Clock,
     /// How many moments a tick of its own clock lasts.
     pub(crate) period: Time,
@@ -141,6 +151,7 @@ impl Server {
             disk: Disk::new(snapshot),
             machine: Machine::default(),
             files: Vec::new(),
+            drawer: Vec::new(),
             clock,
             period: TICK,
             stated_timeout: None,
@@ -155,6 +166,34 @@ impl Server {
 
     pub(crate) fn server_id(&self) -> ServerId {
         ServerId { id: self.id, incarnation: self.incarnation }
+    }
+
+    /// Take another disk, and put the one in use away.
+    fn change_disk(&mut self, new: Belongings) {
+        let old = Belongings {
+            incarnation: std::mem::replace(&mut self.incarnation, new.incarnation),
+            disk: std::mem::replace(&mut self.disk, new.disk),
+            machine: std::mem::replace(&mut self.machine, new.machine),
+            files: std::mem::replace(&mut self.files, new.files),
+        };
+        self.drawer.push(old);
+    }
+
+    /// A server that is down has lost everything: it begins anew on an empty disk, and joins. Server 3's first new disk is
+    /// j301, its second j302.
+    pub(crate) fn wipe(&mut self) {
+        let incarnation = Incarnation::joined(self.id.0 * 100 + self.drawer.len() as u64 + 1);
+        let disk = Disk::new(SnapshotMeta::default());
+        self.change_disk(Belongings { incarnation, disk, machine: Machine::default(), files: Vec::new() });
+    }
+
+    /// A server that is down gets back a disk that it once had. Says whether there is such a one.
+    pub(crate) fn mount(&mut self, disk: Incarnation) -> bool {
+        let place = self.drawer.iter().position(|old| old.incarnation == disk);
+        let Some(place) = place else { return false };
+        let old = self.drawer.remove(place);
+        self.change_disk(old);
+        true
     }
 
     pub(crate) fn is_up(&self) -> bool {

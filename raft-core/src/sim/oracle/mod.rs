@@ -231,6 +231,15 @@ impl Oracles {
         self.transfer_is_quiet.asked(slot, request, term);
     }
 
+    /// The server in `slot` is asked for a change of the membership, which it takes or refuses at once.
+    pub(crate) fn change_asked(&mut self, slot: usize, request: RequestId) {
+        self.one_answer.asked(slot, request);
+    }
+
+    pub(crate) fn change_accepted(&mut self, slot: usize, request: RequestId) -> Verdict {
+        self.one_answer.answered(slot, request)
+    }
+
     /// The server in `slot` answers a request that is no command; a transfer of leadership by who leads now.
     pub(crate) fn ask_answered(
         &mut self,

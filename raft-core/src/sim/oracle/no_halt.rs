@@ -1,4 +1,5 @@
-//! No server of a cluster that keeps its promises halts (§5.4.3): who halts has seen what cannot be.
+//! No server of a cluster that keeps its promises halts (§5.4.3): who halts has seen what cannot be, or was replaced by a
+//! server of its name on another disk.
 
 use std::format;
 
@@ -7,6 +8,10 @@ use crate::{Fatal, NodeId};
 
 /// `server` has stopped for good.
 pub(crate) fn halted(server: NodeId, why: &Fatal) -> Verdict {
+    // What a process finds out whose server runs on another disk by now is no contradiction.
+    if matches!(why, Fatal::Replaced { .. }) {
+        return Ok(());
+    }
     broken(Invariant::NoHalt, format!("server {server} halts: {why}"))
 }
 

@@ -1,9 +1,10 @@
 //! What a script may say beside events: who starts and crashes, what the network, the disks and the applications do.
 
 use std::format;
+use std::string::String;
 use std::vec::Vec;
 
-use super::grammar::{Words, Wrong};
+use super::grammar::{self, Words, Wrong};
 use super::world::{Letter, World};
 use super::{Outcome, Stop, events, expect, picture};
 use crate::sim::clients::COMMAND_BYTES_MIN;
@@ -20,14 +21,7 @@ pub(crate) fn run(world: &mut World, command: &str) -> Outcome {
     }
     match words.word("a command")? {
         "quietly" => return run(world, words.rest()),
-        "config" => {
-            let slot = server(world, &mut words)?;
-            world.configure(slot, &mut words)?;
-        }
-        "state" => {
-            let slot = server(world, &mut words)?;
-            world.state(slot, &mut words)?;
-        }
+        verb @ ("config" | "state" | "mount") => prepare(world, verb, &mut words)?,
         "boot" => boot(world, &mut words)?,
         "crash" => {
             let slots = servers(world, &mut words)?;
@@ -36,12 +30,14 @@ pub(crate) fn run(world: &mut World, command: &str) -> Outcome {
         }
         "tick" => tick(world, &mut words)?,
         "timeout" => time_out(world, &mut words)?,
+        "wipe" => servers(world, &mut words)?.into_iter().for_each(|slot| world.wipe(slot)),
         "start" => start(world, &mut words)?,
         "transfer" => transfer(world, &mut words)?,
         "read" => {
             let slot = server(world, &mut words)?;
             events::read(world, slot, None)?;
         }
+        "change" => return change(world, words),
         verb @ ("deliver" | "drop" | "duplicate" | "reorder") => mail(world, verb, &mut words)?,
         "cut" => cut(world, &mut words)?,
         "heal" => world.cluster.network.mend(),
@@ -87,6 +83,16 @@ fn servers(world: &World, words: &mut Words<'_>) -> Wrong<Vec<usize>> {
         slots.push(world.slot(id)?);
     }
     Ok(if slots.is_empty() { world.slots().collect() } else { slots })
+}
+
+/// What a server's next start finds: its settings, what is stated of its disk, or another disk.
+fn prepare(world: &mut World, verb: &str, words: &mut Words<'_>) -> Outcome {
+    let slot = server(world, words)?;
+    match verb {
+        "config" => Ok(world.configure(slot, words)?),
+        "state" => world.state(slot, words),
+        _ => world.mount(slot, words),
+    }
 }
 
 fn boot(world: &mut World, words: &mut Words<'_>) -> Outcome {
@@ -137,6 +143,15 @@ fn transfer(world: &mut World, words: &mut Words<'_>) -> Outcome {
     let slot = server(world, words)?;
     let to = if words.takes("to") { Some(world.server(server(world, words)?).id) } else { None };
     events::transfer(world, slot, None, to)
+}
+
+/// `change s1: add voter 4, remove 3 if 7@2`: an operator asks for it.
+fn change(world: &mut World, mut words: Words<'_>) -> Outcome {
+    let name = words.word("a server and a colon")?;
+    let id = grammar::server(name.strip_suffix(':').unwrap_or(name))
+        .ok_or_else(|| String::from("a server like s2 is missing"))?;
+    let slot = world.slot(id)?;
+    events::change(world, slot, None, words.rest())
 }
 
 /// A letter that matches: which, from and to whom.

@@ -2,6 +2,7 @@
 
 use std::format;
 
+use super::changes;
 use super::grammar::{self, Words};
 use super::world::World;
 use super::{Outcome, Stop};
@@ -21,6 +22,15 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
             let request = RequestId(words.number("a request")?);
             words.end()?;
             return read(world, slot, Some(request));
+        }
+        "change" => return change_event(world, slot, words),
+        "wiped" => {
+            world.wipe(slot);
+            return Ok(words.end()?);
+        }
+        "mounts" => {
+            world.mount(slot, &mut words)?;
+            return Ok(words.end()?);
         }
         "starts" => {
             words.expect("from")?;
@@ -181,6 +191,20 @@ pub(crate) fn transfer(world: &mut World, slot: usize, wanted: Option<RequestId>
 pub(crate) fn read(world: &mut World, slot: usize, wanted: Option<RequestId>) -> Outcome {
     let request = ask(world, slot, wanted)?;
     world.step(slot, Event::Read { request })
+}
+
+/// `change 900001: add voter 4`
+fn change_event(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    let request = words.word("a request and a colon")?;
+    let request = RequestId(grammar::number(request.strip_suffix(':').unwrap_or(request), "a request")?);
+    change(world, slot, Some(request), words.rest())
+}
+
+/// Somebody asks for a change of the membership.
+pub(crate) fn change(world: &mut World, slot: usize, wanted: Option<RequestId>, text: &str) -> Outcome {
+    let change = changes::change(text)?;
+    let request = ask(world, slot, wanted)?;
+    world.step(slot, Event::Change { request, change: change.into() })
 }
 
 /// The number of a request that is no command, to a server that is up.

@@ -4,7 +4,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use crate::{EntryId, NodeId, Term};
+use crate::{EntryId, Incarnation, NodeId, Term};
 
 /// A line of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,14 @@ pub(crate) fn term(word: &str) -> Wrong<Term> {
 pub(crate) fn entry(word: &str) -> Wrong<EntryId> {
     let parts = word.split_once('@').and_then(|(index, term)| Some((index.parse().ok()?, term.parse().ok()?)));
     parts.map(|(index, term)| EntryId::new(term, index)).ok_or_else(|| format!("`{word}` is not an entry like 4@2"))
+}
+
+/// `3`, `j301`: a founder's disk, or one of a server that joined.
+pub(crate) fn disk(word: &str) -> Wrong<Incarnation> {
+    match word.strip_prefix('j') {
+        Some(digits) => number(digits, "a disk").map(Incarnation::joined),
+        None => number(word, "a disk").map(Incarnation::founder),
+    }
 }
 
 /// The terms of a log from index 1 on: `1,1,4` or `1*2,4`; `-` for none.

@@ -2,10 +2,11 @@
 //! it. Nothing is drawn, election timeouts are stated, the oracles watch every step. `docs/scripts.md` has the grammar; the
 //! simulator tells its stories in the same one.
 //!
-//! Reading order: `grammar` (lines and words), `world` (servers, mail, disks), `commands` and `events` (what may be said),
+//! Reading order: `grammar` (lines and words), `changes` (of the membership), `world` (servers, mail, disks), `commands` and `events` (what may be said),
 //! `picture` and `expect` (what may be asked), `settings` (what stands before the first step), `shrink`
 //! (what a story can do without).
 
+mod changes;
 mod commands;
 mod events;
 mod expect;

@@ -97,6 +97,10 @@ fn restated(command: &str) -> String {
             let to = if words.takes("to") { format!(" to s{}", words.takes_number()?) } else { String::new() };
             Some(format!("transfer s{server}{to}"))
         }
+        "change" => {
+            words.next()?;
+            Some(format!("change s{server}: {}", words.rest()))
+        }
         _ => None,
     });
     parts.unwrap_or_else(|| command.to_owned())

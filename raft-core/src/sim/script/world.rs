@@ -308,6 +308,26 @@ impl World {
         self.collect();
     }
 
+    /// The disk of a server is lost.
+    pub(crate) fn wipe(&mut self, slot: usize) {
+        self.untold[slot] = None;
+        self.cluster.wipe(slot);
+        self.collect();
+    }
+
+    /// A server goes back to a disk that it once had.
+    pub(crate) fn mount(&mut self, slot: usize, words: &mut Words<'_>) -> Outcome {
+        let disk = grammar::disk(words.word("a disk")?)?;
+        self.untold[slot] = None;
+        let mounted = self.cluster.mount(slot, disk);
+        self.collect();
+        if mounted {
+            Ok(())
+        } else {
+            Err(Stop::Wrong(format!("{} has no disk {disk} but the one in use", self.name(slot))))
+        }
+    }
+
     /// A snapshot arrives whole.
     pub(crate) fn receive_snapshot(&mut self, transfer: &Transfer) -> Outcome {
         let Transfer { from, to, term, file, .. } = transfer;
