@@ -75,32 +75,42 @@ macro_rules! scripts {
 
 scripts! {
     a_candidate_follows
+    a_dead_server_is_replaced
     a_follower_is_full
     a_follower_needs_a_snapshot
     a_follower_reads
     a_leader_steps_down_with_reads
+    a_leader_that_is_removed_hands_over
+    a_lost_disk_heals
+    a_newcomer_never_comes
     a_pause_is_not_an_outage
     a_pre_vote_is_no_vote
     a_promise_ends_with_its_term
     a_read_waits_for_an_install
     a_refusal_is_no_vote
+    a_removed_server_disturbs_nobody
     a_round_beside_entries
     a_round_reaches_every_flow
+    a_server_takes_the_place_of_another
     a_stalled_disk_leads_no_more
     a_vote_is_lost_before_it_is_given
     a_vote_waits_for_the_disk
+    a_voter_is_added_from_nothing
     an_old_leader_answers_no_read
     an_old_leader_learns
     batches
     check_quorum
     commit_rides_on_the_next_append
     compaction_with_trailing_entries
+    config_needs_own_term_commit
     confirmations_out_of_order
     conflict_back_off
     crash_before_persist
     doubled_questions_and_answers
     duplicated_and_reordered_appends
     earlier_terms_are_not_counted
+    figure_10
+    figure_11
     figure_12
     figure_13_discard
     figure_13_install
@@ -114,13 +124,19 @@ scripts! {
     handicap
     heartbeats_with_a_slow_disk
     in_flight_window
+    joined_is_not_counted_by_name
+    last_to_hold_c3_may_lead
     late_replies_lower_nothing
     leader_completeness
     leader_refuses_strangers_vote
     leaders_disk_is_not_needed
+    lost_again
+    newcomer_frees_the_window
     newer_term_does_not_forget_the_leader
     nobody_answers_a_read
+    old_process_of_a_name
     one_node_alone
+    one_progress_two_disks
     out_of_touch
     overwritten_entries_are_not_durable
     pipelined_appends_wait_for_the_disk
@@ -130,14 +146,26 @@ scripts! {
     reads_across_a_restart
     reads_and_a_new_leader
     reads_share_a_round
+    replaced_server_holds_c3
     request_vote_waits_for_the_disk
     restart_and_what_was_applied
+    single_server_counterexample
     snapshot_in_the_middle_of_appends
     split_vote
+    stale_replaces
     stale_replies
     stale_round_is_no_echo
     start_is_refused
     stated_timers
+    stuck_on_a_foreign_term
+    the_leader_dies_before_c_new
+    the_leader_dies_before_c_old_new_is_committed
+    the_leader_dies_while_it_demotes
+    the_leader_dies_while_it_promotes
+    the_leader_dies_while_it_replaces
+    the_leader_dies_with_a_learner
+    the_leader_dies_with_a_recorded_learner
+    the_leader_dies_with_c_old_new
     too_many_reads
     transfer
     transfer_answers_once
@@ -152,7 +180,9 @@ scripts! {
     transfer_to_the_dead_times_out
     transfer_waits_for_the_target
     transfer_without_a_target
+    unaware_voter_answers
     uncommitted_tail_is_overwritten
+    wiped_leader_down_third_behind
 }
 
 /// Every file runs, and begins with a heading that says where the story comes from.
