@@ -197,7 +197,10 @@ fn checks(seconds: u64, simulator_only: bool) -> Vec<Check> {
     }
     vec![
         tests(&["test", "--no-run", "--test", "figure2"], TESTS_TIME_MAX),
-        tests(&["test", "--no-run", "--lib", "--test", "regressions_*", "--test", "scripts"], TESTS_TIME_MAX),
+        tests(
+            &["test", "--no-run", "--lib", "--test", "regressions_*", "--test", "membership", "--test", "scripts"],
+            TESTS_TIME_MAX,
+        ),
         tests(&["test", "--no-run", "--test", "model"], WORLDS_TIME_MAX),
         simulator,
     ]
