@@ -66,7 +66,8 @@ mod tests {
         let outside = Membership::joint([2, 3].map(NodeId), [1, 2, 3].map(NodeId), []);
         assert_eq!(leads(&outside, &[2]), broken, "it does not count itself where it has no vote");
         assert_eq!(leads(&outside, &[2, 3]), None);
-        let on_another_disk = Server { incarnation: Incarnation::joined(1), ..leader_of(1, &three) };
+        let mut on_another_disk = leader_of(1, &three);
+        on_another_disk.incarnation = Incarnation::joined(1);
         assert_eq!(leads_on(on_another_disk, &[2]), broken, "its own disk does not count");
     }
 }
