@@ -19,7 +19,7 @@ use crate::machine_part::MachineWork;
 use crate::observer::{NodeEvent, Round};
 use crate::outgoing::open_snapshot;
 use crate::queue::lock;
-use crate::requests::Requests;
+use crate::requests::{Requests, answer_to};
 use crate::shared::Shared;
 use crate::status::NodeStatus;
 use crate::storage::Snapshots;
@@ -247,14 +247,14 @@ impl Heart {
         let commands: Commands = self.mail.commands[..count].iter().map(|waiting| waiting.command.clone()).collect();
         let before = self.actions.len();
         self.step(Event::Start { request, commands });
-        self.answer_to(request, before)
+        answer_to(&self.actions[before..], request)
     }
 
     /// The applier knows first what becomes of a change, as of commands.
     fn change(&mut self, change: Box<Change>, mut waiter: ChangeWaiter) {
         let (request, before) = (self.next_request(), self.actions.len());
         self.step(Event::Change { request, change });
-        match self.answer_to(request, before) {
+        match answer_to(&self.actions[before..], request) {
             Ok(change) => {
                 waiter.enter();
                 // The applier of a node that stops drops it, which answers that the outcome is unknown.
@@ -262,17 +262,6 @@ impl Heart {
             }
             Err(why) => waiter.resolve(Err(why.into())),
         }
-    }
-
-    /// Whether a request was taken in the step whose actions begin at `before`.
-    fn answer_to(&self, request: RequestId, before: usize) -> Result<EntryId, Refusal> {
-        let answer = self.actions[before..].iter().find_map(|action| match action {
-            Action::Accepted { request: accepted, first, .. } if *accepted == request => Some(Ok(*first)),
-            Action::Refused { request: refused, why } if *refused == request => Some(Err(*why)),
-            _ => None,
-        });
-        // A core that halted says nothing more.
-        answer.unwrap_or(Err(Refusal::NotLeader { leader: None }))
     }
 
     fn next_request(&mut self) -> RequestId {

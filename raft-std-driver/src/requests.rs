@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_channel::oneshot;
-use raft_core::{Index, NodeId, Refusal, RequestId};
+use raft_core::{Action, EntryId, Index, NodeId, Refusal, RequestId};
 
 use crate::asked::Answer;
 use crate::error::ReadError;
@@ -53,4 +53,15 @@ impl Requests {
     pub(crate) fn is_empty(&self) -> bool {
         self.transfers.is_empty() && self.reads.is_empty()
     }
+}
+
+/// Whether a request was taken, by the actions of the step that asked for it: then where it stands in the log.
+pub(crate) fn answer_to(actions: &[Action], request: RequestId) -> Result<EntryId, Refusal> {
+    let answer = actions.iter().find_map(|action| match action {
+        Action::Accepted { request: accepted, first, .. } if *accepted == request => Some(Ok(*first)),
+        Action::Refused { request: refused, why } if *refused == request => Some(Err(*why)),
+        _ => None,
+    });
+    // A core that halted says nothing more.
+    answer.unwrap_or(Err(Refusal::NotLeader { leader: None }))
 }
