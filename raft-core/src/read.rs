@@ -271,8 +271,7 @@ fn newest_begun(leader: &Leader, reads: &Reads) -> Option<u64> {
 fn send_round(server: &mut Server, leader: &mut Leader, reads: &Reads) {
     let Some(round) = newest_begun(leader, reads) else { return };
     let membership = server.membership().clone();
-    let unasked = |id| membership.member(id).is_some_and(|member| member.votes());
-    for progress in leader.followers.iter_mut().filter(|p| p.round_told < round && unasked(p.id)) {
+    for progress in leader.followers.iter_mut().filter(|p| p.round_told < round && membership.is_voter(p.id)) {
         replication::ask_at_matched(server, progress, leader.round);
     }
 }

@@ -51,7 +51,7 @@ fn request(last: EntryId, transfer: bool) -> Rpc {
 }
 
 /// A leader with this configuration, whom all others have answered.
-fn leader_of(membership: Membership) -> Server {
+fn leader_of(membership: &Membership) -> Server {
     let snapshot = SnapshotMeta { last: NOTHING, membership: membership.clone().into() };
     let mut server = Server::restored(config(1), Kept { snapshot, ..Kept::new(1, &[]) });
     server.elect();
@@ -128,7 +128,7 @@ fn transfer_target_gone() {
     // Another disk is recorded for server 3 than the one that answers: nothing that it says counts.
     let voter = |id, disk| Member { disk, ..Member::new(NodeId(id), MemberRole::Voter) };
     let recorded = vec![voter(1, life(1)), voter(2, life(2)), voter(3, Incarnation::joined(3))];
-    let mut leader = leader_of(Membership::from_members(NOTHING, recorded).unwrap());
+    let mut leader = leader_of(&Membership::from_members(NOTHING, recorded).unwrap());
     assert_eq!(answers(&transfer(&mut leader, Some(3))), [Err(Refusal::NoTarget { to: Some(NodeId(3)) })]);
     assert_eq!(answers(&transfer(&mut leader, Some(2))), []);
 
