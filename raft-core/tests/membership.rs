@@ -469,3 +469,34 @@ fn catch_up_by_snapshot_on_idle_group() {
     }
     assert_eq!(members(&server), "1,2,3,4#j4 since 4@1");
 }
+
+/// While leadership is being transferred no change is taken, and none begins by itself: a learner that becomes ready meanwhile is
+/// promoted when the transfer is over (thesis §3.10).
+#[test]
+fn transfer_under_standing_rule() {
+    let mut server = ready(|_| {});
+    asks(&mut server, add_voter(4));
+    let lives = [(2, life(2)), (3, life(3)), (4, joined(4))];
+    let learning = |server: &Server| members(server).contains("4+");
+    // The learner lacks the entry that would make it ready.
+    while !members(&server).contains("#j4") {
+        all_matched(&mut server, &lives);
+    }
+    assert!(learning(&server), "{}", members(&server));
+    let last = server.last();
+    server.step(Event::Transfer { request: RequestId(2), to: Some(NodeId(2)) });
+    assert_eq!(refused(&asks(&mut server, add_voter(5))), Refusal::Transferring);
+    let answered = |actions: &[Action]| {
+        actions.iter().any(|a| matches!(a, Action::Refused { request: RequestId(2), why: Refusal::TransferTimedOut }))
+    };
+    let mut rounds = 0;
+    while !answered(&all_matched(&mut server, &lives)) && server.last() == last && rounds < 9 {
+        rounds += 1;
+    }
+    assert!((7..=9).contains(&rounds), "it was silent for {rounds} heartbeats");
+    assert_eq!(server.last(), last, "nothing entered the log");
+    for _ in 0..12 {
+        all_matched(&mut server, &lives);
+    }
+    assert!(!learning(&server) && server.last() > last, "it is promoted afterwards: {}", members(&server));
+}
