@@ -117,7 +117,7 @@ fn transfer_target_gone() {
     // Voters 1, 2, 3; server 4 votes in the outgoing half only, 5 learns, 6 learns and votes in the outgoing half.
     let ids = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<Vec<_>>();
     let joint = Membership::joint(ids(&[1, 2, 3]), ids(&[1, 2, 4, 6]), ids(&[5, 6]));
-    let mut leader = leader_of(joint);
+    let mut leader = leader_of(&joint);
     for unfit in [1, 4, 5, 6, 9] {
         let actions = transfer(&mut leader, Some(unfit));
         assert_eq!(answers(&actions), [Err(Refusal::NoTarget { to: Some(NodeId(unfit)) })], "server {unfit}");
