@@ -8,7 +8,7 @@ use raft_core::sim::fuzz::{
     Feed, Life, LogOperation, STATED, Sketch, bytes_of_seed, check_log, decode_birth, decode_feed,
     decode_log_operations, encode_life, encode_log_operations, lives_of_script,
 };
-use raft_core::sim::{Options, run_bytes, run_seed};
+use raft_core::sim::{Options, Report, run_bytes, run_seed};
 use raft_core::{EntryId, Index, Term};
 
 /// The twin is asked at the far end of the range too, where sums would overflow.
@@ -89,7 +89,10 @@ fn the_bytes_of_a_seed_make_its_run() {
         let (options, whole) = (Options::default(), run_seed(seed, Options::default()).unwrap());
         assert_eq!(run_bytes(&bytes_of_seed(seed, options, usize::MAX), options).unwrap(), whole);
         let begun = bytes_of_seed(seed, options, 1000);
-        assert!(begun.len() == 1000 && run_bytes(&begun, options).unwrap().steps < whole.steps);
+        // Its faults end sooner; how long all then take to agree is another matter.
+        let faulty_ticks = |report: &Report| report.ticks - report.healing_ticks;
+        let rests_sooner = faulty_ticks(&run_bytes(&begun, options).unwrap()) < faulty_ticks(&whole);
+        assert!(begun.len() == 1000 && rests_sooner, "seed {seed}");
     }
 }
 

@@ -105,10 +105,10 @@ fn another_version_is_refused_by_name() {
     drop(init(dir.path()));
     let path = dir.path().join("wal-00000000000000000001");
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
     match open(dir.path()).err() {
-        Some(StorageError::Version { path: named, found: 2, known: 1 }) => assert_eq!(named, path),
+        Some(StorageError::Version { path: named, found: 1, known: 2 }) => assert_eq!(named, path),
         other => panic!("{other:?}"),
     }
     assert!(fs::read(&path).unwrap() == bytes);

@@ -18,7 +18,7 @@ fn strangers_are_refused_with_a_reason_that_is_logged() {
     let mut version = good.encode();
     version[8..10].copy_from_slice(&(PROTOCOL + 1).to_le_bytes());
     let cases = [
-        (version, Refusal::Version { theirs: PROTOCOL }, "it speaks protocol version 2"),
+        (version, Refusal::Version { theirs: PROTOCOL }, "it speaks protocol version 3"),
         (
             Hello { cluster: ClusterId(5), ..good }.encode(),
             Refusal::Cluster { theirs: CLUSTER },
@@ -94,7 +94,7 @@ fn malformed_bytes_end_the_connection_and_disturb_nobody() {
         (true, &checksum, "the checksum of a frame is wrong"),
         (true, &huge, "a frame of 67108865 bytes: between 1 and 67108864 are allowed"),
         (true, &[0; 8], "a frame of 0 bytes"),
-        (true, &frame(&[1, 2, 3]), "the frame ends too early"),
+        (true, &frame(&[2, 2, 3]), "the frame ends too early"),
         (true, &trailing, "format version 9 is not known"),
     ];
     for (after_handshake, bytes, line) in cases {

@@ -124,7 +124,7 @@ fn a_flipped_bit_is_refused_and_nothing_changes() {
                     let found = if start == 0 { offset < header as u64 } else { offset == start as u64 };
                     assert!(found, "{name}: damaged at {at}, found at {offset}");
                 }
-                StorageError::Version { path, known: 1, .. } => {
+                StorageError::Version { path, known: 2, .. } => {
                     assert_eq!((path.to_str(), at / 4), (Some(&**name), 2));
                 }
                 error => panic!("{name} at {at}: {error}"),
