@@ -31,6 +31,12 @@ fn three(first: u64) -> Cluster {
     Cluster { network: LocalNetwork::new(), members: members.collect() }
 }
 
+/// A disk that came back empty, under a new incarnation: it knows no members.
+fn empty_disk(id: u64) -> MemDisk {
+    let identity = Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation::joined(999) };
+    MemDisk::new(Birth { identity, membership: Membership::default() })
+}
+
 /// An empty disk of one of them.
 fn disk(id: u64, first: u64, incarnation: Incarnation) -> MemDisk {
     let membership = Membership::new((first..first + 3).map(NodeId));

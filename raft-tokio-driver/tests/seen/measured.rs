@@ -16,7 +16,7 @@ use raft_tokio_driver::{Node, NodeConfig, RoleKind, StartError};
 use crate::cluster::{Cluster, Member, in_time};
 use crate::recorder::{Memory, recorder};
 use crate::wire::{MESSAGE_BYTES, Wire};
-use crate::{disk, table, three};
+use crate::{empty_disk, table, three};
 
 /// Commands of all sizes that `small` lets through fit into the core's inbox, messages do not.
 const MESSAGES: usize = (1 << 16) + 7;
@@ -307,7 +307,7 @@ async fn a_disk_is_wiped(watched: &mut Watched) {
     in_time("its end", node.shutdown()).await.unwrap();
     assert_eq!(node.start("late").await, Err(StartError::ShutDown));
     assert_eq!(watched.proposals(id, "shut_down"), 1.0);
-    watched.cluster.members[member].disk = disk(id, 1, Incarnation(999));
+    watched.cluster.members[member].disk = empty_disk(id);
     watched.wake(member).await;
     eventually("the leader sees it", || watched.total("raft_peer_wiped_total") >= 1.0).await;
 }
