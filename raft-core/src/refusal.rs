@@ -32,7 +32,7 @@ pub enum Refusal {
     /// There was no command in it.
     #[error("no command to start")]
     Empty,
-    /// The log has reached [`Index::MAX`].
+    /// The log has reached [`Index::MAX`](crate::Index::MAX).
     #[error("the log is full")]
     LogFull,
     /// A leader that has not yet committed an entry of its own term: try again in a moment.

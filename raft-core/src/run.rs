@@ -24,7 +24,7 @@ pub enum Payload {
     Membership(Arc<Membership>),
 }
 
-/// One log entry; its index is its place in the [`Entries`] that hold it.
+/// One log entry; its index is its place in the [`Entries`](crate::Entries) that hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The term in which a leader created it.
