@@ -260,7 +260,7 @@ impl Watch {
             Action::Send { to, message } => {
                 assert!(*to != self.config.id && message.term == status.term());
                 assert!(message.incarnation == status.incarnation());
-                self.check_message(*to, message, status);
+                self.check_message(before, *to, message, status);
             }
             Action::Accepted { first, count, .. } => {
                 assert!(before.role == RoleKind::Leader && first.term == status.term());
@@ -286,7 +286,7 @@ impl Watch {
     }
 
     /// No promise is given that the disk does not keep.
-    fn check_message(&mut self, to: NodeId, message: &Message, status: Status<'_>) {
+    fn check_message(&mut self, before: &View, to: NodeId, message: &Message, status: Status<'_>) {
         let promised = |durable: HardState, vote| {
             durable.term == message.term && durable.voted_for.is_some_and(|voted_for| voted_for.id == vote)
         };
@@ -299,7 +299,10 @@ impl Watch {
                 assert!(*last == status.last() && last.index <= status.durable(), "and so does the log it stands on");
             }
             Rpc::AppendEntries { prev, entries, commit, .. } => {
-                assert!(status.role() == RoleKind::Leader && *commit == status.commit());
+                assert!(
+                    (before.role == RoleKind::Leader || status.role() == RoleKind::Leader)
+                        && *commit == status.commit()
+                );
                 assert!(status.term_at(prev.index).is_none_or(|term| term == prev.term));
                 assert!(entries.iter().all(|(id, _)| status.term_at(id.index) == Some(id.term)));
                 let (count, bytes) = (entries.len(), entries.bytes());
