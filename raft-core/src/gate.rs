@@ -30,7 +30,7 @@ pub(crate) fn admit(server: &mut Server, role: &mut Role, from: NodeId, message:
     if message.is_reply() && !hears_reply(server, role, from, message) {
         return false;
     }
-    // These are between a leader and its followers, and raise no term: who is not in it yet hears of it by other messages.
+    // These are between a leader and its followers, and raise no term: a server behind in term learns it from other messages.
     if matches!(message.rpc, Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. }) {
         let is_of_term = message.term == server.term();
         server.counters.stale += u64::from(!is_of_term);
