@@ -42,6 +42,8 @@ mod script;
 mod server;
 mod trace;
 mod transfers;
+#[cfg(test)]
+mod twins;
 mod violation;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
