@@ -269,6 +269,9 @@ impl Pair {
         let installs = changes.snapshot.as_deref().map(|write| matches!(write, SnapshotWrite::Installed { .. }));
         same("whether it has a snapshot, a received one", &installs, &snapshot)?;
         if let Some(SnapshotWrite::Installed { snapshot }) = changes.snapshot.as_deref() {
+            // Nothing before its end is in the log any more: no slice of that can be written.
+            let behind = changes.entries_from.is_none_or(|from| from > snapshot.last.index);
+            same("whether its entries are behind the snapshot", &behind, &true)?;
             twin.written = twin.log[..usize::try_from(snapshot.last.index.0).unwrap()].to_vec();
         }
         if let Some(from) = changes.entries_from {
