@@ -209,6 +209,12 @@ pub enum News {
         /// The follower.
         peer: NodeId,
     },
+    /// A follower's log went back behind what it had acknowledged to be durable: an old copy of its disk, or a damaged end. It is
+    /// fed again, and not counted as long as this leader leads. Its votes may have been forgotten too: no leader can see that.
+    PeerRegressed {
+        /// The follower.
+        peer: NodeId,
+    },
     /// A snapshot did not reach a follower that needs one. The leader tries again, after pauses that double up to 64
     /// heartbeats, and tells of the first failure only, until one is delivered or the follower's log meets its own.
     SnapshotFailed {
@@ -320,6 +326,7 @@ impl fmt::Display for Action {
                 leader.map_or(Ok(()), |leader| write!(f, " leader {leader}"))
             }
             Action::News(News::PeerWiped { peer }) => write!(f, "peer {peer} lost its disk"),
+            Action::News(News::PeerRegressed { peer }) => write!(f, "the log of peer {peer} went back"),
             Action::News(News::SnapshotFailed { peer, snapshot }) => {
                 write!(f, "snapshot {snapshot} did not reach {peer}")
             }

@@ -108,7 +108,8 @@ pub(crate) fn readmit(server: &Server, leader: &mut Leader, change: EntryId) -> 
     let membership = server.membership();
     let lost = |progress: &&mut Progress| {
         let voter = membership.member(progress.id).is_some_and(|member| member.role == MemberRole::Voter);
-        voter && !progress.counted && is_heard(server, progress) && is_due(server, progress)
+        let lost = !progress.counted && !progress.regressed;
+        voter && lost && is_heard(server, progress) && is_due(server, progress)
     };
     let progress = leader.followers.iter_mut().find(lost)?;
     let edited = membership.edited(change, &[Edit::Readmit { id: progress.id }], |_| false).ok()?;

@@ -99,6 +99,8 @@ pub(crate) struct Progress {
     pub(crate) id: NodeId,
     /// Figure 2's matchIndex, with its term, so that a heartbeat always has its prev: durable there.
     pub(crate) matched: EntryId,
+    /// The round in which that came: what echoes a later one was said after it.
+    pub(crate) matched_in: u64,
     /// Figure 2's nextIndex.
     pub(crate) next: Index,
     pub(crate) flow: Flow,
@@ -118,8 +120,10 @@ pub(crate) struct Progress {
     pub(crate) echoed: u64,
     /// The disk that all of this is about; 0 until it is heard.
     pub(crate) disk: Incarnation,
-    /// Whether what it says is counted: this disk is the one that counts for it, as far as is known.
+    /// Whether what it says is counted: this disk is the one that counts for it, as far as is known, and kept its promises.
     pub(crate) counted: bool,
+    /// Its log went back behind what this disk had acknowledged.
+    pub(crate) regressed: bool,
     /// When this disk was first heard, or when the leader was elected.
     pub(crate) disk_since: u64,
     /// Another disk that was heard under its name.
@@ -138,6 +142,7 @@ impl Progress {
         Progress {
             id,
             matched: EntryId::ZERO,
+            matched_in: 0,
             next,
             flow: Flow::Probe { waiting: false, empty: false },
             heard_at: now,
@@ -149,6 +154,7 @@ impl Progress {
             echoed: 0,
             disk: Incarnation(0),
             counted: true,
+            regressed: false,
             disk_since: now,
             other_disk: Incarnation(0),
             healed: 0,
@@ -186,6 +192,15 @@ impl Progress {
         *self = fresh;
     }
 
+    /// Its log went back behind what it had acknowledged: find out anew what it has, beginning with the entry before `next`.
+    pub(crate) fn regress(&mut self, next: Index, now: u64) {
+        let Progress { disk, disk_since, other_disk, echoed, healed, farewell, .. } = *self;
+        let catch_up = self.catch_up.map(|_| CatchUp::new(next.prev(), now));
+        let fresh = Progress::new(self.id, next, now);
+        let known = Progress { disk, disk_since, other_disk, echoed, healed, farewell, catch_up, ..fresh };
+        *self = Progress { counted: false, regressed: true, ..known };
+    }
+
     /// A heartbeat is due at `now`, when the log ends at `last`: a round of catching up may end, and the next one begins.
     pub(crate) fn measure(&mut self, last: Index, now: u64, in_time: u64) {
         if let Some(round) = self.catch_up.as_mut().filter(|round| self.matched.index >= round.goal) {
@@ -213,6 +228,7 @@ impl Progress {
         let Progress {
             id,
             matched,
+            matched_in,
             next,
             flow,
             heard_at,
@@ -224,6 +240,7 @@ impl Progress {
             echoed,
             disk,
             counted,
+            regressed,
             disk_since,
             other_disk,
             healed,
@@ -232,6 +249,7 @@ impl Progress {
         } = self;
         print.node(*id);
         print.entry_id(*matched);
+        print.word(*matched_in);
         match flow {
             Flow::Probe { waiting, empty } => {
                 print.words([0, u64::from(*waiting), u64::from(*empty)]);
@@ -251,7 +269,7 @@ impl Progress {
         }
         print.word(now.wrapping_sub(*heard_at));
         print.words([next.0, sent_before_round.0, commit_told.0, *heartbeat_round]);
-        print.words([*opened_in_round, *counted].map(u64::from));
+        print.words([*opened_in_round, *counted, *regressed].map(u64::from));
         print.words([disk.0, other_disk.0, now.wrapping_sub(*disk_since), u64::from(*healed)]);
         // What was echoed matters to those alone who leave, and to reads, which write it down themselves.
         print.set(farewell, |print, Farewell { deadline, left_at, committed_in }| {

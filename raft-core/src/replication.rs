@@ -247,14 +247,19 @@ pub(crate) fn append_answered(
     progress.heard_at = server.now;
     progress.echoed = progress.echoed.max(round);
     match outcome {
-        AppendOutcome::Conflict { prev, hint } => search(server, progress, prev, hint),
+        AppendOutcome::Conflict { prev, hint } => {
+            if Index(0) < prev && prev <= progress.matched.index && round > progress.matched_in {
+                regressed(server, progress, prev);
+            }
+            search(server, progress, prev, hint);
+        }
         AppendOutcome::OlderTerm => {}
         AppendOutcome::Matched { received, durable } | AppendOutcome::Full { received, durable } => {
             if received > server.log.last().index {
                 server.counters.malformed += 1;
                 return;
             }
-            let news = matched_through(server, progress, durable) || received >= progress.next;
+            let news = matched_through(server, progress, durable, current_round) || received >= progress.next;
             let full = matches!(outcome, AppendOutcome::Full { .. });
             let this_round = round >= progress.heartbeat_round;
             flow_on(server, progress, Heard { received, news, full, this_round });
@@ -263,12 +268,12 @@ pub(crate) fn append_answered(
 }
 
 /// The follower keeps our log through `durable`. Late answers lower nothing. Says whether that is news.
-fn matched_through(server: &Server, progress: &mut Progress, durable: Index) -> bool {
+fn matched_through(server: &Server, progress: &mut Progress, durable: Index, round: u64) -> bool {
     if durable <= progress.matched.index {
         return false;
     }
     if let Some(id) = server.log.id_at(durable) {
-        progress.matched = id;
+        (progress.matched, progress.matched_in) = (id, round);
     }
     if let Flow::Replicate(inflight) = &mut progress.flow {
         inflight.free_through(durable);
@@ -325,6 +330,14 @@ fn open_window(server: &Server, progress: &mut Progress, received: Index) {
     let unsent = server.log.bytes_after(received);
     let undurable = server.log.bytes_after(progress.matched.index).saturating_sub(unsent);
     progress.replicate(received, undurable);
+}
+
+/// It lacks at `prev` what it has acknowledged to be durable, and says so after that: its log went back, to an old copy or
+/// before a damaged end. What a quorum was counted with stays committed. It is fed again, and this leader counts it no more.
+#[cold]
+fn regressed(server: &mut Server, progress: &mut Progress, prev: Index) {
+    progress.regress(prev.next(), server.now);
+    server.actions.push(Action::News(News::PeerRegressed { peer: progress.id }));
 }
 
 /// The logs do not meet before `prev`: go on behind the latest entry that may be common, a term at a time (§5.3). An

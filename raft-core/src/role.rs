@@ -144,7 +144,8 @@ impl Leader {
             let progress = known.next_if(|p| p.id == member.id);
             let mut progress = progress.unwrap_or_else(|| Progress::new(member.id, last.next(), now));
             progress.farewell = None;
-            progress.counted = progress.disk == Incarnation(0) || member.counts(progress.disk);
+            let disk_counts = progress.disk == Incarnation(0) || member.counts(progress.disk);
+            progress.counted = disk_counts && !progress.regressed;
             progress.catch_up = match progress.catch_up {
                 _ if member.votes() => None,
                 None => Some(CatchUp::new(last, now)),

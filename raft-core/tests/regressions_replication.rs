@@ -5,8 +5,8 @@ mod kit;
 use kit::cluster::Cluster;
 use kit::*;
 use raft_core::{
-    Action, Bytes, ENTRY_OVERHEAD_BYTES, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal, FlowKind, Incarnation,
-    Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc,
+    Action, Address, Bytes, Change, ENTRY_OVERHEAD_BYTES, Edit, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal,
+    FlowKind, Incarnation, Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, WipedPolicy,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -314,6 +314,120 @@ fn heartbeat_prev_is_match() {
     assert_eq!(appends_to(&heartbeat, 2), [(id(1, 1), 1, 1)], "with what is known to be there");
     assert_eq!(server.receive(2, 1, conflict(1, NOTHING)), [], "a conflict there comes from before");
     assert_eq!(server.follower(2).matched, id(1, 1));
+}
+
+/// A leader of three entries, all committed with the acknowledgement of server 2 in round 1; server 3 has none. Then round 2
+/// has begun.
+fn acknowledged_by_two() -> Server {
+    let mut server = leader(|_| {});
+    server.start(&["a", "b", "c"]);
+    server.receive(2, 1, matched(3));
+    server.receive(3, 1, matched(0));
+    assert_eq!(server.status().commit(), Index(3));
+    server.ticks(2);
+    server
+}
+
+const REGRESSED: Action = Action::News(News::PeerRegressed { peer: NodeId(2) });
+
+/// A follower whose log went back behind what it had acknowledged is told of, fed again, and not counted any more: by no commit,
+/// and whatever becomes of the membership. What was committed stays.
+#[test]
+fn a_log_that_went_back_is_fed_and_not_counted() {
+    let mut server = acknowledged_by_two();
+    let actions = server.receive(2, 1, conflict_in(2, 3, id(1, 1)));
+    assert_eq!(actions[0], REGRESSED);
+    assert_eq!(appends_to(&actions, 2), [(id(1, 1), 1, 3)], "it is asked at once where the logs meet");
+    assert_eq!((server.follower(2).matched, server.follower(2).counted), (NOTHING, false));
+    assert_eq!(appends_to(&server.receive(2, 1, matched_in(2, 1)), 2), [(id(1, 1), 3, 3)], "and fed");
+    assert_eq!(server.receive(2, 1, matched_in(2, 3)), [], "told once");
+    assert_eq!((server.follower(2).matched, server.status().commit()), (id(1, 3), Index(3)));
+
+    let learner = Edit::AddLearner { id: NodeId(4), address: Address::default() };
+    server.step(Event::Change { request: RequestId(8), change: Change::of(learner).into() });
+    assert_eq!(server.last(), id(1, 4));
+    server.receive(2, 1, matched_in(2, 4));
+    assert_eq!((server.follower(2).counted, server.status().commit()), (false, Index(3)));
+    server.receive(3, 1, matched_in(2, 4));
+    assert_eq!(server.status().commit(), Index(4));
+}
+
+/// Its disk is the one that counts, so nothing is healed: it is no server that lost its disk.
+#[test]
+fn a_log_that_went_back_is_not_readmitted() {
+    let mut server = leader(|config| config.wiped = WipedPolicy::Heal);
+    server.start(&["a", "b", "c"]);
+    server.receive(2, 1, matched(3));
+    server.ticks(2);
+    assert!(server.receive(2, 1, conflict_in(2, 3, NOTHING)).contains(&REGRESSED));
+    for round in 2..200 {
+        server.receive(2, 1, matched_in(round, 3));
+        server.receive(3, 1, matched_in(round, 3));
+        server.ticks(2);
+    }
+    assert_eq!((server.role(), server.last()), ((RoleKind::Leader, 1), id(1, 3)));
+}
+
+/// What was said before an acknowledgement arrives after it as well: only a conflict in a later round than the acknowledgement
+/// came in proves anything, and only at or below it.
+#[test]
+fn late_conflicts_are_no_logs_that_went_back() {
+    for (conflict, regresses) in [
+        (conflict_in(1, 3, id(1, 1)), false),
+        (conflict_in(1, 1, NOTHING), false),
+        (conflict_in(2, 3, id(1, 2)), true),
+        (conflict_in(2, 1, NOTHING), true),
+        (conflict_in(2, 0, NOTHING), false), // there every log meets every other
+    ] {
+        let mut server = acknowledged_by_two();
+        let stale = server.status().counters().stale;
+        let actions = server.receive(2, 1, conflict.clone());
+        assert_eq!(actions.contains(&REGRESSED), regresses, "{conflict:?}");
+        assert_eq!(server.status().counters().stale - stale, u64::from(!regresses));
+        assert_eq!(server.follower(2).counted, !regresses);
+    }
+    // Beyond what it has acknowledged it may lack anything.
+    let mut server = acknowledged_by_two();
+    server.start(&["d", "e"]);
+    assert!(!server.receive(2, 1, conflict_in(2, 4, id(1, 3))).contains(&REGRESSED));
+    // An acknowledgement that came in the newest round says nothing of what follows before the next.
+    server.receive(2, 1, matched_in(2, 5));
+    assert!(!server.receive(2, 1, conflict_in(2, 5, id(1, 3))).contains(&REGRESSED));
+    server.ticks(2);
+    assert!(server.receive(2, 1, conflict_in(3, 5, id(1, 3))).contains(&REGRESSED));
+}
+
+/// A server comes back with an old copy of its disk. It catches up; and where its acknowledgements are needed the leader, who
+/// does not count it, gives way to one who does.
+#[test]
+fn a_server_with_an_old_copy_of_its_disk_stands_in_nobodys_way() {
+    let mut cluster = Cluster::new(3, |_| {});
+    cluster.tick_until(200, |cluster| cluster.leader().is_some());
+    let leader = cluster.leader().unwrap();
+    let (back, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let start = |cluster: &mut Cluster, leader, count| {
+        let commands = (0..count).map(|_| Bytes::from_static(b"x")).collect();
+        cluster.step(leader, Event::Start { request: RequestId(1), commands })
+    };
+    start(&mut cluster, leader, 2);
+    cluster.tick_until(20, Cluster::agrees);
+    let copy = cluster.server(back).kept.clone();
+    start(&mut cluster, leader, 5);
+    cluster.tick_until(20, Cluster::agrees);
+    *cluster.server(back) = Server::restored(cluster.server(back).config.clone(), copy);
+    let term = cluster.server(leader).role().1;
+    cluster.tick_until(20, Cluster::agrees);
+    assert_eq!(cluster.server(leader).role(), (RoleKind::Leader, term));
+    assert!(!cluster.server(leader).follower(back).counted);
+
+    cluster.cut.insert(third);
+    start(&mut cluster, leader, 1);
+    let leads_on = |cluster: &Cluster| cluster.servers.iter().any(|server| server.role() == (RoleKind::Leader, term));
+    cluster.tick_until(200, |cluster| cluster.leader().is_some() && !leads_on(cluster));
+    let leader = cluster.leader().unwrap();
+    start(&mut cluster, leader, 1);
+    cluster.tick_until(20, Cluster::agrees);
+    assert_eq!(cluster.server(leader).status().commit(), Index(9));
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Coverage {
                 RoleKind::Candidate => self.count(Happening::StoodAsCandidate),
                 RoleKind::Leader | RoleKind::Follower => {}
             },
-            Action::News(News::PeerWiped { .. } | News::SnapshotFailed { .. })
+            Action::News(News::PeerWiped { .. } | News::PeerRegressed { .. } | News::SnapshotFailed { .. })
             | Action::Apply(_)
             | Action::Restore(_)
             | Action::Readable { .. }

@@ -315,8 +315,12 @@ pub(crate) fn full(received: u64, durable: u64) -> Rpc {
     full_in(1, received, durable)
 }
 
+pub(crate) fn conflict_in(round: u64, prev: u64, hint: EntryId) -> Rpc {
+    Rpc::AppendEntriesReply { round, outcome: AppendOutcome::Conflict { prev: Index(prev), hint } }
+}
+
 pub(crate) fn conflict(prev: u64, hint: EntryId) -> Rpc {
-    Rpc::AppendEntriesReply { round: 1, outcome: AppendOutcome::Conflict { prev: Index(prev), hint } }
+    conflict_in(1, prev, hint)
 }
 
 pub(crate) const GRANTED: Rpc = Rpc::RequestVoteReply { granted: true };
