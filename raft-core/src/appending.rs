@@ -20,6 +20,7 @@ pub(crate) struct Append {
 /// AppendEntries in our own term, as its receiver (Figure 2).
 pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, from: NodeId, append: Append) {
     let Append { prev, entries, commit, round, reply } = append;
+    let begins_round = round > follower.round;
     follower.round = follower.round.max(round);
     let new_from = match server.log.fit(prev, &entries) {
         Fit::Matches { new_from } => new_from,
@@ -50,6 +51,10 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     server.replace(new);
     follower.verified = follower.verified.min(new_from.prev());
     follow_commit(server, follower, end, commit);
+    if begins_round && reply && server.disk.hard_state_is_durable() {
+        // The leader must not take a slow disk for a dead server: it hears at once what was durable before.
+        send_acknowledgement(server, follower, from);
+    }
     server.disk.owe_acknowledgement(from);
 }
 

@@ -63,7 +63,8 @@ pub struct Config {
     pub trailing_entries: u64,
     /// How many bytes may stay behind a snapshot because a follower that is being caught up will need them next.
     pub transfer_bytes_max: u64,
-    /// A server whose oldest write is older than this neither campaigns nor leads.
+    /// A server whose disk takes so long for a sync neither campaigns nor leads. Judged by its oldest write, which may be twice
+    /// as old if it was issued while another was outstanding: a sync may have begun without it.
     pub disk_stall_ticks: u32,
     /// A snapshot transfer that takes longer counts as failed. Drivers report the end of every transfer, so this is a last
     /// resort: it should be longer than any transfer takes.

@@ -20,6 +20,8 @@ struct Outstanding {
     /// When it is durable, the log is durable through here; less, if the log was truncated since.
     last: Index,
     issued_at: u64,
+    /// Issued while another was outstanding: it waits for that one's sync first, then for its own.
+    is_behind: bool,
 }
 
 /// Something that is owed to `to` once the write `after` is durable, and again with each later one through `through`.
@@ -143,14 +145,22 @@ impl Disk {
         !self.changes.hard_state && self.is_durable(self.hard_state_in)
     }
 
+    /// Whether a vote would be written at once: no term or vote of an earlier step is still on its way to the disk.
+    pub(crate) fn can_vote(&self) -> bool {
+        self.is_durable(self.hard_state_in)
+    }
+
     /// Whether a received snapshot is on its way to the disk.
     pub(crate) fn is_installing(&self) -> bool {
         self.installing_in.is_some()
     }
 
-    /// Whether the oldest write has been waiting for `ticks`.
+    /// Whether a sync takes `ticks` or more, as far as can be told from the oldest write.
     pub(crate) fn is_stalled(&self, now: u64, ticks: u32) -> bool {
-        self.outstanding.front().is_some_and(|oldest| now - oldest.issued_at >= u64::from(ticks))
+        self.outstanding.front().is_some_and(|oldest| {
+            let syncs = if oldest.is_behind { 2 } else { 1 };
+            now - oldest.issued_at >= syncs * u64::from(ticks)
+        })
     }
 
     /// Whether something waits to be written.
@@ -166,7 +176,8 @@ impl Disk {
         if changes.hard_state {
             self.hard_state_in = id;
         }
-        self.outstanding.push_back(Outstanding { id, last: log_end, issued_at: now });
+        let is_behind = !self.outstanding.is_empty();
+        self.outstanding.push_back(Outstanding { id, last: log_end, issued_at: now, is_behind });
         (WriteId(id), changes)
     }
 
@@ -235,10 +246,10 @@ impl Disk {
         print.set(snapshot, |print, snapshot| snapshot.fingerprint(print));
         print.set(entries_from, |print, from| print.index(*from));
         print.word(since(*issued));
-        for Outstanding { id, last, issued_at } in outstanding {
+        for Outstanding { id, last, issued_at, is_behind } in outstanding {
             print.word(since(*id));
             print.index(*last);
-            print.word(now.wrapping_sub(*issued_at));
+            print.words([now.wrapping_sub(*issued_at), u64::from(*is_behind)]);
         }
         print.index(*durable);
         print.word(since(*hard_state_in));
@@ -257,9 +268,9 @@ impl Disk {
         barrier.saturating_sub(self.confirmed)
     }
 
-    /// As if everything that is outstanding had been issued at time 0.
+    /// As if everything that is outstanding had been issued at time 0, to an idle disk.
     pub(crate) fn rewind_clock(&mut self) {
-        self.outstanding.iter_mut().for_each(|write| write.issued_at = 0);
+        self.outstanding.iter_mut().for_each(|write| (write.issued_at, write.is_behind) = (0, false));
     }
 }
 
@@ -297,6 +308,25 @@ mod tests {
         }
         let (_, changes) = disk.issue(Index(7), 0);
         assert_eq!(changes.entries_from, Some(Index(3)));
+    }
+
+    /// A disk that takes just less than the limit for each sync is not stalled, however busy it is; one that takes the limit is,
+    /// and what is issued later does not hide it.
+    #[test]
+    fn a_stall_is_judged_by_the_oldest_write_and_its_syncs() {
+        let mut disk = Disk::new(Index(0));
+        let mut issue = |disk: &mut Disk, at: u64| {
+            disk.appended(Index(at));
+            disk.issue(Index(at), at).0
+        };
+        let first = issue(&mut disk, 1);
+        let second = issue(&mut disk, 2);
+        issue(&mut disk, 9);
+        assert!(!disk.is_stalled(10, 10) && disk.is_stalled(11, 10));
+        disk.confirm(first);
+        assert!(!disk.is_stalled(21, 10) && disk.is_stalled(22, 10), "it waited for the first");
+        disk.confirm(second);
+        assert!(!disk.is_stalled(28, 10) && disk.is_stalled(29, 10));
     }
 
     #[test]

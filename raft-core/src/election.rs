@@ -6,22 +6,16 @@ use crate::chores::Chores;
 use crate::entries::{Entries, Payload};
 use crate::message::Rpc;
 use crate::quorum::Tally;
-use crate::role::{Candidate, Follower, Leader, Role, Stage};
+use crate::role::{Candidate, Follower, Leader, Role, Stage, Votes};
 use crate::server::Server;
 use crate::types::{EntryId, Index, NodeId, ServerId, Term};
 
-/// The election timer ran out: see whether a campaign could be won. A server that does not vote, whose disk is stalled,
-/// or that is being given a snapshot waits for another timeout instead.
+/// The election timer ran out: see whether a campaign could be won. A server that does not vote, that is being given a
+/// snapshot, or whose disk is stalled or still has to write down its term and vote waits for another timeout instead.
 pub(crate) fn time_out(server: &mut Server, role: &mut Role) {
-    let waits_for_own_vote = match role {
-        Role::Candidate(Candidate { stage: Stage::Voted { durable_after }, .. }) => {
-            !server.disk.is_durable(*durable_after)
-        }
-        _ => false,
-    };
     server.draw_timeout();
-    if waits_for_own_vote || !may_campaign(server) {
-        let deadline = server.now + u64::from(server.timeout);
+    let deadline = server.now + u64::from(server.timeout);
+    if !may_campaign(server) {
         match role {
             Role::Follower(follower) => follower.deadline = deadline,
             Role::Candidate(candidate) => candidate.deadline = deadline,
@@ -30,15 +24,19 @@ pub(crate) fn time_out(server: &mut Server, role: &mut Role) {
         return;
     }
     let mut candidate = Candidate::new(server, Stage::PreVote);
-    count_own_vote(server, &mut candidate);
+    if let Role::Candidate(before) = role {
+        candidate.asked = before.asked;
+        candidate.votes = core::mem::take(&mut before.votes);
+    }
+    count_own_vote(server, &mut candidate.pre_votes);
     ask(server, &candidate);
     *role = Role::Candidate(candidate);
 }
 
 /// A server counts its own vote only where the others would.
-fn count_own_vote(server: &Server, candidate: &mut Candidate) {
+fn count_own_vote(server: &Server, votes: &mut Votes) {
     if server.counts_itself {
-        candidate.count(server.id(), true);
+        votes.count(server.id(), true);
     }
 }
 
@@ -46,6 +44,7 @@ fn count_own_vote(server: &Server, candidate: &mut Candidate) {
 pub(crate) fn may_campaign(server: &Server) -> bool {
     server.may_lead()
         && !server.disk.is_installing()
+        && server.disk.hard_state_is_durable()
         && !server.disk.is_stalled(server.now, server.config.disk_stall_ticks)
         && server.term() < Term::MAX
 }
@@ -54,6 +53,7 @@ pub(crate) fn may_campaign(server: &Server) -> bool {
 pub(crate) fn ask_again(server: &mut Server, candidate: &mut Candidate) {
     if server.now >= candidate.ask_again_at {
         candidate.ask_again_at = server.now + u64::from(server.config.heartbeat_ticks);
+        candidate.pre_votes.forget_refusals();
         ask(server, candidate);
     }
 }
@@ -61,15 +61,14 @@ pub(crate) fn ask_again(server: &mut Server, candidate: &mut Candidate) {
 /// Ask all voters who have not answered, if it is time to ask.
 fn ask(server: &mut Server, candidate: &Candidate) {
     let last = server.log.last();
-    let rpc = match candidate.stage {
-        Stage::PreVote => Rpc::PreVote { last },
+    let (rpc, votes) = match candidate.stage {
+        Stage::PreVote => (Rpc::PreVote { last }, &candidate.pre_votes),
         Stage::Voted { .. } => return,
-        Stage::Asking => Rpc::RequestVote { last, transfer: candidate.transfer },
+        Stage::Asking => (Rpc::RequestVote { last, transfer: candidate.transfer }, &candidate.votes),
     };
     let membership = server.membership().clone();
     let voters = membership.members().iter().filter(|member| member.votes()).map(|member| member.id);
-    let silent: SmallVec<[NodeId; 8]> =
-        voters.filter(|id| *id != server.id() && candidate.vote_of(*id).is_none()).collect();
+    let silent: SmallVec<[NodeId; 8]> = voters.filter(|id| *id != server.id() && votes.of(*id).is_none()).collect();
     for voter in silent {
         server.send(voter, rpc.clone());
     }
@@ -82,15 +81,19 @@ pub(crate) fn settle(server: &mut Server, role: &mut Role) {
         && server.disk.is_durable(durable_after)
     {
         candidate.stage = Stage::Asking;
-        count_own_vote(server, candidate);
+        candidate.asked = true;
+        candidate.deadline = server.now + u64::from(server.timeout);
+        count_own_vote(server, &mut candidate.votes);
         ask(server, candidate);
     }
-    let tally = server.membership().voters().tally(|id| candidate.vote_of(id));
-    match (candidate.stage, tally) {
-        (Stage::PreVote, Tally::Won) => *role = campaign(server),
-        (Stage::Asking, Tally::Won) => *role = lead(server),
-        (Stage::Asking, Tally::Lost) => role.follow(server),
-        _ => {}
+    let voters = server.membership().voters();
+    let tally = voters.tally(|id| candidate.votes.of(id));
+    let pre_tally = voters.tally(|id| candidate.pre_votes.of(id));
+    match candidate.stage {
+        Stage::PreVote | Stage::Asking if tally == Tally::Won => *role = lead(server),
+        Stage::PreVote if pre_tally == Tally::Won => *role = campaign(server),
+        Stage::Asking if tally == Tally::Lost => role.follow(server),
+        Stage::PreVote | Stage::Voted { .. } | Stage::Asking => {}
     }
 }
 
@@ -113,9 +116,21 @@ fn lead(server: &mut Server) -> Role {
     Role::Leader(leader)
 }
 
-/// A pre-vote in our own term: would we vote for this server in the next one? No promise, no trace (thesis §9.6).
-pub(crate) fn pre_vote_requested(server: &mut Server, role: &Role, from: NodeId, last: EntryId) {
-    let granted = !matches!(role, Role::Leader(_)) && last >= server.log.last();
+/// A pre-vote in our own term: would we vote for this server in the next one? No promise, no trace (thesis §9.6). Who has
+/// an election of this term to wait for refuses: a new term would throw it away.
+pub(crate) fn pre_vote_requested(server: &mut Server, role: &mut Role, from: NodeId, last: EntryId) {
+    let free = match role {
+        Role::Follower(follower) => server.now >= follower.waits_until,
+        Role::Candidate(candidate) if candidate.stage == Stage::PreVote => {
+            // Two that wait for each other's answer would both win, and split the votes: neither does. The next to ask wins.
+            let waiting = server.membership().is_voter(from) && candidate.pre_votes.of(from).is_none();
+            // What a rival said before it asked itself is out of date: it may be ahead of us by now.
+            candidate.pre_votes.withdraw(from);
+            !waiting
+        }
+        Role::Candidate(_) | Role::Leader(_) => false,
+    };
+    let granted = free && server.disk.can_vote() && last >= server.log.last();
     server.send(from, Rpc::PreVoteReply { granted });
 }
 
@@ -144,20 +159,27 @@ pub(crate) fn vote_requested(server: &mut Server, role: &mut Role, candidate: Se
     }
 }
 
+/// A vote that is durable may go out. From now on its candidate has time to win: other voters' disks may be slower.
+pub(crate) fn settle_vote(server: &mut Server, role: &mut Role) {
+    let Some(candidate) = server.disk.take_vote() else { return };
+    server.send(candidate, Rpc::RequestVoteReply { granted: true });
+    if let Role::Follower(follower) = role {
+        follower.put_off_election(server);
+        follower.waits_until = server.now + u64::from(server.config.election_ticks_min);
+    }
+}
+
 pub(crate) fn pre_vote_answered(server: &mut Server, role: &mut Role, from: NodeId, granted: bool) {
     match role {
-        Role::Candidate(candidate) if candidate.stage == Stage::PreVote => {
-            if granted {
-                candidate.count(from, true);
-            }
-        }
+        Role::Candidate(candidate) if candidate.stage == Stage::PreVote => candidate.pre_votes.set(from, granted),
         _ => server.counters.stale += 1,
     }
 }
 
+/// An answer to RequestVote in our own term: it counts if we asked in this term, whatever we ask by now.
 pub(crate) fn vote_answered(server: &mut Server, role: &mut Role, from: NodeId, granted: bool) {
     match role {
-        Role::Candidate(candidate) if candidate.stage == Stage::Asking => candidate.count(from, granted),
+        Role::Candidate(candidate) if candidate.asked => candidate.votes.count(from, granted),
         _ => server.counters.stale += 1,
     }
 }

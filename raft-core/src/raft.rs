@@ -297,9 +297,7 @@ impl Raft {
             }
             // Who leads owes nothing: its term began with its own vote.
             Role::Follower(_) | Role::Candidate(_) => {
-                if let Some(candidate) = server.disk.take_vote() {
-                    server.send(candidate, Rpc::RequestVoteReply { granted: true });
-                }
+                election::settle_vote(server, role);
                 appending::settle_acknowledgement(server, role);
                 if !server.chores.is_empty() {
                     self.settle_chores();

@@ -2,8 +2,6 @@
 
 use alloc::vec::Vec;
 
-use smallvec::SmallVec;
-
 use crate::action::RoleKind;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
@@ -19,6 +17,8 @@ pub(crate) struct Follower {
     pub(crate) leader: Option<NodeId>,
     /// When to campaign, if nothing is heard until then.
     pub(crate) deadline: u64,
+    /// Until when the candidate that it voted for has time to win.
+    pub(crate) waits_until: u64,
     /// Our log is known to be the leader's through here; at first, what is committed (Leader Completeness, §5.4.3).
     pub(crate) verified: Index,
     /// The newest round of the leader's.
@@ -28,7 +28,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Nothing is heard yet.
     pub(crate) fn new(server: &Server, deadline: u64) -> Follower {
-        Follower { leader: None, deadline, verified: server.commit, round: 0 }
+        Follower { leader: None, deadline, waits_until: 0, verified: server.commit, round: 0 }
     }
 
     /// The leader was heard.
@@ -46,7 +46,8 @@ impl Follower {
 /// How far a campaign has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Asking whether it could be won (thesis §9.6); the term is still the old one.
+    /// Asking whether a campaign could be won (thesis §9.6). The term is still the old one, and a campaign in it that is
+    /// not decided goes on: votes may be on their way, behind the voters' disks.
     PreVote,
     /// In the new term; own vote and log tail are not yet durable, so nobody is asked and nothing counted.
     Voted { durable_after: u64 },
@@ -58,8 +59,11 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) stage: Stage,
-    /// The answers so far. Refused pre-votes are not kept: they may be granted a moment later.
-    pub(crate) votes: SmallVec<[(NodeId, bool); 8]>,
+    /// Who would vote for us in the next term. Refusals are not kept: they may turn into grants a moment later.
+    pub(crate) pre_votes: Votes,
+    /// Whether votes were asked for in this term, and the answers so far.
+    pub(crate) asked: bool,
+    pub(crate) votes: Votes,
     /// When to ask those again who have not answered.
     pub(crate) ask_again_at: u64,
     /// When to begin anew.
@@ -72,22 +76,56 @@ impl Candidate {
     pub(crate) fn new(server: &Server, stage: Stage) -> Candidate {
         Candidate {
             stage,
-            votes: SmallVec::new(),
+            pre_votes: Votes::default(),
+            asked: false,
+            votes: Votes::default(),
             ask_again_at: server.now + u64::from(server.config.heartbeat_ticks),
             deadline: server.now + u64::from(server.timeout),
             transfer: false,
         }
     }
+}
 
-    pub(crate) fn vote_of(&self, voter: NodeId) -> Option<bool> {
-        self.votes.iter().find(|(id, _)| *id == voter).map(|(_, granted)| *granted)
+/// The answers of voters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Votes(Vec<(NodeId, bool)>);
+
+impl Votes {
+    pub(crate) fn of(&self, voter: NodeId) -> Option<bool> {
+        self.0.iter().find(|(id, _)| *id == voter).map(|(_, granted)| *granted)
     }
 
     /// The first answer of a voter stands.
     pub(crate) fn count(&mut self, voter: NodeId, granted: bool) {
-        if self.vote_of(voter).is_none() {
-            self.votes.push((voter, granted));
+        if self.of(voter).is_none() {
+            self.0.push((voter, granted));
         }
+    }
+
+    /// A voter that granted does so no longer.
+    pub(crate) fn withdraw(&mut self, voter: NodeId) {
+        self.0.iter_mut().filter(|(id, _)| *id == voter).for_each(|(_, granted)| *granted = false);
+    }
+
+    /// The newest answer of a voter stands.
+    pub(crate) fn set(&mut self, voter: NodeId, granted: bool) {
+        match self.0.iter_mut().find(|(id, _)| *id == voter) {
+            Some((_, answer)) => *answer = granted,
+            None => self.0.push((voter, granted)),
+        }
+    }
+
+    pub(crate) fn forget_refusals(&mut self) {
+        self.0.retain(|(_, granted)| *granted);
+    }
+
+    /// Votes are a set: in what order they came means nothing.
+    #[cfg(feature = "sim")]
+    fn fingerprint(&self, print: &mut Fingerprint<'_>) {
+        print.set(&self.0, |print, (voter, granted)| {
+            print.node(*voter);
+            print.flag(*granted);
+        });
     }
 }
 
@@ -259,16 +297,15 @@ impl Role {
 
 #[cfg(feature = "sim")]
 impl Role {
-    /// Votes are a set: in what order they came means nothing.
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64, barrier: impl Fn(u64) -> u64) {
         match self {
-            Role::Follower(Follower { leader, deadline, verified, round }) => {
+            Role::Follower(Follower { leader, deadline, waits_until, verified, round }) => {
                 print.word(0);
                 print.maybe_node(*leader);
                 print.index(*verified);
-                print.words([deadline.wrapping_sub(now), *round]);
+                print.words([deadline.wrapping_sub(now), waits_until.saturating_sub(now), *round]);
             }
-            Role::Candidate(Candidate { stage, votes, ask_again_at, deadline, transfer }) => {
+            Role::Candidate(Candidate { stage, pre_votes, asked, votes, ask_again_at, deadline, transfer }) => {
                 print.word(1);
                 let stage = match stage {
                     Stage::PreVote => [0, 0],
@@ -276,11 +313,10 @@ impl Role {
                     Stage::Asking => [2, 0],
                 };
                 print.words(stage);
-                print.set(votes, |print, (voter, granted)| {
-                    print.node(*voter);
-                    print.flag(*granted);
-                });
-                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now), u64::from(*transfer)]);
+                pre_votes.fingerprint(print);
+                votes.fingerprint(print);
+                print.words([*asked, *transfer].map(u64::from));
+                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now)]);
             }
             Role::Leader(Leader { followers, heartbeat_at, round, handover }) => {
                 print.word(2);

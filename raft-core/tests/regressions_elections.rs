@@ -206,9 +206,9 @@ fn prevote_late_quorum_on_leader() {
 
 #[test]
 fn timeout_redraw() {
-    // Two servers draw the same at first, and split the vote, for the third is away. What they draw next differs sooner or
-    // later, and one of them wins.
-    for seed in 0..100 {
+    // Two servers draw the same at first, and split the pre-vote: each waits for the other's answer. Or the votes, if the third,
+    // which is away afterwards, would have voted for both. What they draw next differs sooner or later, and one of them wins.
+    for (seed, third) in (0..100).flat_map(|seed| [(seed, false), (seed, true)]) {
         let mut cluster = Cluster::new(3, |config| config.seed = seed);
         cluster.cut.insert(3);
         for id in [1, 2] {
@@ -219,8 +219,17 @@ fn timeout_redraw() {
             assert_eq!([1, 2].map(|id| cluster.server(id).role()), [silent; 2], "no tick draws anew: {tick}");
             cluster.tick_together();
         }
-        let split = (RoleKind::Candidate, 1);
-        assert_eq!([1, 2].map(|id| cluster.server(id).role()), [split; 2], "seed {seed}");
+        let waiting = (RoleKind::PreCandidate, 0);
+        assert_eq!([1, 2].map(|id| cluster.server(id).role()), [waiting; 2], "seed {seed}");
+        if third {
+            for id in [1, 2] {
+                let actions = cluster.server(id).receive(3, 0, PRE_GRANTED);
+                cluster.route(id, &actions);
+            }
+            cluster.tick_together();
+            let split = (RoleKind::Candidate, 1);
+            assert_eq!([1, 2].map(|id| cluster.server(id).role()), [split; 2], "seed {seed}");
+        }
         let elected = (0..100).any(|_| {
             cluster.tick_together();
             cluster.leader().is_some()
@@ -329,6 +338,7 @@ fn learner_never_leads() {
 #[test]
 fn campaign_with_unpersisted_tail() {
     let mut server = Server::new(1, &[1, 2, 3]);
+    server.receive(2, 1, heartbeat(NOTHING, 0));
     server.disk_held = true;
     server.receive(2, 1, append(NOTHING, log(1, &[1, 1]), 0));
     let asked = server.campaign();

@@ -169,7 +169,7 @@ fn why_term_vote_and_log_are_durable() {
     let deposed = |mut server: Server| sent_to(&server.receive(3, 3, append(id(1, 1), log(2, &[3]), 0)), 3);
     let older_term = Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm };
     assert_eq!(deposed(server.crashed()), [older_term]);
-    assert_eq!(deposed(in_term(3)), [matched(2)], "without its term");
+    assert_eq!(deposed(in_term(3)), [received_in(1, 2, 1), matched(2)], "without its term");
 
     // Servers 2 and 3 both campaign in term 4, and would both be elected.
     let mut server = in_term(3);
@@ -180,7 +180,10 @@ fn why_term_vote_and_log_are_durable() {
     assert_eq!(rival(in_term(4)), [GRANTED], "without its vote");
 
     // Entry 2 is committed on its word. Server 3 lacks it, and would lead without it.
-    assert_eq!(sent_to(&server.receive(2, 4, append(id(1, 1), log(2, &[4]), 0)), 2), [matched(2)]);
+    assert_eq!(
+        sent_to(&server.receive(2, 4, append(id(1, 1), log(2, &[4]), 0)), 2),
+        [received_in(1, 2, 1), matched(2)]
+    );
     let poorer =
         |mut server: Server| sent_to(&server.receive(3, 5, Rpc::RequestVote { last: id(1, 1), transfer: false }), 3);
     assert_eq!(poorer(server.crashed()), [REFUSED]);
