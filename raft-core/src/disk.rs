@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_stall_is_judged_by_the_oldest_write_and_its_syncs() {
         let mut disk = Disk::new(Index(0));
-        let mut issue = |disk: &mut Disk, at: u64| {
+        let issue = |disk: &mut Disk, at: u64| {
             disk.appended(Index(at));
             disk.issue(Index(at), at).0
         };

@@ -53,22 +53,25 @@ pub(crate) fn may_campaign(server: &Server) -> bool {
 pub(crate) fn ask_again(server: &mut Server, candidate: &mut Candidate) {
     if server.now >= candidate.ask_again_at {
         candidate.ask_again_at = server.now + u64::from(server.config.heartbeat_ticks);
-        candidate.pre_votes.forget_refusals();
         ask(server, candidate);
     }
 }
 
-/// Ask all voters who have not answered, if it is time to ask.
+/// Ask all voters who may still grant: a refused pre-vote may be granted a moment later, a refused vote is final.
 fn ask(server: &mut Server, candidate: &Candidate) {
     let last = server.log.last();
-    let (rpc, votes) = match candidate.stage {
-        Stage::PreVote => (Rpc::PreVote { last }, &candidate.pre_votes),
+    let rpc = match candidate.stage {
+        Stage::PreVote => Rpc::PreVote { last },
         Stage::Voted { .. } => return,
-        Stage::Asking => (Rpc::RequestVote { last, transfer: candidate.transfer }, &candidate.votes),
+        Stage::Asking => Rpc::RequestVote { last, transfer: candidate.transfer },
+    };
+    let may_grant = |id: NodeId| match candidate.stage {
+        Stage::PreVote => candidate.pre_votes.of(id) != Some(true),
+        Stage::Voted { .. } | Stage::Asking => candidate.votes.of(id).is_none(),
     };
     let membership = server.membership().clone();
     let voters = membership.members().iter().filter(|member| member.votes()).map(|member| member.id);
-    let silent: SmallVec<[NodeId; 8]> = voters.filter(|id| *id != server.id() && votes.of(*id).is_none()).collect();
+    let silent: SmallVec<[NodeId; 8]> = voters.filter(|id| *id != server.id() && may_grant(*id)).collect();
     for voter in silent {
         server.send(voter, rpc.clone());
     }
@@ -122,8 +125,9 @@ pub(crate) fn pre_vote_requested(server: &mut Server, role: &mut Role, from: Nod
     let free = match role {
         Role::Follower(follower) => server.now >= follower.waits_until,
         Role::Candidate(candidate) if candidate.stage == Stage::PreVote => {
-            // Two that wait for each other's answer would both win, and split the votes: neither does. The next to ask wins.
-            let waiting = server.membership().is_voter(from) && candidate.pre_votes.of(from).is_none();
+            // Two that ask each other at the same time would both win, and split the votes: neither does.
+            let unanswered = server.membership().is_voter(from) && candidate.pre_votes.of(from).is_none();
+            let waiting = unanswered && server.now < candidate.waits_until;
             // What a rival said before it asked itself is out of date: it may be ahead of us by now.
             candidate.pre_votes.withdraw(from);
             !waiting

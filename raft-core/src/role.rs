@@ -59,8 +59,9 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) stage: Stage,
-    /// Who would vote for us in the next term. Refusals are not kept: they may turn into grants a moment later.
+    /// The newest answers to whether one would vote for us in the next term; until when a rival has time to answer first.
     pub(crate) pre_votes: Votes,
+    pub(crate) waits_until: u64,
     /// Whether votes were asked for in this term, and the answers so far.
     pub(crate) asked: bool,
     pub(crate) votes: Votes,
@@ -77,6 +78,7 @@ impl Candidate {
         Candidate {
             stage,
             pre_votes: Votes::default(),
+            waits_until: server.now + u64::from(server.config.heartbeat_ticks),
             asked: false,
             votes: Votes::default(),
             ask_again_at: server.now + u64::from(server.config.heartbeat_ticks),
@@ -113,10 +115,6 @@ impl Votes {
             Some((_, answer)) => *answer = granted,
             None => self.0.push((voter, granted)),
         }
-    }
-
-    pub(crate) fn forget_refusals(&mut self) {
-        self.0.retain(|(_, granted)| *granted);
     }
 
     /// Votes are a set: in what order they came means nothing.
@@ -305,7 +303,16 @@ impl Role {
                 print.index(*verified);
                 print.words([deadline.wrapping_sub(now), waits_until.saturating_sub(now), *round]);
             }
-            Role::Candidate(Candidate { stage, pre_votes, asked, votes, ask_again_at, deadline, transfer }) => {
+            Role::Candidate(Candidate {
+                stage,
+                pre_votes,
+                waits_until,
+                asked,
+                votes,
+                ask_again_at,
+                deadline,
+                transfer,
+            }) => {
                 print.word(1);
                 let stage = match stage {
                     Stage::PreVote => [0, 0],
@@ -316,7 +323,8 @@ impl Role {
                 pre_votes.fingerprint(print);
                 votes.fingerprint(print);
                 print.words([*asked, *transfer].map(u64::from));
-                print.words([ask_again_at.wrapping_sub(now), deadline.wrapping_sub(now)]);
+                print.words([*ask_again_at, *deadline].map(|at| at.wrapping_sub(now)));
+                print.word(waits_until.saturating_sub(now));
             }
             Role::Leader(Leader { followers, heartbeat_at, round, handover }) => {
                 print.word(2);

@@ -169,7 +169,7 @@ fn a_read_waits_for_a_round_that_began_after_it() {
 #[test]
 fn every_answer_of_the_own_term_echoes_its_round() {
     let full = AppendOutcome::Full { received: Index(1), durable: Index(1) };
-    let conflict = AppendOutcome::Conflict { prev: Index(1), hint: NOTHING };
+    let conflict = AppendOutcome::Conflict { prev: Index(2), hint: NOTHING };
     for outcome in [full, conflict] {
         let mut leader = ready();
         leader.read(1);

@@ -66,6 +66,8 @@ struct Plain {
     /// How many changes there were when it was issued.
     changes: u64,
     at: u64,
+    /// A write behind another waits for that one's sync and then for its own.
+    syncs: u64,
 }
 
 /// What is owed, in numbers of changes.
@@ -215,17 +217,7 @@ impl Pair {
                 twin.unwritten.1 = Some(false);
             }
             Operation::Compact => {}
-            Operation::Install { beyond } => {
-                let last = twin.log.len() + usize::from(beyond);
-                twin.log.truncate(twin.committed);
-                while twin.log.len() < last {
-                    twin.extend(1);
-                }
-                disk.installed(SnapshotWrite::Installed { snapshot: meta(last) }, Index(twin.committed as u64));
-                twin.committed = last;
-                twin.installed = twin.change();
-                twin.unwritten.1 = Some(true);
-            }
+            Operation::Install { beyond } => self.install(beyond),
             Operation::Commit(count) => twin.committed = twin.log.len().min(twin.committed + usize::from(count)),
             Operation::Issue => return self.issue(),
             Operation::Tick(ticks) => twin.now += u64::from(ticks),
@@ -251,6 +243,19 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    fn install(&mut self, beyond: u8) {
+        let Pair { disk, twin } = self;
+        let last = twin.log.len() + usize::from(beyond);
+        twin.log.truncate(twin.committed);
+        while twin.log.len() < last {
+            twin.extend(1);
+        }
+        disk.installed(SnapshotWrite::Installed { snapshot: meta(last) }, Index(twin.committed as u64));
+        twin.committed = last;
+        twin.installed = twin.change();
+        twin.unwritten.1 = Some(true);
     }
 
     /// What the write carries must leave on the disk what is in memory.
@@ -281,7 +286,8 @@ impl Pair {
             twin.written.extend_from_slice(&twin.log[kept..]);
         }
         same("the log that it leaves", &twin.written, &twin.log)?;
-        twin.writes.push_back(Plain { log: twin.log.clone(), changes: twin.changes, at: twin.now });
+        let syncs = if twin.writes.is_empty() { 1 } else { 2 };
+        twin.writes.push_back(Plain { log: twin.log.clone(), changes: twin.changes, at: twin.now, syncs });
         Ok(())
     }
 
@@ -291,9 +297,9 @@ impl Pair {
         same("whether the hard state is", &disk.hard_state_is_durable(), &(twin.hard_state_changed <= twin.done))?;
         same("whether all is", &disk.is_durable(disk.barrier()), &(twin.changes <= twin.done))?;
         same("whether a snapshot is on its way", &disk.is_installing(), &twin.is_installing())?;
-        let waited = twin.writes.front().map(|oldest| twin.now - oldest.at);
         for ticks in [1, 2, 5, 9] {
-            let stalled = waited.is_some_and(|waited| waited >= u64::from(ticks));
+            let late = |oldest: &Plain| twin.now - oldest.at >= u64::from(ticks) * oldest.syncs;
+            let stalled = twin.writes.front().is_some_and(late);
             same("whether it is stalled", &disk.is_stalled(twin.now, ticks), &stalled)?;
         }
         Ok(())
