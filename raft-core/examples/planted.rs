@@ -196,11 +196,8 @@ fn checks(seconds: u64, simulator_only: bool) -> Vec<Check> {
         return vec![simulator];
     }
     vec![
-        tests(&["test", "--no-run", "--test", "figure2"], TESTS_TIME_MAX),
-        tests(
-            &["test", "--no-run", "--lib", "--test", "regressions_*", "--test", "membership", "--test", "scripts"],
-            TESTS_TIME_MAX,
-        ),
+        tests(&["test", "--no-run", "--test", "directed"], TESTS_TIME_MAX),
+        tests(&["test", "--no-run", "--lib", "--test", "scripts"], TESTS_TIME_MAX),
         tests(&["test", "--no-run", "--test", "model"], WORLDS_TIME_MAX),
         simulator,
     ]

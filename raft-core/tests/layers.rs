@@ -197,7 +197,7 @@ fn what_travels_is_small() {
 fn the_table_of_figure_2_is_whole() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = fs::read_to_string(root.join("../docs/figure2.md")).unwrap();
-    let tests = fs::read_to_string(root.join("tests/figure2.rs")).unwrap();
+    let tests = fs::read_to_string(root.join("tests/directed/figure2.rs")).unwrap();
     let mut rows: Vec<_> = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit('`').next()).collect();
     let mut named: Vec<_> = tests.lines().filter_map(|line| line.strip_prefix("fn ")?.strip_suffix("() {")).collect();
     rows.push("leaders_count_only_what_is_durable");
@@ -217,7 +217,7 @@ fn the_tables_of_the_thesis_are_true() {
         let [rule, _, test] = row[..] else { panic!("not a row: {row:?}") };
         for place in test.split("; ") {
             let (file, names) = place.split_once(": ").unwrap_or_else(|| panic!("{rule}: {place} names no test"));
-            let file = if file == "scripts" { file.to_owned() } else { format!("raft-core/tests/{file}.rs") };
+            let file = if file == "scripts" { file.to_owned() } else { format!("raft-core/tests/directed/{file}.rs") };
             for name in names.split(", ") {
                 assert!(is_there(&file, name.trim_matches('`')), "{rule}: {file} has no {name}");
                 tests.push(name);
@@ -243,7 +243,8 @@ fn is_there(file: &str, name: &str) -> bool {
     if file == "scripts" {
         return root().join(format!("raft-core/tests/scripts/{name}.txt")).exists();
     }
-    fs::read_to_string(root().join(file)).unwrap().contains(&format!("fn {name}("))
+    let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    text.contains(&format!("fn {name}("))
 }
 
 /// Each scenario of `docs/verification.md` is played where the table says, and each script that it names is there. Or it is
@@ -278,7 +279,7 @@ fn the_answers_to_the_labs_questions_are_shown() {
     for row in questions {
         let [question, _, shown] = row[..] else { panic!("not a row: {row:?}") };
         for (file, names) in shown.split("; ").map(|place| place.split_once(": ").unwrap()) {
-            let file = if file.contains('/') || file == "scripts" { file } else { &format!("raft-core/tests/{file}") };
+            let file = if file.contains('/') || file == "scripts" { file } else { &format!("raft-core/tests/directed/{file}") };
             for name in names.split(", ") {
                 assert!(is_there(file, name.trim_matches('`')), "{question} {file} has no {name}");
             }

@@ -1,9 +1,7 @@
 //! Changes of the membership (§6, thesis §4), message by message: what a leader appends by itself, who is counted, and who
 //! leaves.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{
     Action, Address, Change, Config, Edit, EditError, Entries, Entry, EntryId, Event, Fatal, FlowKind, Incarnation,
     Index, Member, MemberRole, Membership, News, NodeId, Payload, Refusal, RequestId, RoleKind, Rpc, Term, WipedPolicy,

@@ -1,9 +1,7 @@
 //! How entries flow: windows, batches, losses, a follower whose disk is slow, and every limit at 1.
 
-mod kit;
-
-use kit::cluster::Cluster;
-use kit::*;
+use crate::kit::cluster::Cluster;
+use crate::kit::*;
 use raft_core::{
     Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index, NodeId, RequestId, Rpc,
 };

@@ -1,9 +1,7 @@
 //! Bugs that transfers of leadership in other implementations had, each under the name of its scenario, and the rules of thesis
 //! §3.10 that keep them away.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{
     Action, Config, EntryId, Event, Incarnation, Index, Member, MemberRole, Membership, NodeId, Refusal, RequestId,
     RoleKind, Rpc, SnapshotMeta,

@@ -1,8 +1,6 @@
 //! Figure 2 of the extended Raft paper, row by row: one test each, in the figure's order, through `step` and `Status` alone.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{Action, AppendOutcome, EntryId, Index, NodeId, Refusal, RoleKind, Rpc, Term};
 
 // State.

@@ -1,9 +1,7 @@
 //! Linearizable reads (§8, thesis §6.4): which round confirms them, who is counted, who is asked, and that each is answered
 //! exactly once.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, Entries, EntryId, Event, FlowKind, Incarnation, Index, Member, MemberRole,
     Membership, NodeId, Refusal, RequestId, Restored, RoleKind, Rpc, SnapshotMeta,

@@ -1,8 +1,6 @@
 //! Restarts, pauses and settings: bugs that others had, each under the name of its scenario.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState,
     Incarnation, Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, Rpc, SnapshotMeta, Term,

@@ -1,9 +1,7 @@
 //! Bugs that elections of other implementations had, each under the name of its scenario.
 
-mod kit;
-
-use kit::cluster::Cluster;
-use kit::*;
+use crate::kit::cluster::Cluster;
+use crate::kit::*;
 use raft_core::{
     Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, NodeId, Payload,
     RequestId, RoleKind, Rpc, SnapshotMeta, Term,

@@ -1,9 +1,7 @@
 //! Who campaigns when, and who lets whom pass: elections leave room for disks. `docs/decisions/0008-elections-wait-for-disks.md`
 //! says why.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{EntryId, RoleKind, Rpc};
 
 const NOTHING: EntryId = EntryId::ZERO;

@@ -1,9 +1,7 @@
 //! Bugs that replication of other implementations had, each under the name of its scenario.
 
-mod kit;
-
-use kit::cluster::Cluster;
-use kit::*;
+use crate::kit::cluster::Cluster;
+use crate::kit::*;
 use raft_core::{
     Action, Address, Bytes, Change, ENTRY_OVERHEAD_BYTES, Edit, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal,
     FlowKind, Incarnation, Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, WipedPolicy,

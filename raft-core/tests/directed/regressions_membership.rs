@@ -1,9 +1,7 @@
 //! Bugs that other implementations had with who belongs to a cluster, as far as a configuration can come into a log or a
 //! snapshot here.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{
     Entries, Entry, EntryId, Event, Index, Membership, NodeId, Payload, RoleKind, Rpc, Status, Term, Write, WriteId,
 };

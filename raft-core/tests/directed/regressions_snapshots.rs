@@ -1,9 +1,7 @@
 //! Bugs that snapshots of other implementations had, each under the name of its scenario.
 
-mod kit;
-
-use kit::cluster::Cluster;
-use kit::*;
+use crate::kit::cluster::Cluster;
+use crate::kit::*;
 use raft_core::{
     Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Index, Membership, News,
     NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,

@@ -1,8 +1,6 @@
 //! Bugs that asynchronous persistence had elsewhere, each under the name of its scenario: promises wait for the disk.
 
-mod kit;
-
-use kit::*;
+use crate::kit::*;
 use raft_core::{Action, AppendOutcome, Entry, EntryId, Event, HardState, Index, NodeId, Payload, RoleKind, Rpc, Term};
 
 const NOTHING: EntryId = EntryId::ZERO;
