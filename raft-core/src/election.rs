@@ -31,6 +31,7 @@ pub(crate) fn time_out(server: &mut Server, role: &mut Role) {
     count_own_vote(server, &mut candidate.pre_votes);
     ask(server, &candidate);
     *role = Role::Candidate(candidate);
+    server.role_changed = true;
 }
 
 /// A server counts its own vote only where the others would.
@@ -111,6 +112,7 @@ pub(crate) fn campaign(server: &mut Server) -> Role {
 
 fn lead(server: &mut Server) -> Role {
     let leader = Leader::new(server);
+    server.role_changed = true;
     if server.config.leader_noop && server.log.last().index < Index::MAX {
         let first = EntryId { term: server.term(), index: server.log.last().index.next() };
         server.append(Entries::of_term(first, [Payload::Noop].into_iter()));
@@ -158,6 +160,7 @@ pub(crate) fn vote_requested(server: &mut Server, role: &mut Role, candidate: Se
             let mut follower = Follower::new(server, 0);
             follower.put_off_election(server);
             *role = Role::Follower(follower);
+            server.role_changed = true;
         }
         _ => server.send(from, Rpc::RequestVoteReply { granted: false }),
     }

@@ -94,17 +94,20 @@ impl Raft {
         if self.server.fatal.is_some() {
             return;
         }
-        let before = actions.len();
-        core::mem::swap(actions, &mut self.server.actions);
-        self.follow_rule(event);
+        let own_report = self.follow_rule(event);
         if self.server.fatal.is_none() {
-            self.settle();
+            self.settle(own_report);
             self.hand_over();
         }
-        core::mem::swap(actions, &mut self.server.actions);
         if let Some(why) = self.server.fatal {
-            actions.truncate(before);
-            actions.push(Action::Halt { why });
+            self.server.actions.clear();
+            self.server.actions.push(Action::Halt { why });
+        }
+        // Two buffers take turns: the one that comes back is empty, and has room.
+        if actions.is_empty() {
+            core::mem::swap(actions, &mut self.server.actions);
+        } else {
+            actions.append(&mut self.server.actions);
         }
     }
 
@@ -190,8 +193,9 @@ impl Raft {
         self.server.now += u64::from(self.server.config.election_ticks_min);
     }
 
+    /// Says whether it was a report of the own disk or application.
     #[inline(always)] // called once; a call would move the event again
-    fn follow_rule(&mut self, event: Event) {
+    fn follow_rule(&mut self, event: Event) -> bool {
         let Raft { server, role, transfer, reads, .. } = self;
         match event {
             Event::Tick { elapsed } => self.tick(elapsed),
@@ -201,11 +205,19 @@ impl Raft {
             Event::Transfer { request, to } => transfer::requested(server, role, transfer, request, to),
             Event::Read { request } => read::requested(server, role, reads, request),
             Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
-            Event::Persisted(id) => match server.disk.confirm(id) {
-                Some(installed) => server.restore_due |= installed,
-                None => server.counters.unknown_write += 1,
-            },
-            Event::Applied(index) => server.applied_to(index),
+            Event::Persisted(id) => {
+                core::mem::forget(event);
+                match server.disk.confirm(id) {
+                    Some(installed) => server.restore_due |= installed,
+                    None => server.counters.unknown_write += 1,
+                }
+                return true;
+            }
+            Event::Applied(index) => {
+                core::mem::forget(event);
+                server.applied_to(index);
+                return true;
+            }
             Event::Compact { index } => {
                 let needed_from = if let Role::Leader(leader) = role { leader.needed_from() } else { None };
                 server.compact(index, needed_from);
@@ -220,6 +232,7 @@ impl Raft {
                 }
             }
         }
+        false
     }
 
     /// A pause is not an outage: election and check-quorum clocks move on by one heartbeat interval at most, so that mail
@@ -235,6 +248,7 @@ impl Raft {
                 election::time_out(server, role);
             }
             Role::Candidate(candidate) => election::ask_again(server, candidate),
+            Role::Leader(leader) if server.now >= leader.heartbeat_at => server.chores.note(Chores::CHANGE),
             Role::Follower(_) | Role::Leader(_) => {}
         }
     }
@@ -281,19 +295,21 @@ impl Raft {
     }
 
     /// Make the standing rules true: won? lead. Leader: commit, and send what followers lack. Else: pay what is owed.
-    fn settle(&mut self) {
+    /// What the own disk or application reports gives followers nothing, unless it commits.
+    #[inline(always)]
+    fn settle(&mut self, own_report: bool) {
         let Raft { server, role, .. } = self;
         election::settle(server, role);
         match role {
             Role::Leader(leader) => {
+                let commit = server.commit;
                 replication::advance_commit(server, leader);
-                if server.now >= leader.heartbeat_at {
-                    server.chores.note(Chores::CHANGE);
-                }
                 if !server.chores.is_empty() {
                     return self.settle_chores();
                 }
-                replication::feed_all(server, leader);
+                if !own_report || server.commit > commit {
+                    replication::feed_all(server, leader);
+                }
             }
             // Who leads owes nothing: its term began with its own vote.
             Role::Follower(_) | Role::Candidate(_) => {
@@ -330,20 +346,34 @@ impl Raft {
 
     /// Mail that promises nothing is out; then one write with all that changed, then what may be applied.
     fn hand_over(&mut self) {
-        let Raft { server, role, told, .. } = self;
+        let server = &mut self.server;
         server.hand_over_write();
         server.hand_over_committed();
-        let leader = match role {
+        if server.role_changed {
+            self.tell_role();
+        }
+        debug_assert_eq!(self.told, self.role_now(), "a change of role was not noted");
+    }
+
+    /// Observers hear of what is different from what they were told last.
+    #[cold]
+    fn tell_role(&mut self) {
+        self.server.role_changed = false;
+        let now = self.role_now();
+        if now != self.told {
+            self.told = now;
+            let (term, role, leader) = now;
+            self.server.actions.push(Action::News(News::Role { term, role, leader }));
+        }
+    }
+
+    fn role_now(&self) -> (Term, RoleKind, Option<NodeId>) {
+        let leader = match &self.role {
             Role::Follower(follower) => follower.leader,
             Role::Candidate(_) => None,
-            Role::Leader(_) => Some(server.id()),
+            Role::Leader(_) => Some(self.server.id()),
         };
-        let now = (server.term(), role.kind(), leader);
-        if now != *told {
-            *told = now;
-            let (term, role, leader) = now;
-            server.actions.push(Action::News(News::Role { term, role, leader }));
-        }
+        (self.server.term(), self.role.kind(), leader)
     }
 }
 

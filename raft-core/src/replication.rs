@@ -7,7 +7,6 @@ use crate::event::Commands;
 use crate::healing;
 use crate::message::{AppendOutcome, Rpc};
 use crate::progress::{Flow, Progress, Transfer};
-use crate::quorum::Tally;
 use crate::refusal::Refusal;
 use crate::role::{Leader, Role};
 use crate::server::Server;
@@ -73,12 +72,8 @@ pub(crate) fn advance_commit(server: &mut Server, leader: &Leader) {
         None if id == server.id() && server.counts_itself => server.disk.durable(),
         _ => Index(0),
     };
-    // Most steps move no quorum: that is cheaper to see than how far a quorum got.
-    if voters.tally(|id| Some(place(id) > server.commit)) != Tally::Won {
-        return;
-    }
     let reached = voters.reached(place);
-    if server.log.term_at(reached) == Some(server.term()) {
+    if reached > server.commit && server.log.term_at(reached) == Some(server.term()) {
         server.commit_to(reached);
     }
 }

@@ -33,6 +33,7 @@ impl Follower {
 
     /// The leader was heard.
     pub(crate) fn hear(&mut self, server: &mut Server, leader: NodeId) {
+        server.role_changed |= self.leader != Some(leader);
         self.leader = Some(leader);
         server.heard = Some((leader, server.now));
         self.put_off_election(server);
@@ -284,6 +285,7 @@ impl Role {
         }
         let deadline = self.deadline().unwrap_or(server.now + u64::from(server.timeout));
         *self = Role::Follower(Follower::new(server, deadline));
+        server.role_changed = true;
     }
 
     /// Follow because this server cannot lead: as a leader, it keeps nobody from electing another one.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::chores::Chores;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
 #[cfg(feature = "sim")]
@@ -19,26 +20,6 @@ use crate::named::NamedSnapshots;
 use crate::random::Random;
 use crate::restored::Restored;
 use crate::types::{EntryId, Incarnation, Index, NodeId, ServerId, Term};
-
-/// Events that made no sense, by kind. They changed nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Messages from this server to itself.
-    pub from_self: u64,
-    /// Messages whose parts contradict each other or reach beyond any log.
-    pub malformed: u64,
-    /// Replies of an older term, or to something that was settled since.
-    pub stale: u64,
-    /// Replies from servers outside of the configuration in force.
-    pub not_a_member: u64,
-    /// Replies from a member on another disk than the one that counts for it.
-    pub wiped: u64,
-    /// Confirmations of writes never issued or already confirmed.
-    pub unknown_write: u64,
-    /// `Applied` beyond what was handed out, `Compact` beyond what was applied, reports about unknown transfers.
-    pub unfounded: u64,
-}
 
 /// What a server knows whatever its role.
 #[derive(Clone, Debug)]
@@ -80,7 +61,9 @@ pub(crate) struct Server {
     pub(crate) chores: Chores,
     pub(crate) counters: Counters,
     pub(crate) fatal: Option<Fatal>,
-    /// What this step wants done, in order; the caller's buffer while a step runs.
+    /// Term, role or leader may be others than observers were told.
+    pub(crate) role_changed: bool,
+    /// What this step wants done, in order.
     pub(crate) actions: Vec<Action>,
 }
 
@@ -111,6 +94,7 @@ impl Server {
             chores: Chores::default(),
             counters: Counters::default(),
             fatal: None,
+            role_changed: false,
             actions: Vec::new(),
             config,
             incarnation,
@@ -149,6 +133,7 @@ impl Server {
     /// Enter a newer term, in which nothing was promised yet.
     pub(crate) fn adopt(&mut self, term: Term, voted_for: Option<ServerId>) {
         self.hard_state = HardState { term, voted_for };
+        self.role_changed = true;
         self.disk.hard_state_changed();
         self.disk.owe_nothing();
     }
@@ -269,14 +254,11 @@ impl Server {
     /// from. Nothing moves while a received snapshot waits for the disk.
     #[inline]
     pub(crate) fn hand_over_committed(&mut self) {
-        if self.disk.is_installing() {
-            return;
-        }
-        if self.restore_due {
+        if self.restore_due && !self.disk.is_installing() {
             self.hand_over_snapshot();
         }
         let ready = self.commit.min(self.disk.durable());
-        if ready > self.handed_out {
+        if ready > self.handed_out && !self.disk.is_installing() {
             self.hand_over_entries(ready);
         }
     }
@@ -376,6 +358,7 @@ impl Server {
             chores: _,
             counters: _,
             fatal,
+            role_changed: _,
             actions: _,
         } = self;
         print.node(config.id);

@@ -1,12 +1,13 @@
 //! A read-only view of a server: for operators, oracles and the curious.
 
 use crate::action::{Fatal, HardState, RoleKind};
+use crate::counters::Counters;
 use crate::entries::Payload;
 use crate::log::SnapshotMeta;
 use crate::membership::Membership;
 use crate::progress::{Flow, Progress};
 use crate::role::Role;
-use crate::server::{Counters, Server};
+use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 
 /// A view of a [`Raft`](crate::Raft) between two steps.

@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "fingerprint",
     "config",
     "chores",
+    "counters",
     "quorum",
     "member",
     "membership",
@@ -279,7 +280,11 @@ fn the_answers_to_the_labs_questions_are_shown() {
     for row in questions {
         let [question, _, shown] = row[..] else { panic!("not a row: {row:?}") };
         for (file, names) in shown.split("; ").map(|place| place.split_once(": ").unwrap()) {
-            let file = if file.contains('/') || file == "scripts" { file } else { &format!("raft-core/tests/directed/{file}") };
+            let file = if file.contains('/') || file == "scripts" {
+                file
+            } else {
+                &format!("raft-core/tests/directed/{file}")
+            };
             for name in names.split(", ") {
                 assert!(is_there(file, name.trim_matches('`')), "{question} {file} has no {name}");
             }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use raft_core::{
-    Action, Bytes, Config, Entries, Event, Incarnation, Index, Membership, NodeId, Payload, Raft, RequestId, Restored,
-    RoleKind, Write,
+    Action, Bytes, Config, Entries, Event, Incarnation, Index, Membership, Message, NodeId, Payload, Raft, RequestId,
+    Restored, RoleKind, Write,
 };
 
 const COMPACT_EVERY: u64 = 4096;
@@ -29,7 +29,8 @@ struct Node {
 pub(crate) struct Cluster {
     shape: Shape,
     nodes: Vec<Node>,
-    mail: VecDeque<(usize, Event)>,
+    /// From, to, what.
+    mail: VecDeque<(NodeId, NodeId, Message)>,
     actions: Vec<Action>,
     started: u64,
 }
@@ -66,8 +67,8 @@ impl Cluster {
     /// One event, and all that follows from it.
     fn deliver(&mut self, to: usize, event: Event) {
         self.step(to, event);
-        while let Some((to, event)) = self.mail.pop_front() {
-            self.step(to, event);
+        while let Some((from, to, message)) = self.mail.pop_front() {
+            self.step(slot(to), Event::Receive { from, message });
         }
     }
 
@@ -76,43 +77,34 @@ impl Cluster {
         let Cluster { nodes, mail, actions, .. } = self;
         let node = &mut nodes[at];
         let from = NodeId(at as u64 + 1);
-        let (mut persisted, mut applied) = (None, None);
         node.raft.step_into(event, actions);
-        if actions.is_empty() {
-            return;
-        }
-        for action in actions.drain(..) {
-            match action {
-                Action::Send { to, message } => {
-                    let to = usize::try_from(to.0).expect("a small id") - 1;
-                    mail.push_back((to, Event::Receive { from, message }));
+        while !actions.is_empty() {
+            let (mut persisted, mut applied) = (None, None);
+            for action in actions.drain(..) {
+                match action {
+                    Action::Send { to, message } => mail.push_back((from, to, message)),
+                    Action::Persist(write) => {
+                        persisted = Some(write.id);
+                        node.log.push(write);
+                    }
+                    Action::Apply(entries) => applied = Some(node.apply(&entries)),
+                    Action::Accepted { .. } | Action::News(_) => {}
+                    other => panic!("not in this workload: {other}"),
                 }
-                Action::Persist(write) => {
-                    persisted = Some(write.id);
-                    node.log.push(write);
-                }
-                Action::Apply(entries) => applied = Some(node.apply(&entries)),
-                Action::Accepted { .. } | Action::News(_) => {}
-                other => panic!("not in this workload: {other}"),
+            }
+            if let Some(id) = persisted {
+                node.raft.step_into(Event::Persisted(id), actions);
+            }
+            if let Some(index) = applied {
+                node.raft.step_into(Event::Applied(index), actions);
+                node.compact(index, actions);
             }
         }
-        if let Some(id) = persisted {
-            self.step(at, Event::Persisted(id));
-        }
-        if let Some(index) = applied {
-            self.step(at, Event::Applied(index));
-            self.compact(at, index);
-        }
     }
+}
 
-    fn compact(&mut self, at: usize, index: Index) {
-        let node = &mut self.nodes[at];
-        if node.compacted.distance_to(index) >= COMPACT_EVERY {
-            node.compacted = index;
-            node.log.clear();
-            self.step(at, Event::Compact { index });
-        }
-    }
+fn slot(id: NodeId) -> usize {
+    usize::try_from(id.0).expect("a small id") - 1
 }
 
 impl Node {
@@ -125,5 +117,13 @@ impl Node {
             }
         }
         self.applied
+    }
+
+    fn compact(&mut self, applied: Index, actions: &mut Vec<Action>) {
+        if self.compacted.distance_to(applied) >= COMPACT_EVERY {
+            self.compacted = applied;
+            self.log.clear();
+            self.raft.step_into(Event::Compact { index: applied }, actions);
+        }
     }
 }
