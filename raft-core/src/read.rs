@@ -284,6 +284,13 @@ fn give_up(server: &mut Server, reads: &mut Reads) {
         let asked = reads.asked.take().filter(|asked| asked.count > 1);
         reads.asked = asked.map(|asked| Asked { count: asked.count - 1, ..asked });
     }
+    // Nor does one bring the log through where it is to be read: this server may have left the cluster.
+    if server.heard.is_none_or(|(_, at)| server.now - at >= longest) {
+        let here = reads.confirmed.partition_point(|(at, _)| *at <= server.commit);
+        for (_, request) in reads.confirmed.split_off(here) {
+            reads.refuse(server, request, Refusal::NoLeader);
+        }
+    }
 }
 
 /// Ask the leader, if there is one: for all reads that wait, or again what it has not answered.

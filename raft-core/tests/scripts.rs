@@ -89,6 +89,7 @@ scripts! {
     a_read_waits_for_an_install
     a_refusal_is_no_vote
     a_removed_server_disturbs_nobody
+    a_removed_server_refuses_its_reads
     a_round_beside_entries
     a_round_reaches_every_flow
     a_server_takes_the_place_of_another
