@@ -347,8 +347,11 @@ impl fmt::Display for Edit {
 }
 
 impl fmt::Display for Change {
-    /// `add voter 4, remove 3 if 7@2`
+    /// `add voter 4, remove 3 if 7@2`, or `nothing`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.edits.is_empty() {
+            f.write_str("nothing")?;
+        }
         for (i, edit) in self.edits.iter().enumerate() {
             write!(f, "{}{edit}", if i == 0 { "" } else { ", " })?;
         }

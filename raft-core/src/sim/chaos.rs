@@ -7,10 +7,12 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+use super::account::Account;
 use super::clients::{COMMAND_BYTES_MIN, CommandId, Outcome};
 use super::cluster::{Cluster, Temper};
 use super::coverage::{Coverage, Happening};
 use super::entropy::Entropy;
+use super::moves;
 use super::plan::Plan;
 use super::queue::{TICK, Time};
 use super::reads;
@@ -173,6 +175,9 @@ impl Chaos {
         let plan = Plan::draw(&mut entropy, options.servers);
         let mut cluster = Cluster::new(plan.seats.clone(), plan.temper, entropy, trace);
         cluster.downtime = plan.nemesis.downtime();
+        if let Some(moves) = &plan.moves {
+            cluster.account = Account::new(moves.wiped, moves.memory);
+        }
         for (server, period) in cluster.servers.iter_mut().zip(&plan.periods) {
             server.period = *period;
             match period.cmp(&TICK) {
@@ -209,9 +214,10 @@ impl Chaos {
     /// The faulty phase: clients, servers and the nemesis, each in its own rhythm.
     fn storm(&mut self) -> Verdict {
         let (mut request_at, mut strike_at) = (0, self.plan.nemesis.pause);
+        let mut move_at = self.plan.moves.map_or(Time::MAX, |moves| moves.pause);
         let end = self.plan.ticks * TICK;
         while self.cluster.steps < self.plan.steps && self.cluster.now < end && !self.cluster.entropy.is_spent() {
-            self.cluster.run(request_at.min(strike_at))?;
+            self.cluster.run(request_at.min(strike_at).min(move_at))?;
             let now = self.cluster.now;
             if now == request_at {
                 self.request()?;
@@ -220,6 +226,10 @@ impl Chaos {
             if now == strike_at {
                 self.plan.nemesis.strike(&mut self.cluster)?;
                 strike_at = now + self.cluster.entropy.between(1, self.plan.nemesis.pause);
+            }
+            if let Some(moves) = self.plan.moves.filter(|_| now == move_at) {
+                moves.strike(&mut self.cluster)?;
+                move_at = now + self.cluster.entropy.between(1, moves.pause);
             }
         }
         Ok(())
@@ -296,6 +306,7 @@ impl Chaos {
         for slot in 0..cluster.servers.len() {
             let server = &mut cluster.servers[slot];
             server.crash_in = None;
+            server.was_replaced = false;
             server.paused_until = 0;
             server.clock_stopped_until = 0;
             server.disk.stalled_until = 0;
@@ -317,6 +328,7 @@ impl Chaos {
         let mut ask_again_at = 0;
         while self.cluster.now < deadline {
             self.cluster.run(self.cluster.now + TICK)?;
+            moves::take_replaced_away(&mut self.cluster)?;
             let applied = command.is_some_and(|id| self.cluster.clients.outcome(id) == Some(Outcome::Applied));
             if applied && self.cluster.oracles.have_converged(&self.cluster.servers) {
                 return self.cluster.oracles.finish(&self.cluster.clients);
@@ -324,6 +336,7 @@ impl Chaos {
             // One that stands after the command was applied may need another: without a no-op, only an entry of its own
             // term commits what is before it (§5.4.2).
             if self.cluster.now >= ask_again_at {
+                moves::readmit_lost(&mut self.cluster)?;
                 if let Some(leader) = self.cluster.leader() {
                     command = self.start(leader, 1, COMMAND_BYTES_MIN)?;
                 }
@@ -333,15 +346,19 @@ impl Chaos {
         self.cluster.oracles.diverged(&self.cluster.servers, self.patience() / TICK)
     }
 
-    /// How long the calm phase may take: what is still on its way, elections, and a lagging log one entry at a time.
+    /// How long the calm phase may take: what is still on its way, elections, a lagging log one entry at a time, and the pauses
+    /// of a leader that heals a server which has lost its disk again and again.
     fn patience(&self) -> Time {
         let config = &self.plan.seats[0].config;
         let handicap = self.plan.seats.iter().map(|seat| seat.config.handicap_ticks).max().unwrap_or_default();
         let timeout = u64::from(config.election_ticks_max) + u64::from(handicap);
         let entries = self.cluster.servers.iter().map(|server| server.seen.last.index.0).max().unwrap_or_default();
+        let lost = self.cluster.servers.iter().map(|server| server.old_disks().count()).max().unwrap_or_default();
+        let pauses = if lost > 0 { timeout << (2 * lost + 1) } else { 0 };
         let snapshot = self.plan.seats.iter().map(|seat| u64::from(seat.config.snapshot_timeout_ticks)).max();
         TICK * (1000
             + 100 * timeout
+            + pauses
             + 4 * snapshot.unwrap_or_default()
             + entries * u64::from(config.heartbeat_ticks + 1))
     }

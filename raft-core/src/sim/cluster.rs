@@ -3,6 +3,7 @@
 
 use std::vec::Vec;
 
+use super::account::{Account, View};
 use super::clients::Clients;
 use super::coverage::{Coverage, Happening};
 use super::digest::Digest;
@@ -19,7 +20,9 @@ use super::reads;
 use super::server::{Beginning, Clock, Seat, Seen, Server};
 use super::trace::Trace;
 use super::violation::Verdict;
-use crate::{Action, EntryId, Event, Index, Membership, Message, NodeId, RoleKind, SnapshotMeta, WriteId};
+use crate::{
+    Action, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, RequestId, RoleKind, SnapshotMeta, WriteId,
+};
 
 /// Something that will happen. A server's own affairs end with its life.
 pub(crate) enum Item {
@@ -133,6 +136,10 @@ pub(crate) struct Cluster {
     pub(crate) busy: usize,
     /// What reads would be answered by that are answered in this step.
     pub(crate) answers_by: Option<Happening>,
+    /// The change that is asked for in this step.
+    pub(crate) change: Option<RequestId>,
+    /// What may be lost.
+    pub(crate) account: Account,
     actions: Vec<Action>,
 }
 
@@ -161,6 +168,8 @@ impl Cluster {
             steps: 0,
             busy: 0,
             answers_by: None,
+            change: None,
+            account: Account::default(),
             actions: Vec::new(),
         }
     }
@@ -308,7 +317,10 @@ impl Cluster {
         match &event {
             Event::Start { request, commands } => self.oracles.asked(*request, commands.len() as u64),
             Event::Read { request } => self.oracles.read_asked(slot, *request),
-            Event::Change { request, .. } => self.oracles.change_asked(slot, *request),
+            Event::Change { request, .. } => {
+                self.change = Some(*request);
+                self.oracles.change_asked(slot, *request);
+            }
             Event::Transfer { request, .. } => self.oracles.transfer_asked(slot, *request, server.seen.hard_state.term),
             _ => {}
         }
@@ -370,5 +382,14 @@ impl Cluster {
     pub(crate) fn leader(&self) -> Option<usize> {
         let leaders = (0..self.servers.len()).filter(|slot| self.servers[*slot].leads());
         leaders.max_by_key(|slot| self.servers[*slot].seen.hard_state.term)
+    }
+
+    /// Whether the cluster can afford that one server runs on another disk; or that there is such a configuration.
+    pub(crate) fn bears(&mut self, other: Option<(usize, Incarnation)>, configuration: Option<&Membership>) -> bool {
+        let view = View { servers: &self.servers, now: self.now, other };
+        match configuration {
+            Some(configuration) => self.account.bears_one(&view, None, configuration),
+            None => self.account.bears(&view, self.oracles.configuration(), self.oracles.committed()),
+        }
     }
 }

@@ -1,17 +1,21 @@
 //! The driver's duties: carry out each action, and come back with what became of it.
 
 use std::format;
+use std::sync::Arc;
 
 use super::clients::is_ask;
 use super::cluster::{Cluster, Item, Transfer};
 use super::coverage::Happening;
 use super::disk::SLOWNESS;
 use super::entropy::{Entropy, Odds};
+use super::kinds;
 use super::machine::{Done, SnapshotFile, Work};
 use super::queue::{TICK, Time};
 use super::server::Seen;
 use super::violation::{Invariant, Verdict, broken};
-use crate::{Action, Entries, Event, Message, NodeId, SnapshotMeta, SnapshotWrite, Term, Write};
+use crate::{
+    Action, Entries, Event, Index, Membership, Message, NodeId, Rpc, SnapshotMeta, SnapshotWrite, Term, Write,
+};
 
 /// How snapshots travel in a run.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,10 @@ impl Cluster {
                 Ok(())
             }
             // What becomes of a change is seen in the configuration.
-            Action::Accepted { request, .. } if is_ask(request) => self.oracles.change_accepted(slot, request),
+            Action::Accepted { request, .. } if is_ask(request) => {
+                self.coverage.count(Happening::ChangeAccepted);
+                self.oracles.change_accepted(slot, request)
+            }
             Action::Accepted { request, first, count } => {
                 self.oracles.answered(request, Some(count))?;
                 if let Some(lab) = &mut self.lab {
@@ -81,6 +88,8 @@ impl Cluster {
             Action::Refused { request, why } if is_ask(request) => {
                 if self.oracles.read_refused(request) {
                     self.coverage.count_refused_read(&why);
+                } else if self.change == Some(request) {
+                    self.coverage.count_refused_change(&why);
                 }
                 self.oracles.ask_answered(&self.servers, slot, request, None)
             }
@@ -97,7 +106,8 @@ impl Cluster {
             Action::Readable { request, at } => self.readable(slot, before, request, at),
             Action::Halt { why } => {
                 self.oracles.halted(self.servers[slot].id, &why)?;
-                self.crash(slot);
+                self.halt(slot);
+                self.servers[slot].was_replaced = true;
                 Ok(())
             }
             Action::News(_) => Ok(()),
@@ -106,6 +116,9 @@ impl Cluster {
 
     fn send(&mut self, slot: usize, to: NodeId, message: Message) -> Verdict {
         self.oracles.sending(&self.servers, slot, to, &message)?;
+        if let Rpc::AppendEntries { entries, .. } = &message.rpc {
+            self.account.note(entries);
+        }
         self.digest.fold(message.term.0 << 8 | to.0);
         let Some(receiver) = self.slot_of(to) else {
             self.coverage.count(Happening::MessageToNobody);
@@ -137,6 +150,8 @@ impl Cluster {
     }
 
     fn persist(&mut self, slot: usize, before: &Seen, write: Write) -> Verdict {
+        self.account.note(&write.entries);
+        kinds::count_written(&mut self.coverage, &self.servers, slot, before, &write);
         let server = &mut self.servers[slot];
         self.oracles.writing(server, before, &write)?;
         if let Some(SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot }) = &write.snapshot
@@ -289,6 +304,11 @@ impl Cluster {
         if state.last.index <= server.seen.snapshot.index {
             return Ok(());
         }
+        // A server that joined does not know who the members were before the first configuration in its log.
+        let knows = |(at, known): &(Index, Arc<Membership>)| *at <= state.last.index && !known.members().is_empty();
+        if !server.disk.written.configurations().iter().any(knows) {
+            return Ok(());
+        }
         let Some(meta) = raft.snapshot_at(state.last.index).filter(|meta| meta.last == state.last) else {
             return broken(Invariant::Restart, format!("does not know what a snapshot at {} stands for", state.last));
         };
@@ -411,7 +431,7 @@ mod tests {
         for happening in [Happening::MessageToNobody, Happening::UnreachableReported, Happening::SnapshotSendAsked] {
             assert!(cluster.coverage.of(happening) > 4, "{}", happening.words());
         }
-        assert!(cluster.oracles.committed() >= crate::Index(10));
+        assert!(cluster.oracles.committed() >= Index(10));
         assert!(cluster.oracles.have_converged(&cluster.servers), "nobody waits for those who do not exist");
     }
 }

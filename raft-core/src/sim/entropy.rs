@@ -51,6 +51,24 @@ impl Entropy {
         Entropy { record: Some((Vec::new(), wanted)), ..Entropy::from_seed(seed) }
     }
 
+    /// Choices of their own, which leave those of this one as they are: what is drawn for a new kind of fault does not change
+    /// what a seed did before. Of bytes eight say which; none are the quietest.
+    pub(crate) fn split(&mut self) -> Entropy {
+        let word = match &mut self.source {
+            Source::Seed(state) => Entropy::from_seed(*state ^ 0x5851_f42d_4c95_7f2d).below(u64::MAX),
+            Source::Bytes { bytes, next } => {
+                let word = (0..8)
+                    .fold(0, |word, at| word << 8 | u64::from(bytes.get(*next + at).copied().unwrap_or_default()));
+                *next += 8;
+                word
+            }
+        };
+        if let Some((bytes, _)) = self.record.as_mut().filter(|(bytes, wanted)| bytes.len() < *wanted) {
+            bytes.extend_from_slice(&word.to_be_bytes());
+        }
+        if word == 0 { Entropy::from_bytes(&[]) } else { Entropy::from_seed(word) }
+    }
+
     pub(crate) fn into_record(self) -> Vec<u8> {
         self.record.map(|(bytes, _)| bytes).unwrap_or_default()
     }
@@ -153,6 +171,20 @@ mod tests {
         assert!(entropy.is_spent());
         assert!(!entropy.chance(Odds(65_535)));
         assert_eq!(entropy.between(4, 9), 4);
+    }
+
+    #[test]
+    fn a_split_changes_nothing_and_bytes_split_alike() {
+        let (mut whole, mut recorded) = (Entropy::from_seed(7), Entropy::recorded(7, 100));
+        let (_, mut split) = (recorded.below(1000), recorded.split());
+        assert_eq!((whole.below(1000), whole.below(1000)), (389, 16));
+        assert_eq!(recorded.below(1000), 16);
+        let mut bytes = Entropy::from_bytes(&recorded.into_record());
+        assert_eq!(bytes.below(1000), 389);
+        let mut same = bytes.split();
+        assert!((0..9).all(|_| split.below(1000) == same.below(1000)));
+        assert_eq!(bytes.below(1000), 16);
+        assert!(bytes.split().is_spent(), "spent bytes split into quiet ones");
     }
 
     #[test]

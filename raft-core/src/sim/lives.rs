@@ -7,7 +7,7 @@ use super::coverage::Happening;
 use super::queue::TICK;
 use super::server::Seen;
 use super::violation::Verdict;
-use crate::{Incarnation, Index};
+use crate::{Incarnation, Index, WriteId};
 
 impl Cluster {
     /// Start a server that is down, from what it kept.
@@ -48,24 +48,38 @@ impl Cluster {
     /// A server's disk is lost, with its files and what its application kept: its process, if it runs, dies first.
     pub(crate) fn wipe(&mut self, slot: usize) {
         self.crash(slot);
-        self.servers[slot].wipe();
+        self.servers[slot].wipe(self.now);
         self.trace.event(self.now, self.servers[slot].id, "wiped");
     }
 
     /// A server's process, if it runs, dies, and the next one begins on another disk that this server once had.
     pub(crate) fn mount(&mut self, slot: usize, disk: Incarnation) -> bool {
         self.crash(slot);
-        let mounted = self.servers[slot].mount(disk);
+        let mounted = self.servers[slot].mount(disk, self.now);
         self.trace.event(self.now, self.servers[slot].id, format_args!("mounts {disk}"));
         mounted
     }
 
     /// A server's process dies, or its power goes.
     pub(crate) fn crash(&mut self, slot: usize) {
-        let server = &mut self.servers[slot];
-        if server.raft.take().is_none() {
-            return;
+        if let Some(through) = self.end(slot) {
+            self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {through}"));
         }
+    }
+
+    /// A server's process ends by itself: the machine goes on, and does what its disk was asked for.
+    pub(crate) fn halt(&mut self, slot: usize) {
+        let disk = &mut self.servers[slot].disk;
+        if let Some(last) = disk.outstanding().last() {
+            disk.complete_through(last);
+        }
+        self.end(slot);
+    }
+
+    /// Says which of its writes was kept last, if the server was up.
+    fn end(&mut self, slot: usize) -> Option<WriteId> {
+        let server = &mut self.servers[slot];
+        server.raft.take()?;
         server.unfed_ticks = 0;
         server.crash_in = None;
         server.paused_until = 0;
@@ -83,6 +97,6 @@ impl Cluster {
         self.queue.push(restart, Item::Restart { slot, life: self.servers[slot].life });
         self.clients.crashed(&mut self.coverage, slot);
         self.oracles.crashed(slot);
-        self.trace.event(self.now, self.servers[slot].id, format_args!("crash keeping {}", loss.through));
+        Some(loss.through)
     }
 }

@@ -15,9 +15,10 @@
 //! ```
 //!
 //! Reading order: `chaos` (a run), `cluster` (what happens next), `duties` (what a driver does), `oracle` (what must hold);
-//! then `network`, `disk`, `machine`, `clients`, `reads`, `nemesis` and `transfers`, which make trouble, and `plan`, which draws how
-//! much. In `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
+//! then `network`, `disk`, `machine`, `clients`, `reads`, `nemesis`, `transfers`, `moves` and `wipes`, which make trouble,
+//! `account`, which says how much a cluster can afford to lose, and `plan`, which draws how much there is of all that. In `script` nothing is drawn: a text says what happens. `fuzz` is what the fuzz targets share with tests.
 
+mod account;
 mod chaos;
 mod clients;
 mod cluster;
@@ -28,9 +29,11 @@ mod duties;
 mod entropy;
 pub mod explore;
 pub mod fuzz;
+mod kinds;
 mod lab;
 mod lives;
 mod machine;
+mod moves;
 mod nemesis;
 mod network;
 mod oracle;
@@ -45,6 +48,7 @@ mod transfers;
 #[cfg(test)]
 mod twins;
 mod violation;
+mod wipes;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
 pub use coverage::{CAMPAIGN_SEEDS, Coverage, Happening, NeverHappened};

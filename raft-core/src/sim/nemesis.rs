@@ -193,7 +193,7 @@ fn bridge(cluster: &mut Cluster, middle: usize) {
 
 /// Some links, each way by itself, come and go until then.
 fn flap(cluster: &mut Cluster, until: Time) {
-    let everyone = (1 << cluster.servers.len()) - 1;
+    let everyone = u8::MAX >> (SERVERS_MAX - cluster.servers.len());
     let links = std::array::from_fn(|_| u8::try_from(cluster.entropy.below(1 << SERVERS_MAX)).unwrap_or(0) & everyone);
     let number = cluster.network.start_flapping(links);
     let pause = 1 + cluster.entropy.below(until.saturating_sub(cluster.now) / 2);

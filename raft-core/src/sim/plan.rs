@@ -8,6 +8,7 @@ use super::disk::DiskTemper;
 use super::duties::TransferTemper;
 use super::entropy::{Entropy, Odds};
 use super::machine::MachineTemper;
+use super::moves::Moves;
 use super::nemesis::Nemesis;
 use super::network::Weather;
 use super::queue::{TICK, Time};
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) temper: Temper,
     pub(crate) workload: Workload,
     pub(crate) nemesis: Nemesis,
+    /// Changes of the membership, and lost disks.
+    pub(crate) moves: Option<Moves>,
     /// The faulty phase ends after so many steps of all cores, or so many ticks.
     pub(crate) steps: u64,
     pub(crate) ticks: u64,
@@ -69,19 +72,38 @@ impl Plan {
             };
             Seat { config: Config { id: NodeId(id), ..limits }, clock, beginning }
         });
-        let seats = seats.collect();
+        let seats: Vec<Seat> = seats.collect();
         let exact = entropy.flip();
         let period = |_| if exact { TICK } else { entropy.between(TICK / 2, 2 * TICK) };
         let periods = (0..count).map(period).collect();
-        Plan {
+        let plan = Plan {
             seats,
             periods,
             temper: Temper::draw(entropy, u64::from(common.election_ticks_min) * TICK),
             workload: Workload::draw(entropy),
             nemesis: Nemesis::draw(entropy, &common),
+            moves: None,
             steps: entropy.magnitude(500, 8000),
             ticks: 3000,
+        };
+        match Moves::draw(&mut entropy.split(), &common) {
+            Some(moves) => plan.with_moves(moves, &common),
+            None => plan,
         }
+    }
+
+    /// What changes of the membership and lost disks ask of servers; and one more spare perhaps.
+    fn with_moves(mut self, moves: Moves, common: &Config) -> Plan {
+        if moves.spare {
+            let config = Config { id: NodeId(self.seats.len() as u64 + 1), ..common.clone() };
+            self.seats.push(Seat { config, clock: Clock::Steady, beginning: Beginning::Spare });
+            self.periods.push(TICK);
+        }
+        for Seat { config, .. } in &mut self.seats {
+            let Moves { wiped, record_disks, farewell_ticks, .. } = moves;
+            *config = Config { wiped, record_disks, farewell_ticks, ..config.clone() };
+        }
+        Plan { moves: Some(moves), ..self }
     }
 }
 

@@ -87,6 +87,8 @@ struct Belongings {
     disk: Disk,
     machine: Machine,
     files: Vec<SnapshotFile>,
+    /// When the server ran on it last.
+    left_at: Time,
 }
 
 pub(crate) struct Server {
@@ -120,6 +122,8 @@ pub(crate) struct Server {
     pub(crate) handed: Index,
     /// The snapshot that this life started from.
     pub(crate) started_from: EntryId,
+    /// It has halted on this disk, because the cluster counts another one for it.
+    pub(crate) was_replaced: bool,
 }
 
 impl Server {
@@ -161,6 +165,7 @@ impl Server {
             crash_in: None,
             handed: Index(0),
             started_from: nothing,
+            was_replaced: false,
         }
     }
 
@@ -169,31 +174,48 @@ impl Server {
     }
 
     /// Take another disk, and put the one in use away.
-    fn change_disk(&mut self, new: Belongings) {
+    fn change_disk(&mut self, new: Belongings, now: Time) {
         let old = Belongings {
             incarnation: std::mem::replace(&mut self.incarnation, new.incarnation),
             disk: std::mem::replace(&mut self.disk, new.disk),
             machine: std::mem::replace(&mut self.machine, new.machine),
             files: std::mem::replace(&mut self.files, new.files),
+            left_at: now,
         };
         self.drawer.push(old);
+        self.was_replaced = false;
     }
 
-    /// A server that is down has lost everything: it begins anew on an empty disk, and joins. Server 3's first new disk is
-    /// j301, its second j302.
-    pub(crate) fn wipe(&mut self) {
-        let incarnation = Incarnation::joined(self.id.0 * 100 + self.drawer.len() as u64 + 1);
-        let disk = Disk::new(SnapshotMeta::default());
-        self.change_disk(Belongings { incarnation, disk, machine: Machine::default(), files: Vec::new() });
+    /// The disk that it would run on after its next loss. Server 3's first new disk is j301, its second j302.
+    pub(crate) fn next_disk(&self) -> Incarnation {
+        Incarnation::joined(self.id.0 * 100 + self.drawer.len() as u64 + 1)
+    }
+
+    /// A server that is down has lost everything: it begins anew on an empty disk, and joins.
+    pub(crate) fn wipe(&mut self, now: Time) {
+        let (incarnation, disk) = (self.next_disk(), Disk::new(SnapshotMeta::default()));
+        let machine = Machine::default();
+        self.change_disk(Belongings { incarnation, disk, machine, files: Vec::new(), left_at: now }, now);
     }
 
     /// A server that is down gets back a disk that it once had. Says whether there is such a one.
-    pub(crate) fn mount(&mut self, disk: Incarnation) -> bool {
+    pub(crate) fn mount(&mut self, disk: Incarnation, now: Time) -> bool {
         let place = self.drawer.iter().position(|old| old.incarnation == disk);
         let Some(place) = place else { return false };
         let old = self.drawer.remove(place);
-        self.change_disk(old);
+        self.change_disk(old, now);
         true
+    }
+
+    /// The disks that it does not run on any more, each with when it last did.
+    pub(crate) fn old_disks(&self) -> impl Iterator<Item = (Incarnation, Time)> + '_ {
+        self.drawer.iter().map(|old| (old.incarnation, old.left_at))
+    }
+
+    /// Every disk that it ever had, and what each holds, or held when it was lost.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = (Incarnation, &Disk)> {
+        let old = self.drawer.iter().map(|old| (old.incarnation, &old.disk));
+        core::iter::once((self.incarnation, &self.disk)).chain(old)
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A leader commits by counting only entries of its own term (§5.4.2), and counts only voters of the configuration in force,
 //! itself among them if it votes, whose disks hold the entry: a majority of each half, while it is joint (§6). A disk counts
-//! that the configuration records; where it records none, any founder's. What a leader appends because of a commit, a
-//! configuration perhaps, is not in force when it counts.
+//! that the configuration records; where it records none, any founder's: with what it held when it was lost, if it was. What a
+//! leader appends because of a commit, a configuration perhaps, is not in force when it counts.
 
 use std::format;
 use std::vec::Vec;
@@ -22,9 +22,11 @@ pub(crate) fn commits(servers: &[Server], slot: usize) -> Verdict {
     })?;
     let id = EntryId { term, index };
     let membership = leader.disk.written.configuration();
-    let counts = |server: &Server| membership.member(server.id).is_some_and(|member| member.counts(server.incarnation));
+    // A disk that was lost since is counted: what it acknowledged before stays acknowledged.
     let holds = |voter: NodeId| {
-        servers.iter().any(|server| server.id == voter && counts(server) && server.disk.durable.holds(id))
+        let member = membership.member(voter);
+        let mut disks = servers.iter().filter(|server| server.id == voter).flat_map(Server::disks);
+        disks.any(|(disk, held)| member.is_some_and(|member| member.counts(disk)) && held.durable.holds(id))
     };
     ensure(is_quorum(membership, holds), Invariant::CommitRule, || {
         let holders: Vec<NodeId> = servers.iter().map(|server| server.id).filter(|id| holds(*id)).collect();
@@ -75,6 +77,27 @@ mod tests {
         assert_eq!(committed(&of_disks([1, 2, 0]), &[1, 2]), None, "both disks are recorded");
         assert_eq!(committed(&of_disks([1, 0, 0]), &[1, 3]), None, "none is recorded, and it is a founder's");
         assert_eq!(committed(&of_disks([1, 9, 0]), &[1, 2]), broken, "another one of the second is recorded");
+    }
+
+    #[test]
+    fn a_disk_counts_with_what_it_held_when_it_was_lost() {
+        let three = Membership::new([1, 2, 3].map(NodeId));
+        let found_with = |lost_then_written: bool| {
+            let mut leader = leader_of(1, &three);
+            leader.seen.commit = Index(2);
+            let mut other = server_of(2, &three);
+            if lost_then_written {
+                other.wipe(0);
+            }
+            leader.disk.durable.take(&write(1, &[1, 2]));
+            other.disk.durable.take(&write(1, &[1, 2]));
+            if !lost_then_written {
+                other.wipe(0);
+            }
+            found(commits(&[leader, other], 0))
+        };
+        assert_eq!(found_with(false), None, "it acknowledged, and was lost after that");
+        assert_eq!(found_with(true), Some(Invariant::CommitRule), "its new disk does not count");
     }
 
     #[test]

@@ -22,12 +22,13 @@ pub(crate) struct Committed {
     entries: Vec<Known>,
     /// The first configuration, then the committed ones, each with its index.
     configurations: Vec<(Index, Arc<Membership>)>,
+    nobody: Membership,
 }
 
 impl Committed {
     /// Nothing yet, in a cluster of these first members.
     pub(crate) fn of(first: Arc<Membership>) -> Committed {
-        Committed { entries: Vec::new(), configurations: Vec::from([(Index(0), first)]) }
+        Committed { configurations: Vec::from([(Index(0), first)]), ..Committed::default() }
     }
 
     pub(crate) fn last_index(&self) -> Index {
@@ -71,6 +72,14 @@ impl Committed {
     pub(crate) fn configuration_at(&self, index: Index) -> Option<&Membership> {
         let newest_first = self.configurations.iter().rev();
         newest_first.map(|(at, membership)| (at, &**membership)).find(|(at, _)| **at <= index).map(|(_, found)| found)
+    }
+
+    /// The newest one, and its entry.
+    pub(crate) fn configuration(&self) -> (EntryId, &Membership) {
+        match self.configurations.last() {
+            Some((at, newest)) => (self.id_at(*at).unwrap_or(EntryId::ZERO), newest),
+            None => (EntryId::ZERO, &self.nobody),
+        }
     }
 
     /// The state that everything through `index` makes.

@@ -44,8 +44,8 @@ use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::Verdict;
 use crate::{
-    Entries, Fatal, Index, Membership, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta, Term,
-    Write,
+    Entries, EntryId, Fatal, Index, Membership, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta,
+    Term, Write,
 };
 use committed::Committed;
 
@@ -327,6 +327,11 @@ impl Oracles {
     /// Through where leaders have committed.
     pub(crate) fn committed(&self) -> Index {
         self.committed.last_index()
+    }
+
+    /// The newest committed configuration, and its entry.
+    pub(crate) fn configuration(&self) -> (EntryId, &Membership) {
+        self.committed.configuration()
     }
 
     /// The run is over and all have converged.

@@ -167,9 +167,10 @@ fn snapshot(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
         other => return Err(Stop::Wrong(format!("`{other}`: a transfer is delivered or failed"))),
     };
     words.end()?;
-    let receiver = world.slot(to)?;
+    // A member need not exist.
+    let receiver = world.slot(to).ok();
     let ended = |file: &crate::SnapshotMeta| file.last == snapshot;
-    world.transfers.retain(|t| (t.from, t.to) != (slot, receiver) || !ended(&t.file.meta));
+    world.transfers.retain(|t| (t.from, Some(t.to)) != (slot, receiver) || !ended(&t.file.meta));
     world.step(slot, Event::SnapshotSent { to, snapshot, delivered })
 }
 

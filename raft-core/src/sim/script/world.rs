@@ -186,8 +186,11 @@ impl World {
         if !self.server(slot).is_up() {
             return Err(Stop::Wrong(format!("{} is down", self.name(slot))));
         }
+        let ticks = matches!(event, Event::Tick { .. });
         self.cluster.step(slot, event)?;
-        self.cluster.oracles.ticked(&self.cluster.servers[slot])?;
+        if ticks {
+            self.cluster.oracles.ticked(&self.cluster.servers[slot])?;
+        }
         self.collect();
         Ok(())
     }
