@@ -290,7 +290,7 @@ impl Cluster {
     fn tick(&mut self, slot: usize) -> Verdict {
         let elapsed = std::mem::take(&mut self.servers[slot].unfed_ticks);
         self.step(slot, Event::Tick { elapsed })?;
-        self.oracles.ticked(&self.servers[slot])
+        self.oracles.ticked(slot, &self.servers[slot])
     }
 
     /// Feed an event to a server that is up: time first.
@@ -309,7 +309,9 @@ impl Cluster {
 
     pub(crate) fn step(&mut self, slot: usize, event: Event) -> Verdict {
         let server = &mut self.servers[slot];
-        let Some(raft) = &mut server.raft else { return Ok(()) };
+        if !server.is_up() {
+            return Ok(());
+        }
         self.busy = slot;
         self.steps += 1;
         self.coverage.count_event(&event);
@@ -324,9 +326,11 @@ impl Cluster {
             Event::Transfer { request, .. } => self.oracles.transfer_asked(slot, *request, server.seen.hard_state.term),
             _ => {}
         }
+        self.oracles.feeding(slot, server, &event);
         self.trace.event(self.now, server.id, &event);
         self.recorder.fed(server.id, || Feed::Event(event.clone()));
         let mut actions = std::mem::take(&mut self.actions);
+        let Some(raft) = &mut server.raft else { return Ok(()) };
         raft.step_into(event, &mut actions);
         self.recorder.answered(server.id, &actions);
         let seen = Seen::of(raft.status());

@@ -72,9 +72,9 @@ impl Cluster {
                 Ok(())
             }
             // What becomes of a change is seen in the configuration.
-            Action::Accepted { request, .. } if is_ask(request) => {
+            Action::Accepted { request, first, count } if is_ask(request) => {
                 self.coverage.count(Happening::ChangeAccepted);
-                self.oracles.change_accepted(slot, request)
+                self.oracles.change_accepted(slot, &self.servers[slot], request, (first, count))
             }
             Action::Accepted { request, first, count } => {
                 self.oracles.answered(request, Some(count))?;
@@ -110,7 +110,10 @@ impl Cluster {
                 self.servers[slot].was_replaced = true;
                 Ok(())
             }
-            Action::News(_) => Ok(()),
+            Action::News(news) => {
+                self.oracles.told(slot, &self.servers[slot], news);
+                Ok(())
+            }
         }
     }
 
@@ -152,8 +155,8 @@ impl Cluster {
     fn persist(&mut self, slot: usize, before: &Seen, write: Write) -> Verdict {
         self.account.note(&write.entries);
         kinds::count_written(&mut self.coverage, &self.servers, slot, before, &write);
+        self.oracles.writing(&self.servers, slot, before, &write)?;
         let server = &mut self.servers[slot];
-        self.oracles.writing(server, before, &write)?;
         if let Some(SnapshotWrite::Compacted { snapshot, .. } | SnapshotWrite::Installed { snapshot }) = &write.snapshot
         {
             self.oracles.writing_snapshot(server, snapshot)?;
@@ -321,6 +324,7 @@ impl Cluster {
 
     fn send_snapshot(&mut self, slot: usize, to: NodeId, term: Term, meta: &SnapshotMeta) -> Verdict {
         let server = &self.servers[slot];
+        self.oracles.sending_snapshot(slot, server, to)?;
         let file = self.oracles.file(server, meta)?.clone();
         let Some(receiver) = self.slot_of(to) else {
             self.coverage.count(Happening::MessageToNobody);

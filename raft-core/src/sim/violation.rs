@@ -16,6 +16,21 @@ pub enum Invariant {
     Configuration,
     /// Only a server with a vote campaigns.
     Candidacy,
+    /// Quorums of successive configurations of a log meet.
+    Adjacent,
+    /// A leader appends a configuration only behind one that is committed and not joint, in a term of which something is
+    /// committed.
+    OnePending,
+    /// Behind a joint configuration stands its second half, once.
+    LeavesOnce,
+    /// A learner that becomes a voter has what it needs, on the disk that is recorded for it.
+    PromotedWasReady,
+    /// What is said on a disk that does not count decides nothing.
+    UncountedIsSilent,
+    /// Who answers on the disk that counts is counted.
+    RecordedDiskCounts,
+    /// Nobody writes to a server that is gone.
+    Farewell,
     /// A vote goes to a log that is at least as up-to-date as the voter's.
     ElectionRestriction,
     /// A leader only appends to its log.
@@ -70,6 +85,8 @@ pub enum Invariant {
     Frugality,
     /// When faults stop, a leader stands and all converge.
     Convergence,
+    /// When faults stop, every member heals and no change is left half done.
+    Healed,
 }
 
 impl Invariant {
@@ -79,7 +96,10 @@ impl Invariant {
         match self {
             Invariant::ElectionSafety => "§5.2, Figure 3",
             Invariant::SingleVote => "§5.2",
-            Invariant::Configuration => "§6",
+            Invariant::Configuration | Invariant::Adjacent | Invariant::OnePending | Invariant::LeavesOnce => "§6",
+            Invariant::PromotedWasReady => "thesis §4.2.1",
+            Invariant::UncountedIsSilent | Invariant::RecordedDiskCounts => "docs/thesis.md, replaced disks",
+            Invariant::Farewell => "thesis §4.2.2",
             Invariant::Candidacy => "§6, thesis §4.2.2",
             Invariant::ElectionRestriction => "§5.4.1",
             Invariant::LeaderAppendOnly => "§5.3, Figure 3",
@@ -105,6 +125,7 @@ impl Invariant {
             Invariant::NoHalt => "§5.4.3",
             Invariant::Frugality => "Config",
             Invariant::Convergence => "§5.6",
+            Invariant::Healed => "§6, thesis §4",
         }
     }
 }

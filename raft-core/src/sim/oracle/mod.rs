@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod acknowledgements;
+mod adjacent;
 mod append_only;
 mod apply_order;
 mod candidacy;
@@ -12,10 +13,14 @@ mod committed;
 mod configuration;
 mod convergence;
 mod discards;
+mod ears;
 mod election_restriction;
 mod election_safety;
+mod farewell;
 mod frugality;
+mod healed;
 mod leader_completeness;
+mod leaves_once;
 mod limits;
 mod linearizable;
 mod log_matching;
@@ -23,9 +28,12 @@ mod match_index;
 mod monotone;
 mod no_halt;
 mod one_answer;
+mod one_pending;
 mod outcomes;
 mod promises;
+mod promoted_was_ready;
 mod read_index;
+mod recorded_disk_counts;
 mod restart;
 mod single_vote;
 mod snapshot_state;
@@ -34,6 +42,7 @@ mod terms_rise;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transfer_is_quiet;
+mod uncounted_is_silent;
 mod write_through;
 
 use std::sync::Arc;
@@ -44,10 +53,11 @@ use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::Verdict;
 use crate::{
-    Entries, EntryId, Fatal, Index, Membership, Message, NodeId, RequestId, RestoreError, RoleKind, Rpc, SnapshotMeta,
-    Term, Write,
+    Entries, EntryId, Event, Fatal, Index, Membership, Message, News, NodeId, Payload, RequestId, RestoreError,
+    RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term, Write,
 };
 use committed::Committed;
+use uncounted_is_silent::UncountedIsSilent;
 
 /// Everything that is remembered of a run to judge it.
 #[derive(Default)]
@@ -64,6 +74,10 @@ pub(crate) struct Oracles {
     acknowledged: acknowledged::Acknowledged,
     linearizable: linearizable::Linearizable,
     read_index: read_index::ReadIndex,
+    ears: ears::Ears,
+    uncounted_is_silent: UncountedIsSilent,
+    recorded_disk_counts: recorded_disk_counts::RecordedDiskCounts,
+    farewell: farewell::Farewell,
     pub(crate) frugality: frugality::Frugality,
 }
 
@@ -83,12 +97,18 @@ impl Oracles {
         restart::refused(error)
     }
 
+    /// The server in `slot` is about to be fed this.
+    pub(crate) fn feeding(&mut self, slot: usize, server: &Server, event: &Event) {
+        self.ears.fed(slot, server, event);
+    }
+
     /// The server in `slot`, which was `before`, has stepped; none of the actions has been carried out.
     pub(crate) fn stepped(&mut self, servers: &[Server], slot: usize, before: &Seen) -> Verdict {
         let server = &servers[slot];
         let seen = &server.seen;
         monotone::stepped(before, seen)?;
         self.transfer_is_quiet.stepped(slot, server, before)?;
+        self.ears.stepped(slot, server, before);
         if seen.durable != before.durable {
             promises::stepped(server)?;
         }
@@ -105,7 +125,11 @@ impl Oracles {
         if leads && !seen.leads_on_from(before) {
             self.election_safety.leads(server.server_id(), seen.hard_state.term)?;
             self.single_vote.votes(server.server_id(), seen.hard_state.term, server.server_id())?;
+            self.uncounted_is_silent.stands(server)?;
             leader_completeness::stands(server, &self.committed)?;
+        }
+        if let Some(reply) = self.ears.reply.filter(|_| seen.leads_on_from(before)) {
+            self.recorded_disk_counts.answered(slot, server, reply)?;
         }
         if leads {
             self.match_index.leading(slot, server)?;
@@ -135,10 +159,11 @@ impl Oracles {
         leader_completeness::commits(servers, seen.hard_state.term, seen.commit, &self.committed)
     }
 
-    /// Time has passed for `server`.
-    pub(crate) fn ticked(&self, server: &Server) -> Verdict {
+    /// Time has passed for the server in `slot`.
+    pub(crate) fn ticked(&self, slot: usize, server: &Server) -> Verdict {
         if server.leads() {
             check_quorum::leading(server)?;
+            UncountedIsSilent::leading(slot, server, &self.ears)?;
             limits::leading(server)?;
         }
         Ok(())
@@ -149,13 +174,20 @@ impl Oracles {
         let server = &servers[slot];
         let sender = server.server_id();
         promises::sending(server, to, message)?;
+        if !message.is_reply() && !matches!(message.rpc, Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. }) {
+            let append = matches!(message.rpc, Rpc::AppendEntries { .. });
+            self.farewell.writes(slot, server, to, (append, self.ears.now(slot)))?;
+        }
         match &message.rpc {
             Rpc::RequestVote { last, .. } => {
                 self.election_restriction.asks(sender, message.term, *last);
                 self.single_vote.votes(sender, message.term, sender)
             }
             Rpc::RequestVoteReply { granted: true } => match server.disk.durable.hard_state.voted_for {
-                Some(candidate) => self.single_vote.votes(sender, message.term, candidate),
+                Some(candidate) => {
+                    self.uncounted_is_silent.grants(sender, message.term, candidate);
+                    self.single_vote.votes(sender, message.term, candidate)
+                }
                 None => Ok(()),
             },
             Rpc::AppendEntries { .. } => {
@@ -172,13 +204,55 @@ impl Oracles {
         }
     }
 
-    /// `write` is about to be put behind what `server` wrote so far.
-    pub(crate) fn writing(&mut self, server: &Server, before: &Seen, write: &Write) -> Verdict {
+    /// The leader in `slot` offers a snapshot to another server.
+    pub(crate) fn sending_snapshot(&mut self, slot: usize, server: &Server, to: NodeId) -> Verdict {
+        self.farewell.writes(slot, server, to, (true, self.ears.now(slot)))
+    }
+
+    /// Observers of the server in `slot` hear this.
+    pub(crate) fn told(&mut self, slot: usize, server: &Server, news: News) {
+        if let News::PeerRegressed { peer } = news {
+            self.recorded_disk_counts.regressed(slot, server.life, peer);
+        }
+    }
+
+    /// `write` is about to be put behind what the server in `slot` wrote so far.
+    pub(crate) fn writing(&mut self, servers: &[Server], slot: usize, before: &Seen, write: &Write) -> Verdict {
+        let server = &servers[slot];
         self.frugality.writes(write.entries.len());
         append_only::writing(before, &server.seen, write)?;
         limits::writing(server, before, write)?;
         terms_rise::writing(&server.disk.written, server.seen.hard_state.term, write)?;
+        if write.entries.may_hold_membership() {
+            self.writing_configurations(servers, slot, before, write)?;
+        }
         self.log_matching.writing(&server.disk.written, write)
+    }
+
+    /// Each configuration of a write follows the one before it in the log, if that is known.
+    fn writing_configurations(&self, servers: &[Server], slot: usize, was: &Seen, write: &Write) -> Verdict {
+        let server = &servers[slot];
+        let term = server.seen.hard_state.term;
+        let led = server.leads() || was.role == RoleKind::Leader && was.hard_state.term == term;
+        let first = write.entries.first_index().unwrap_or_default();
+        let mut known = server.disk.written.configurations().iter().filter(|(at, _)| *at < first);
+        let mut before = known.next_back().map(|(at, known)| (*at, Arc::clone(known)));
+        if let Some(SnapshotWrite::Installed { snapshot }) = &write.snapshot {
+            before = Some((snapshot.last.index, Arc::clone(&snapshot.membership)));
+        }
+        for (id, payload) in write.entries.iter() {
+            let Payload::Membership(next) = payload else { continue };
+            if let Some((at, before)) = before.filter(|(_, before)| !before.members().is_empty()) {
+                adjacent::follows(&before, next)?;
+                leaves_once::follows(&before, id, next)?;
+                if led && id.term == term {
+                    one_pending::appends(server, (at, &before), id, next)?;
+                    promoted_was_ready::appends(servers, slot, &self.ears, (at, &before), next)?;
+                }
+            }
+            before = Some((id.index, Arc::clone(next)));
+        }
+        Ok(())
     }
 
     /// A write that names a snapshot is about to be carried out.
@@ -236,8 +310,15 @@ impl Oracles {
         self.one_answer.asked(slot, request);
     }
 
-    pub(crate) fn change_accepted(&mut self, slot: usize, request: RequestId) -> Verdict {
-        self.one_answer.answered(slot, request)
+    pub(crate) fn change_accepted(
+        &mut self,
+        slot: usize,
+        server: &Server,
+        request: RequestId,
+        (first, count): (EntryId, u64),
+    ) -> Verdict {
+        self.one_answer.answered(slot, request)?;
+        one_answer::changes(server, request, first, count)
     }
 
     /// The server in `slot` answers a request that is no command; a transfer of leadership by who leads now.
@@ -296,12 +377,17 @@ impl Oracles {
 
     /// Whether the calm phase of a run is over.
     pub(crate) fn have_converged(&self, servers: &[Server]) -> bool {
-        convergence::have_converged(servers, self.committed.last_index()) && self.one_answer.all_answered()
+        convergence::have_converged(servers, self.committed.last_index())
+            && healed::have_healed(servers)
+            && self.one_answer.all_answered()
     }
 
     /// The calm phase of a run has taken as long as it may.
     pub(crate) fn diverged(&self, servers: &[Server], ticks: u64) -> Verdict {
         self.one_answer.finish(ticks)?;
+        if convergence::have_converged(servers, self.committed.last_index()) {
+            healed::finish(servers, ticks)?;
+        }
         convergence::diverged(servers, ticks)
     }
 

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::format;
 use std::vec::Vec;
 
-use crate::RequestId;
-use crate::sim::violation::{Invariant, Verdict, broken};
+#[cfg(test)]
+use crate::Membership;
+use crate::sim::server::Server;
+use crate::sim::violation::{Invariant, Verdict, broken, ensure};
+use crate::{EntryId, Payload, RequestId};
 
 #[derive(Default)]
 pub(crate) struct OneAnswer {
@@ -46,10 +49,40 @@ impl OneAnswer {
     }
 }
 
+/// A change is said to have begun with the entry `first`: that is a configuration, and names the change.
+pub(crate) fn changes(server: &Server, request: RequestId, first: EntryId, count: u64) -> Verdict {
+    let status = server.raft.as_ref().map(|raft| raft.status());
+    let entry =
+        status.and_then(|status| status.entry(first.index).filter(|_| status.term_at(first.index) == Some(first.term)));
+    let begins = matches!(entry, Some(Payload::Membership(membership)) if membership.change() == first);
+    ensure(begins && count == 1, Invariant::OneAnswer, || {
+        format!("{request} is {first} with {count}, which is {entry:?}")
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::found;
+    use super::super::testing::{found, leader_of};
     use super::*;
+    use crate::{Change, Edit, Event, NodeId};
+
+    #[test]
+    fn a_change_that_did_not_begin_is_found() {
+        let mut server = leader_of(1, &Membership::new([NodeId(1)]));
+        let raft = server.raft.as_mut().unwrap();
+        let write = crate::WriteId::from_number(2);
+        let _ = raft.step(Event::Persisted(write));
+        let change = Change::of(Edit::AddLearner { id: NodeId(2), address: crate::Address::default() });
+        let _ = raft.step(Event::Change { request: RequestId(1), change: change.into() });
+        let last = raft.status().last();
+        let broken = Some(Invariant::OneAnswer);
+        let begins = |first, count| found(changes(&server, RequestId(1), first, count));
+        assert_eq!(begins(last, 1), None, "{last}");
+        assert_eq!(begins(last, 2), broken);
+        assert_eq!(begins(EntryId::new(2, last.index.0 - 1), 1), broken, "no configuration");
+        assert_eq!(begins(EntryId::new(1, last.index.0), 1), broken, "of another term");
+        assert_eq!(begins(EntryId::new(1, 1), 1), broken, "it names another change");
+    }
 
     #[test]
     fn an_answer_too_many_or_too_few_or_after_a_crash_is_found() {

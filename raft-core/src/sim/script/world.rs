@@ -189,7 +189,7 @@ impl World {
         let ticks = matches!(event, Event::Tick { .. });
         self.cluster.step(slot, event)?;
         if ticks {
-            self.cluster.oracles.ticked(&self.cluster.servers[slot])?;
+            self.cluster.oracles.ticked(slot, &self.cluster.servers[slot])?;
         }
         self.collect();
         Ok(())
