@@ -58,6 +58,20 @@ pub(crate) fn append_requested(server: &mut Server, follower: &mut Follower, fro
     server.disk.owe_acknowledgement(from);
 }
 
+/// A message of the leader's takes long to come in: say that it is heard, at most once in a heartbeat interval, or it would give up
+/// its office. No round is echoed that was not received.
+pub(crate) fn answer_arriving(server: &mut Server, follower: &mut Follower, leader: NodeId) {
+    if server.now < follower.answers_arriving_at || !server.disk.hard_state_is_durable() {
+        return;
+    }
+    follower.answers_arriving_at = server.now + u64::from(server.config.heartbeat_ticks);
+    if is_full(server) {
+        refuse_more(server, follower, leader);
+    } else {
+        send_acknowledgement(server, follower, leader);
+    }
+}
+
 /// Whether too much waits for the disk, or is committed and waits for the application. Both get done without anything new
 /// from the leader.
 fn is_full(server: &Server) -> bool {

@@ -129,6 +129,15 @@ pub fn decode_message(frame: Bytes) -> Result<Message, CodecError> {
     frame.end(Message { term, incarnation, rpc })
 }
 
+/// The term that a message says, as soon as the first bytes of its frame are there: what [`Event::Arriving`](crate::Event::Arriving)
+/// wants. Nothing if they are too few, or of another version.
+#[must_use]
+pub fn message_term(start: &[u8]) -> Option<Term> {
+    let (version, head) = start.split_first()?;
+    let (term, _) = postcard::take_from_bytes(head).ok().filter(|_| *version == VERSION)?;
+    Some(term)
+}
+
 /// Append a write's frame to `out`.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ pub struct Counters {
     pub from_self: u64,
     /// Messages whose parts contradict each other or reach beyond any log.
     pub malformed: u64,
-    /// Replies of an older term, or to something that was settled since.
+    /// Replies of an older term, or to something that was settled since; parts of messages from others than the leader.
     pub stale: u64,
     /// Replies from servers outside of the configuration in force.
     pub not_a_member: u64,

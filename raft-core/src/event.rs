@@ -65,11 +65,13 @@ pub enum Event {
         /// To which voter; to the one with the longest log, if it is not said.
         to: Option<NodeId>,
     },
-    /// A part of a message of this term is arriving from this peer: a leader whose messages take long is heard all the same.
+    /// Part of a message has arrived, and the rest has not: a leader whose messages take longer than an election timeout is
+    /// heard all the same. A follower puts off its election, and answers its leader at most once in a heartbeat interval. May be
+    /// fed as often as bytes come, for any message; counts only from the known leader of the current term.
     Arriving {
         /// Who sends it.
         from: NodeId,
-        /// The sender's term.
+        /// The term that the message says.
         term: Term,
     },
     /// The entries that [`Fetch`](crate::Action::Fetch) asked for: from its first one on, as many as there was room for.

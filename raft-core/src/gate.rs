@@ -1,6 +1,7 @@
 //! The gate: whose messages are heard at all, and in which term. What passes it is in our own term.
 
 use crate::action::Fatal;
+use crate::appending;
 use crate::healing;
 use crate::log::SnapshotMeta;
 use crate::message::{AppendOutcome, Message, Rpc};
@@ -105,6 +106,20 @@ pub(crate) fn admit_snapshot(
         role.follow(server);
     }
     Some(snapshot)
+}
+
+/// Part of a message of `term` from `from` is here. A follower hears its leader by that, however long the rest takes. Only the
+/// known leader of our own term is believed: nothing of these bytes has been checked, so nobody learns of a term or of a leader by
+/// them. Nor does a leader count them as an answer: answers are short, and which disk they come from is not known yet.
+#[cold]
+pub(crate) fn arriving(server: &mut Server, role: &mut Role, from: NodeId, term: Term) {
+    match role {
+        Role::Follower(follower) if follower.leader == Some(from) && term == server.term() => {
+            follower.hear(server, from);
+            appending::answer_arriving(server, follower, from);
+        }
+        Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => server.counters.stale += 1,
+    }
 }
 
 /// Whether this server hears a live leader other than `from`, in whatever term, or leads and hears a quorum.

@@ -204,7 +204,8 @@ impl Raft {
             Event::Change { request, change } => change::asked(server, role, request, &change),
             Event::Transfer { request, to } => transfer::requested(server, role, transfer, request, to),
             Event::Read { request } => read::requested(server, role, reads, request),
-            Event::Arriving { .. } | Event::Fetched { .. } => server.counters.unfounded += 1,
+            Event::Arriving { from, term } => gate::arriving(server, role, from, term),
+            Event::Fetched { .. } => server.counters.unfounded += 1,
             Event::Persisted(id) => {
                 core::mem::forget(event);
                 match server.disk.confirm(id) {

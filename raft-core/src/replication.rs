@@ -102,7 +102,14 @@ fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     progress.measure(server.log.last().index, server.now, u64::from(server.config.election_ticks_min));
     match &mut progress.flow {
         Flow::Replicate(_) => return ask_at_matched(server, progress, round),
-        Flow::Probe { waiting, .. } => *waiting = false,
+        Flow::Probe { waiting, .. } => {
+            // What it was sent before may still be on its way: it is asked again without entries.
+            if let Some(prev) = server.log.id_at(progress.next.prev()).filter(|_| *waiting) {
+                progress.round_told = round;
+                return send_append(server, progress, prev, Entries::new(), round, true);
+            }
+            *waiting = false;
+        }
         Flow::Snapshot { .. } => offer_again_when_due(server, progress),
     }
     // A probe about what is compacted becomes a snapshot, which may never arrive: that is no heartbeat.

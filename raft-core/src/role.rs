@@ -23,12 +23,15 @@ pub(crate) struct Follower {
     pub(crate) verified: Index,
     /// The newest round of the leader's.
     pub(crate) round: u64,
+    /// From when on it answers its leader again while a message is still arriving.
+    pub(crate) answers_arriving_at: u64,
 }
 
 impl Follower {
     /// Nothing is heard yet.
     pub(crate) fn new(server: &Server, deadline: u64) -> Follower {
-        Follower { leader: None, deadline, waits_until: 0, verified: server.commit, round: 0 }
+        let verified = server.commit;
+        Follower { leader: None, deadline, waits_until: 0, verified, round: 0, answers_arriving_at: 0 }
     }
 
     /// The leader was heard.
@@ -299,11 +302,12 @@ impl Role {
 impl Role {
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>, now: u64, barrier: impl Fn(u64) -> u64) {
         match self {
-            Role::Follower(Follower { leader, deadline, waits_until, verified, round }) => {
+            Role::Follower(Follower { leader, deadline, waits_until, verified, round, answers_arriving_at }) => {
                 print.word(0);
                 print.maybe_node(*leader);
                 print.index(*verified);
                 print.words([deadline.wrapping_sub(now), waits_until.saturating_sub(now), *round]);
+                print.word(answers_arriving_at.saturating_sub(now));
             }
             Role::Candidate(Candidate {
                 stage,
@@ -344,7 +348,7 @@ impl Role {
     pub(crate) fn rewind_clock(&mut self, heartbeat_ticks: u32) {
         let (far, heartbeat) = (u64::from(u32::MAX), u64::from(heartbeat_ticks));
         match self {
-            Role::Follower(follower) => follower.deadline = far,
+            Role::Follower(follower) => (follower.deadline, follower.answers_arriving_at) = (far, 0),
             Role::Candidate(candidate) => (candidate.ask_again_at, candidate.deadline) = (heartbeat, far),
             Role::Leader(leader) => {
                 leader.heartbeat_at = heartbeat;

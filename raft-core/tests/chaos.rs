@@ -5,7 +5,7 @@ use raft_core::sim::{Options, SHRINK_COMMANDS, run_script, run_seed, shrink_scri
 /// The trace hashes of some seeds. `cargo test` and `cargo test --release` must both find these; they change when the order
 /// of draws or the core's behaviour does, and never by themselves.
 const GOLDEN: [(u64, u64); 4] =
-    [(0, 0x86b6_3008_a7cf_39b6), (1, 0xfc84_2ed4_b56d_eaf6), (2, 0x2aa0_3261_fd35_c462), (1000, 0x3ae0_3b17_a979_5d93)];
+    [(0, 0x372e_6fb5_b6a1_d553), (1, 0xa7c7_ab72_7e93_f076), (2, 0xfa24_eded_fe8e_3bbc), (1000, 0x78a5_20c6_cf5c_9113)];
 
 #[test]
 fn a_seed_leaves_the_same_trace_in_every_build() {

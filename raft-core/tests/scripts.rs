@@ -79,6 +79,7 @@ scripts! {
     a_follower_is_full
     a_follower_needs_a_snapshot
     a_follower_reads
+    a_leader_is_heard_in_part
     a_leader_steps_down_with_reads
     a_leader_that_is_removed_hands_over
     a_lost_disk_heals

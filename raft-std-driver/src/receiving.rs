@@ -104,6 +104,10 @@ impl Inbound for Reception {
         }
     }
 
+    fn arriving(&self, from: NodeId, term: Term) {
+        self.shared.inbox.tell(Event::Arriving { from, term });
+    }
+
     fn unreachable(&self, peer: NodeId) {
         self.shared.tell(&NodeEvent::Unreachable { peer });
         self.shared.inbox.tell(Event::Unreachable { peer });

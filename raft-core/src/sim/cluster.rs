@@ -36,6 +36,13 @@ pub(crate) enum Item {
         to: usize,
         message: Message,
     },
+    /// Part of a message has come in, and the rest will by then.
+    Arriving {
+        from: usize,
+        to: usize,
+        term: crate::Term,
+        until: Time,
+    },
     /// The disk's running sync ends.
     Synced {
         slot: usize,
@@ -201,6 +208,7 @@ impl Cluster {
                 self.flap(flap);
                 Ok(())
             }
+            Item::Arriving { from, to, term, until } => self.arriving((from, to), term, until),
             Item::Deliver { to: slot, .. } | Item::Arrive(Transfer { to: slot, .. }) => {
                 if self.servers[slot].is_up() && self.now < self.servers[slot].paused_until {
                     self.queue.push(self.servers[slot].paused_until, item);
@@ -327,6 +335,7 @@ impl Cluster {
             _ => {}
         }
         self.oracles.feeding(slot, server, &event);
+        let in_part = matches!(event, Event::Arriving { .. });
         self.trace.event(self.now, server.id, &event);
         self.recorder.fed(server.id, || Feed::Event(event.clone()));
         let mut actions = std::mem::take(&mut self.actions);
@@ -336,6 +345,9 @@ impl Cluster {
         let seen = Seen::of(raft.status());
         let before = std::mem::replace(&mut server.seen, seen);
         self.note_step(slot, &before, actions.len());
+        if in_part && actions.iter().any(|action| matches!(action, Action::Send { .. })) {
+            self.coverage.count(Happening::LeaderHeardInPart);
+        }
         self.oracles.stepped(&self.servers, slot, &before)?;
         let mut undone = 0;
         for action in actions.drain(..) {

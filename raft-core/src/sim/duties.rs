@@ -10,8 +10,10 @@ use super::disk::SLOWNESS;
 use super::entropy::{Entropy, Odds};
 use super::kinds;
 use super::machine::{Done, SnapshotFile, Work};
+use super::network::Parcel;
 use super::queue::{TICK, Time};
 use super::server::Seen;
+use super::slow_links;
 use super::violation::{Invariant, Verdict, broken};
 use crate::{
     Action, Entries, Event, Index, Membership, Message, NodeId, Rpc, SnapshotMeta, SnapshotWrite, Term, Write,
@@ -128,8 +130,8 @@ impl Cluster {
             self.notice_loss(slot, to);
             return Ok(());
         };
-        let (ends, reply) = ((slot, receiver), message.is_reply());
-        let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, ends, reply, self.now);
+        let parcel = Parcel { ends: (slot, receiver), reply: message.is_reply(), bytes: slow_links::bytes(&message) };
+        let arrivals = self.network.route(&mut self.entropy, &mut self.coverage, parcel, self.now);
         if let Some(lab) = &mut self.lab {
             lab.sent(receiver, &message, !arrivals.is_empty());
         }
@@ -137,10 +139,13 @@ impl Cluster {
             self.notice_loss(slot, to);
             return Ok(());
         };
-        for at in copies {
-            self.queue.push(*at, Item::Deliver { from: slot, to: receiver, message: message.clone() });
+        for arrival in &arrivals {
+            self.trickle(*arrival, (slot, receiver), message.term);
         }
-        self.queue.push(*last, Item::Deliver { from: slot, to: receiver, message });
+        for copy in copies {
+            self.queue.push(copy.at, Item::Deliver { from: slot, to: receiver, message: message.clone() });
+        }
+        self.queue.push(last.at, Item::Deliver { from: slot, to: receiver, message });
         Ok(())
     }
 

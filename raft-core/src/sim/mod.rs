@@ -43,6 +43,7 @@ mod quorum;
 mod reads;
 mod script;
 mod server;
+mod slow_links;
 mod trace;
 mod transfers;
 #[cfg(test)]

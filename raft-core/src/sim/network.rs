@@ -23,6 +23,10 @@ pub(crate) struct Weather {
     pub(crate) in_order: bool,
     /// How often the sender hears of a loss.
     pub(crate) noticed: Odds,
+    /// How many bytes a link carries in a tick, one message after the other; 0 if it carries everything at once.
+    pub(crate) bytes_per_tick: u64,
+    /// A message that would have to wait longer for its link is lost.
+    pub(crate) longest_wait: Time,
 }
 
 impl Weather {
@@ -35,6 +39,8 @@ impl Weather {
         delay: (0, TICK / 8),
         in_order: true,
         noticed: Odds::NEVER,
+        bytes_per_tick: 0,
+        longest_wait: 0,
     };
 
     /// Delays up to `longest`; the slow way takes up to many a timeout.
@@ -49,12 +55,29 @@ impl Weather {
             delay: (shortest, shortest + spread),
             in_order: entropy.flip(),
             noticed: entropy.odds_up_to(Odds::percent(100)),
+            bytes_per_tick: if entropy.below(4) == 3 { entropy.magnitude(16, 1 << 13) } else { 0 },
+            longest_wait: entropy.magnitude(TICK, 10 * timeout),
         }
     }
 }
 
+/// When the first byte of a message arrives, and when all of it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    pub(crate) begins: Time,
+    pub(crate) at: Time,
+}
+
 /// What becomes of a message: when each of its copies arrives, or nothing.
-pub(crate) type Arrivals = SmallVec<[Time; 2]>;
+pub(crate) type Arrivals = SmallVec<[Arrival; 2]>;
+
+/// A message to be sent: between whom, whether it is a reply, and how large it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parcel {
+    pub(crate) ends: (usize, usize),
+    pub(crate) reply: bool,
+    pub(crate) bytes: u64,
+}
 
 /// For each sender, a bit for each receiver.
 pub(crate) type Links = [u8; SERVERS_MAX];
@@ -71,6 +94,8 @@ pub(crate) struct Network {
     flapping: Option<(u32, Links)>,
     flaps: u32,
     newest_arrival: [[Time; SERVERS_MAX]; SERVERS_MAX],
+    /// Until when each link carries what was sent before.
+    busy_until: [[Time; SERVERS_MAX]; SERVERS_MAX],
 }
 
 impl Network {
@@ -84,6 +109,7 @@ impl Network {
             flapping: None,
             flaps: 0,
             newest_arrival: [[0; SERVERS_MAX]; SERVERS_MAX],
+            busy_until: [[0; SERVERS_MAX]; SERVERS_MAX],
         }
     }
 
@@ -135,10 +161,10 @@ impl Network {
         &mut self,
         entropy: &mut Entropy,
         coverage: &mut Coverage,
-        (from, to): (usize, usize),
-        reply: bool,
+        parcel: Parcel,
         now: Time,
     ) -> Arrivals {
+        let Parcel { ends: (from, to), reply, bytes } = parcel;
         let weather = self.reply_weather.filter(|_| reply).unwrap_or(self.weather);
         let mut arrivals = Arrivals::new();
         if !self.connects(from, to) {
@@ -149,10 +175,22 @@ impl Network {
             coverage.count(Happening::MessageLost);
             return arrivals;
         }
-        arrivals.push(self.arrival(entropy, coverage, &weather, (from, to), now));
+        // A link with a bandwidth carries one message after the other.
+        let begins = now.max(self.busy_until[from][to]);
+        if weather.bytes_per_tick > 0 && begins - now > weather.longest_wait {
+            coverage.count(Happening::LinkOverflowed);
+            return arrivals;
+        }
+        let carried = (bytes * TICK).checked_div(weather.bytes_per_tick).unwrap_or(0);
+        self.busy_until[from][to] = begins + carried;
+        let mut add = |network: &mut Network, entropy: &mut Entropy, coverage: &mut Coverage| {
+            let at = network.arrival(entropy, coverage, &weather, (from, to), begins + carried);
+            arrivals.push(Arrival { begins: at - carried, at });
+        };
+        add(self, entropy, coverage);
         if entropy.chance(weather.duplicate) {
             coverage.count(Happening::MessageDoubled);
-            arrivals.push(self.arrival(entropy, coverage, &weather, (from, to), now));
+            add(self, entropy, coverage);
         }
         arrivals
     }
@@ -174,7 +212,7 @@ impl Network {
         }
         let newest = &mut self.newest_arrival[from][to];
         if at < *newest {
-            if weather.in_order {
+            if weather.in_order || weather.bytes_per_tick > 0 {
                 return *newest;
             }
             coverage.count(Happening::MessageOvertook);

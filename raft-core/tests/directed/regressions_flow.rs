@@ -3,7 +3,8 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index, NodeId, RequestId, Rpc,
+    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index, NodeId, RequestId,
+    RoleKind, Rpc, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -97,16 +98,16 @@ fn a_gap_is_probed_once() {
     assert_eq!(appends_to(&server.receive(2, 1, matched(1)), 2)[0], (id(1, 1), 4, 1));
 }
 
-/// A peer that cannot be reached is sent one message in a heartbeat interval.
+/// A peer that cannot be reached is sent one message in a heartbeat interval, without entries until it answers.
 #[test]
 fn an_unreachable_peer_is_probed_with_heartbeats() {
     let mut server = leader(|_| {});
     server.start(&["a"]);
     assert_eq!(server.step(Event::Unreachable { peer: NodeId(2) }), []);
     assert_eq!(sent_to(&server.start(&["b"]), 2), []);
-    assert_eq!(appends_to(&server.ticks(2), 2), [(NOTHING, 2, 0)]);
+    assert_eq!(appends_to(&server.ticks(2), 2), [(NOTHING, 0, 0)]);
     assert_eq!(sent_to(&server.start(&["c"]), 2), []);
-    assert_eq!(appends_to(&server.receive(2, 1, matched_in(2, 2)), 2), [(id(1, 2), 3, 2)]);
+    assert_eq!(appends_to(&server.receive(2, 1, matched_in(2, 0)), 2), [(NOTHING, 3, 0)]);
 }
 
 /// A follower with too much waiting for its disk takes no more, and says how far it got; its leader asks again.
@@ -341,4 +342,91 @@ fn full_promises_only_what_is_durable() {
         let Rpc::AppendEntriesReply { outcome, .. } = answer else { panic!("{answer:?}") };
         assert_eq!(outcome, AppendOutcome::Full { received: Index(1), durable: Index(0) });
     }
+}
+
+fn arriving(from: u64, term: u64) -> Event {
+    Event::Arriving { from: NodeId(from), term: Term(term) }
+}
+
+/// A message that takes long is heard while it comes in: the follower waits, and answers once in a heartbeat interval, with the
+/// newest round that it has received.
+#[test]
+fn a_leader_is_heard_by_part_of_a_message() {
+    let mut follower = Server::with_log(1, &[1, 2, 3], 1, &[1, 1]);
+    follower.receive(
+        2,
+        1,
+        Rpc::AppendEntries { prev: id(1, 2), entries: log(3, &[1]), commit: Index(0), round: 4, reply: true },
+    );
+    let mut answers = Vec::new();
+    for _ in 0..60 {
+        answers.extend(sent_to(&follower.ticks(1), 2));
+        for _ in 0..3 {
+            answers.extend(sent_to(&follower.step(arriving(2, 1)), 2));
+        }
+    }
+    assert_eq!(answers, vec![matched_in(4, 3); 30], "heartbeats are two ticks apart");
+    let pre_vote = Rpc::PreVote { last: id(1, 9) };
+    assert_eq!(sent_to(&follower.receive(3, 1, pre_vote), 3), [PRE_REFUSED], "it hears a leader");
+    follower.ticks(20);
+    assert_eq!(follower.role(), (RoleKind::PreCandidate, 1), "nothing comes any more");
+}
+
+/// Nothing of these bytes has been checked: what comes from others than the known leader, or of another term, moves nothing.
+#[test]
+fn parts_of_other_messages_are_not_heard() {
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.raft.set_election_timeout(12);
+    follower.receive(2, 3, heartbeat(NOTHING, 0));
+    for _ in 0..11 {
+        follower.ticks(1);
+        for (from, term) in [(2, 2), (2, 4), (3, 3), (3, 4), (1, 3), (2, u64::MAX), (2, 0)] {
+            assert_eq!(follower.step(arriving(from, term)), []);
+        }
+    }
+    assert_eq!((follower.role(), follower.status().leader()), ((RoleKind::Follower, 3), Some(NodeId(2))));
+    follower.ticks(1);
+    assert_eq!(follower.role(), (RoleKind::PreCandidate, 3), "its election was not put off");
+    assert_eq!(follower.status().counters().stale, 77);
+    assert_eq!(follower.step(arriving(2, 3)), [], "it knows no leader any more");
+    let mut leader = leader(|_| {});
+    for _ in 0..9 {
+        leader.ticks(1);
+        leader.step(arriving(2, 1));
+    }
+    leader.ticks(1);
+    assert_eq!(leader.role().0, RoleKind::Follower, "which disk the bytes come from is not known");
+}
+
+/// The answer is a promise like any other: it waits for the term, says what is durable, and that there is no room.
+#[test]
+fn an_answer_to_part_of_a_message_promises_only_what_is_durable() {
+    let mut follower = Server::restored(Config { unpersisted_bytes_max: 1, ..config(1) }, Kept::new(1, &[1, 2, 3]));
+    follower.disk_held = true;
+    follower.receive(2, 1, heartbeat(NOTHING, 0));
+    assert_eq!(follower.step(arriving(2, 1)), [], "the term is not durable");
+    follower.persist();
+    assert_eq!(sent_to(&follower.step(arriving(2, 1)), 2), [matched_in(1, 0)]);
+    follower.receive(2, 1, append(NOTHING, log(1, &[1]), 0));
+    follower.ticks(2);
+    assert_eq!(sent_to(&follower.step(arriving(2, 1)), 2), [full_in(1, 1, 0)]);
+}
+
+/// A follower that does not answer is not sent the same entries with each heartbeat: they may still be on their way.
+#[test]
+fn an_unanswered_probe_is_asked_again_without_entries() {
+    let mut server = Server::restored(config(1), Kept::new(1, &[1, 2, 3]).with_log(1, &[1, 1]));
+    server.elect();
+    server.start(&["a"]);
+    server.receive(3, 2, conflict(2, id(1, 1)));
+    server.receive(3, 2, matched_in(1, 1));
+    assert_eq!(server.follower(3).flow, FlowKind::Replicate);
+    server.step(Event::Unreachable { peer: NodeId(3) });
+    for _ in 0..4 {
+        let asked = [appends_to(&server.ticks(2), 3), appends_to(&server.receive(2, 2, matched(0)), 3)].concat();
+        assert!(asked.iter().all(|(prev, last, _)| (*prev, *last) == (id(1, 1), 1)), "{asked:?}");
+        assert_eq!(asked.len(), 1);
+    }
+    let fed = server.receive(3, 2, matched_in(3, 1));
+    assert_eq!(appends_to(&fed, 3), [(id(1, 1), 3, 0)]);
 }

@@ -638,10 +638,10 @@ fn a_round_does_not_wait_behind_entries() {
     leader.start(&["y"]);
     leader.read(1);
     leader.read(2);
-    // The heartbeat begins the second read's round. To 2 it is a probe with entries.
+    // The heartbeat begins the second read's round. To 2, which is out of reach, it is a probe without entries.
     let actions = leader.ticks(2);
-    assert_eq!(asked(&actions), [(3, 3), (2, 3)]);
-    assert_eq!(appends_to(&actions, 2), [(id(1, 1), 2, 1), (id(1, 1), 1, 1)]);
+    assert_eq!(asked(&actions), [(2, 3), (3, 3)]);
+    assert_eq!(appends_to(&actions, 2), [(id(1, 1), 1, 1)]);
     // The follower's end: what asks to be echoed is, though entries wait for its disk.
     let mut server = follower();
     server.disk_held = true;

@@ -33,6 +33,10 @@ pub trait Inbound: Send + Sync + 'static {
     /// A message from a peer that has proved to be `from`.
     fn message(&self, from: NodeId, message: Message);
 
+    /// Part of a message of `term` has come from `from`, and the rest has not: a leader whose messages take long is heard all the
+    /// same. Need not be called; where it is, every few hundredths of a second is often enough.
+    fn arriving(&self, _from: NodeId, _term: Term) {}
+
     /// Messages to `peer` are being dropped.
     fn unreachable(&self, peer: NodeId);
 

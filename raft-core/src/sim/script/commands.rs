@@ -39,6 +39,7 @@ pub(crate) fn run(world: &mut World, command: &str) -> Outcome {
         }
         "change" => return change(world, words),
         verb @ ("deliver" | "drop" | "duplicate" | "reorder") => mail(world, verb, &mut words)?,
+        "part" => part(world, &mut words)?,
         "cut" => cut(world, &mut words)?,
         "heal" => world.cluster.network.mend(),
         verb @ ("hold" | "release") => hold(world, verb == "hold", &mut words)?,
@@ -211,6 +212,14 @@ fn mail(world: &mut World, verb: &str, words: &mut Words<'_>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// `part s1 s2`: part of the first message on its way has arrived.
+fn part(world: &mut World, words: &mut Words<'_>) -> Outcome {
+    let Some(place) = picked(world, words)?.first().copied() else { return Ok(()) };
+    let Letter { from, to, ref message, .. } = world.mail[place];
+    let (from, term) = (world.server(from).id, message.term);
+    world.step(to, Event::Arriving { from, term })
 }
 
 /// `cut s1`: from all others; `cut s1 s2`: both ways; `cut s1 -> s2`: one way.

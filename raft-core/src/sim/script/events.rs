@@ -56,7 +56,7 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
             world.sync_through(slot, through);
             Event::Persisted(through)
         }
-        "unreachable" => Event::Unreachable { peer: NodeId(words.number("a server")?) },
+        "arriving" | "unreachable" => of_peer(verb, &mut words)?,
         "tick" | "applied" | "compact" | "keeps" | "timeout" => {
             let number = words.number("a number")?;
             words.end()?;
@@ -69,6 +69,16 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
     };
     words.end()?;
     world.step(slot, event)
+}
+
+/// `arriving from 1 t3`, `unreachable 2`: what the transport tells of a peer.
+fn of_peer(verb: &str, words: &mut Words<'_>) -> Outcome<Event> {
+    if verb == "unreachable" {
+        return Ok(Event::Unreachable { peer: NodeId(words.number("a server")?) });
+    }
+    words.expect("from")?;
+    let from = NodeId(words.number("a server")?);
+    Ok(Event::Arriving { from, term: grammar::term(words.word("a term")?)? })
 }
 
 /// What is said with one number: an event, unless it is done.

@@ -1,6 +1,7 @@
 //! Frames out of bytes, however these come, and messages into bytes.
 
 use std::io;
+use std::time::Duration;
 
 use raft_core::{Message, NodeId, codec};
 
@@ -9,6 +10,9 @@ use crate::transport::wire::{self, FRAME_HEADER_BYTES, FrameHeader};
 
 /// Small frames are read many at once.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// How long a transport waits before it says again that a message is arriving.
+pub const ARRIVING_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is reserved for a frame before any of it has come.
 const FRAME_RESERVED_BYTES: usize = 1 << 20;
@@ -72,6 +76,12 @@ impl Frames {
         }
         partial.header.check(&partial.body)?;
         Ok(Some(partial.body))
+    }
+
+    /// What has come of the body of a frame that is not whole, once [`next`](Frames::next) has given nothing.
+    #[must_use]
+    pub fn begun(&self) -> Option<&[u8]> {
+        self.partial.as_ref().and_then(|partial| partial.body.get(..partial.filled))
     }
 
     /// Room to read into; never empty after [`next`](Frames::next) has given nothing.
@@ -230,6 +240,25 @@ mod tests {
                 assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "after {cut} bytes");
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_has_begun_is_seen() {
+        let (long, short) = (body(1, 200_000), body(2, 3));
+        let stream = [frame(&short), frame(&long)].concat();
+        let (mut frames, mut come) = (Frames::new(), 0);
+        for piece in stream.chunks(1000) {
+            while let Some(body) = frames.next(MAX).unwrap() {
+                assert!(body == short);
+            }
+            let begun = frames.begun().unwrap_or_default();
+            assert!(long.starts_with(begun) && begun.len() == come, "{} of {come}", begun.len());
+            frames.spare()[..piece.len()].copy_from_slice(piece);
+            assert!(frames.filled(piece.len()).unwrap());
+            come += piece.len() - if come == 0 { 2 * 8 + short.len() } else { 0 };
+        }
+        assert!(frames.next(MAX).unwrap().is_some_and(|body| body == long));
+        assert_eq!(frames.begun(), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod trouble;
 
 pub use attempts::{Attempts, Backoff};
 pub use config::{BindError, TcpConfig};
-pub use frames::{Frames, put_messages, reuse};
+pub use frames::{ARRIVING_PAUSE, Frames, put_messages, reuse};
 pub use greeting::Unwelcome;
 pub use lines::Lines;
 pub use mailbox::{Limits, Mailbox, Posted};

@@ -11,7 +11,7 @@ use raft_core::{FRAME_BYTES_MAX, codec};
 use super::outgoing::{prepare, read_within};
 use super::{Hub, Peer, Strangers, snapshot};
 use crate::transport::Inbound;
-use crate::transport::parts::{Frames, Trouble, Unwelcome, Waiting};
+use crate::transport::parts::{ARRIVING_PAUSE, Frames, Trouble, Unwelcome, Waiting};
 use crate::transport::wire::{self, Channel, FRAME_HEADER_BYTES, HELLO_BYTES, MAGIC};
 use crate::workers::block_on_until;
 
@@ -124,23 +124,41 @@ fn serve(
 }
 
 fn read_messages(peer: &Peer, stream: &TcpStream, inbound: &dyn Inbound) -> Result<(), Trouble> {
-    let mut frames = Frames::new();
-    while let Some(body) = next_frame(&mut frames, stream, FRAME_BYTES_MAX)? {
-        peer.traffic.received(FRAME_HEADER_BYTES + body.len());
-        inbound.message(peer.id, codec::decode_message(body.into())?);
+    let (mut frames, mut told_at) = (Frames::new(), Instant::now());
+    loop {
+        while let Some(body) = frames.next(FRAME_BYTES_MAX)? {
+            peer.traffic.received(FRAME_HEADER_BYTES + body.len());
+            inbound.message(peer.id, codec::decode_message(body.into())?);
+        }
+        if let Some(term) = frames.begun().and_then(codec::message_term)
+            && told_at.elapsed() >= ARRIVING_PAUSE
+        {
+            told_at = Instant::now();
+            inbound.arriving(peer.id, term);
+        }
+        if !read_some(&mut frames, stream)? {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// `None` at a good end of the stream.
-pub(super) fn next_frame(frames: &mut Frames, mut stream: &TcpStream, max: usize) -> Result<Option<Vec<u8>>, Trouble> {
+pub(super) fn next_frame(frames: &mut Frames, stream: &TcpStream, max: usize) -> Result<Option<Vec<u8>>, Trouble> {
     loop {
         if let Some(body) = frames.next(max)? {
             return Ok(Some(body));
         }
+        if !read_some(frames, stream)? {
+            return Ok(None);
+        }
+    }
+}
+
+/// `false` at a good end of the stream.
+fn read_some(frames: &mut Frames, mut stream: &TcpStream) -> Result<bool, Trouble> {
+    loop {
         match stream.read(frames.spare()) {
-            Ok(count) if frames.filled(count)? => {}
-            Ok(_) => return Ok(None),
+            Ok(count) => return Ok(frames.filled(count)?),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }

@@ -71,6 +71,10 @@ impl Inbound for Gate {
         self.deliver(|inbound| inbound.message(from, message));
     }
 
+    fn arriving(&self, from: NodeId, term: Term) {
+        self.deliver(|inbound| inbound.arriving(from, term));
+    }
+
     fn unreachable(&self, peer: NodeId) {
         self.deliver(|inbound| inbound.unreachable(peer));
     }

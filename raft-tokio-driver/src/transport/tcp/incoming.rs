@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_std_driver::raft_core::{FRAME_BYTES_MAX, Message, codec};
-use raft_std_driver::transport::parts::{Frames, Trouble, Unwelcome, Waiting};
+use raft_std_driver::transport::parts::{ARRIVING_PAUSE, Frames, Trouble, Unwelcome, Waiting};
 use raft_std_driver::transport::wire::{self, Channel, FRAME_HEADER_BYTES, HELLO_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use super::life::Line;
@@ -107,7 +107,7 @@ async fn serve(
 }
 
 async fn read_messages(hub: &Hub, peer: &Peer, mut stream: BoxStream) -> Result<(), Trouble> {
-    let mut frames = Frames::new();
+    let (mut frames, mut told_at) = (Frames::new(), Instant::now());
     loop {
         // All that one read has brought is delivered before the next.
         let heard = hub.gate.deliver(|inbound| {
@@ -115,6 +115,12 @@ async fn read_messages(hub: &Hub, peer: &Peer, mut stream: BoxStream) -> Result<
                 peer.traffic.received(FRAME_HEADER_BYTES + body.len());
                 let message: Message = codec::decode_message(body.into())?;
                 inbound.message(peer.id, message);
+            }
+            if let Some(term) = frames.begun().and_then(codec::message_term)
+                && told_at.elapsed() >= ARRIVING_PAUSE
+            {
+                told_at = Instant::now();
+                inbound.arriving(peer.id, term);
             }
             Ok::<_, Trouble>(())
         });
