@@ -8,6 +8,10 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// How much of a frame entries may take; the rest is for what surrounds them.
 pub const FRAME_ROOM_BYTES: u64 = FRAME_BYTES_MAX as u64 - (1 << 20);
 
+/// The most entries in one message, in one `Apply`, and the most commands in one `Start`, whatever the limits in bytes: an empty
+/// entry takes little of these, and some memory and time all the same.
+pub const BATCH_ENTRIES_MAX: u64 = 1 << 16;
+
 /// What a leader does about a voter that answers on another disk than the one that counts: it forgot what it promised, so
 /// nothing it says is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +46,12 @@ pub struct Config {
     pub election_ticks_max: u32,
     /// Whether a new leader appends an entry of its own term at once (§8). The labs count indexes and need it off.
     pub leader_noop: bool,
-    /// The most entries in one AppendEntries.
+    /// The most entries in one AppendEntries; never more than [`BATCH_ENTRIES_MAX`].
     pub append_entries_max: u64,
     /// The most bytes in one AppendEntries; a single entry may be larger.
     pub append_bytes_max: u64,
     /// The most unanswered AppendEntries to one follower.
-    pub inflight_appends_max: usize,
+    pub inflight_appends_max: u64,
     /// The most unanswered bytes to one follower; a single message may be larger.
     pub inflight_bytes_max: u64,
     /// The largest command.
@@ -57,7 +61,8 @@ pub struct Config {
     pub backlog_bytes_max: u64,
     /// A follower takes no more entries while more than this waits for its disk.
     pub unpersisted_bytes_max: u64,
-    /// The most bytes handed out to be applied and not yet reported applied; a single entry may be larger.
+    /// The most bytes handed out to be applied and not yet reported applied; a single entry may be larger. One `Apply` has at most
+    /// [`BATCH_ENTRIES_MAX`] entries.
     pub apply_bytes_max: u64,
     /// How many entries stay behind a snapshot for followers that are a little late (thesis §5.1.3).
     pub trailing_entries: u64,
@@ -162,7 +167,7 @@ impl Config {
             ("heartbeat_ticks", u64::from(self.heartbeat_ticks)),
             ("append_entries_max", self.append_entries_max),
             ("append_bytes_max", self.append_bytes_max),
-            ("inflight_appends_max", self.inflight_appends_max as u64),
+            ("inflight_appends_max", self.inflight_appends_max),
             ("inflight_bytes_max", self.inflight_bytes_max),
             ("command_bytes_max", self.command_bytes_max),
             ("backlog_bytes_max", self.backlog_bytes_max),

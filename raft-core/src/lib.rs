@@ -102,7 +102,7 @@ mod types;
 
 pub use action::{Action, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};
 pub use bytes::Bytes;
-pub use config::{Config, ConfigError, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, WipedPolicy};
+pub use config::{BATCH_ENTRIES_MAX, Config, ConfigError, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, WipedPolicy};
 pub use counters::Counters;
 pub use edit::{Change, Edit, EditError};
 pub use entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload};

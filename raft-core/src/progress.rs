@@ -54,8 +54,8 @@ impl Inflight {
     }
 
     /// Whether nothing more may be sent, by count or by bytes.
-    pub(crate) fn is_full(&self, appends_max: usize, bytes_max: u64) -> bool {
-        self.messages.len() >= appends_max || self.bytes >= bytes_max
+    pub(crate) fn is_full(&self, appends_max: u64, bytes_max: u64) -> bool {
+        self.messages.len() as u64 >= appends_max || self.bytes >= bytes_max
     }
 
     /// A message with entries through `last` went out.

@@ -29,6 +29,14 @@ pub enum Refusal {
         /// `command_bytes_max`, or for a batch [`FRAME_ROOM_BYTES`](crate::FRAME_ROOM_BYTES).
         max: u64,
     },
+    /// Too many commands at once: ask for fewer.
+    #[error("{count} commands are too many at once: the limit is {max}")]
+    TooMany {
+        /// How many there were.
+        count: u64,
+        /// [`BATCH_ENTRIES_MAX`](crate::BATCH_ENTRIES_MAX).
+        max: u64,
+    },
     /// There was no command in it.
     #[error("no command to start")]
     Empty,

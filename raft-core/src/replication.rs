@@ -1,7 +1,7 @@
 //! Log replication (§5.3) and commitment (§5.4.2), the leader's end: it feeds followers and counts what they keep.
 
 use crate::action::{Action, News};
-use crate::config::FRAME_ROOM_BYTES;
+use crate::config::{BATCH_ENTRIES_MAX, FRAME_ROOM_BYTES};
 use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, Payload};
 use crate::event::Commands;
 use crate::healing;
@@ -39,6 +39,9 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
     }
     if commands.is_empty() {
         return Some(Refusal::Empty);
+    }
+    if commands.len() as u64 > BATCH_ENTRIES_MAX {
+        return Some(Refusal::TooMany { count: commands.len() as u64, max: BATCH_ENTRIES_MAX });
     }
     let sizes = commands.iter().map(|command| command.len() as u64);
     let (largest, added) = sizes.fold((0, 0), |(max, sum), size| (size.max(max), sum + size + ENTRY_OVERHEAD_BYTES));
@@ -170,7 +173,7 @@ fn fill_window(server: &mut Server, progress: &mut Progress, round: u64) {
 
 /// The entries of one AppendEntries: batched by count and by bytes.
 fn next_batch(server: &mut Server, next: Index) -> Entries {
-    let (count, bytes) = (server.config.append_entries_max, server.config.append_bytes_max);
+    let (count, bytes) = (server.config.append_entries_max.min(BATCH_ENTRIES_MAX), server.config.append_bytes_max);
     server.log.slice_merged(next, Index::MAX, count, bytes)
 }
 

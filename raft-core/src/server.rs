@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::chores::Chores;
-use crate::config::Config;
+use crate::config::{BATCH_ENTRIES_MAX, Config};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
@@ -278,7 +278,7 @@ impl Server {
         if room == 0 {
             return;
         }
-        let entries = self.log.slice(self.handed_out.next(), ready, u64::MAX, room);
+        let entries = self.log.slice(self.handed_out.next(), ready, BATCH_ENTRIES_MAX, room);
         let bytes = entries.bytes();
         // More than there is room for is handed out only when nothing else is.
         if let Some(last) = entries.last_index().filter(|_| bytes <= room || self.applying.is_empty()) {

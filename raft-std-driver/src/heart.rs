@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use raft_core::{
-    Action, Change, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId, SnapshotMeta,
-    SnapshotWrite, Term, WriteId,
+    Action, BATCH_ENTRIES_MAX, Change, Commands, EntryId, Event, Fatal, Index, News, NodeId, Raft, Refusal, RequestId,
+    SnapshotMeta, SnapshotWrite, Term, WriteId,
 };
 
 use crate::changes::ChangeWaiter;
@@ -225,13 +225,14 @@ impl Heart {
     /// Join what clients want into as few `Start`s as fit. All of one is taken or none, so what is refused as too much is
     /// tried again by halves.
     fn start_commands(&mut self) {
-        let mut count_max = usize::MAX;
+        let most = usize::try_from(BATCH_ENTRIES_MAX).unwrap_or(usize::MAX);
+        let mut count_max = most;
         while !self.mail.commands.is_empty() {
             let count = joinable(&self.mail.commands, self.joined_bytes_max).min(count_max);
             match self.start(count) {
                 Ok(first) => {
                     self.park(first, count);
-                    count_max = usize::MAX;
+                    count_max = most;
                 }
                 Err(Refusal::Busy { .. }) if count > 1 => count_max = count / 2,
                 // Only a single one can be: what is joined is far from any limit.

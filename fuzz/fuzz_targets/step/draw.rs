@@ -155,7 +155,7 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         election_ticks_max: 8,
         append_entries_max: limit()?,
         append_bytes_max: limit()?,
-        inflight_appends_max: usize::try_from(limit()?).unwrap_or(1),
+        inflight_appends_max: limit()?,
         inflight_bytes_max: limit()?,
         command_bytes_max: 64,
         backlog_bytes_max: limit()?,

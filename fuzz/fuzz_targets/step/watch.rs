@@ -342,7 +342,7 @@ impl Watch {
 
     fn check_followers(&self, status: Status<'_>) {
         for follower in status.followers() {
-            assert!(follower.inflight <= self.config.inflight_appends_max, "a window keeps to its limit");
+            assert!(follower.inflight as u64 <= self.config.inflight_appends_max, "a window keeps to its limit");
             assert!(follower.matched.index < follower.next && follower.matched.index <= status.last().index);
             assert!(follower.next <= status.last().index.next());
         }

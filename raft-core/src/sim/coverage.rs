@@ -261,6 +261,7 @@ impl Coverage {
                 Refusal::TransferTimedOut => self.count(Happening::TransferTimedOut),
                 // These are told apart by what was asked for; or no run writes so many entries.
                 Refusal::LogFull
+                | Refusal::TooMany { .. }
                 | Refusal::NotReady
                 | Refusal::ChangePending { .. }
                 | Refusal::Expected { .. }

@@ -145,7 +145,7 @@ fn limits(entropy: &mut Entropy, clocks: &Config) -> Config {
     Config {
         append_entries_max: limit(entropy, 64),
         append_bytes_max: limit(entropy, most_bytes),
-        inflight_appends_max: usize::try_from(limit(entropy, 32)).unwrap_or(1),
+        inflight_appends_max: limit(entropy, 32),
         inflight_bytes_max: limit(entropy, most_bytes),
         command_bytes_max: entropy.between(least, least + 80),
         backlog_bytes_max: limit(entropy, 1 << 14),

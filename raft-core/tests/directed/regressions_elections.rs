@@ -4,7 +4,7 @@ use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
     Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, NodeId, Payload,
-    RequestId, RoleKind, Rpc, SnapshotMeta, Term,
+    Refusal, RequestId, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -512,4 +512,101 @@ fn nonsense_changes_nothing() {
     let actions = server.receive_from_life(2, Incarnation(beyond), Term::MAX.0, heartbeat(NOTHING, 0));
     assert_eq!((server.status().term(), actions.len()), (Term::MAX, 3), "the last term there is");
     assert_eq!(server.ticks(100).len(), 0, "after which there is none to campaign in");
+}
+
+/// Two voters, of which one is behind in term. Whichever of them has more of the log, one of them leads before long: a refused
+/// pre-vote teaches the term, without which no later one could be answered.
+#[test]
+fn prevote_refusal_teaches_term() {
+    for (old, new) in [(vec![1], vec![1, 2]), (vec![1, 1], vec![1]), (vec![1], vec![1])] {
+        let behind = Server::with_log(1, &[1, 2], 3, &old);
+        let ahead = Server::with_log(2, &[1, 2], 9, &new);
+        let mut asking = behind.clone();
+        asking.time_out();
+        assert_eq!(asking.role(), (RoleKind::PreCandidate, 3));
+        let asked = ahead.clone().receive(1, 3, Rpc::PreVote { last: asking.last() });
+        let [(1, answer)] = &sent(&asked)[..] else { panic!("{asked:?}") };
+        assert_eq!((answer.term, &answer.rpc), (Term(9), &PRE_REFUSED));
+        asking.receive(2, 9, answer.rpc.clone());
+        assert_eq!(asking.role(), (RoleKind::Follower, 9), "it has learned");
+        let mut cluster = Cluster::of(vec![behind, ahead]);
+        cluster.tick_until(200, |cluster| cluster.leader().is_some());
+    }
+}
+
+/// A pre-vote is a question: whatever the answer, neither term nor vote nor configuration nor any timer moves. A newer term that
+/// it shows is learned, as from any message, and nothing else.
+#[test]
+fn prevote_has_no_side_effects() {
+    let stranger_too = [2, 3, 9];
+    let mut follower = Server::with_log(1, &[1, 2, 3], 4, &[1, 4]);
+    follower.kept.hard_state.voted_for = None;
+    let mut leading = Server::with_log(1, &[1, 2, 3], 3, &[1]);
+    leading.elect();
+    for server in [&mut follower, &mut leading] {
+        server.step(Event::Unreachable { peer: NodeId(9) });
+        let before = format!("{:?}", server.raft);
+        for from in stranger_too {
+            for last in [NOTHING, id(1, 1), id(4, 2), id(4, 99)] {
+                for term in [1, 4] {
+                    let last = if last.term.0 > term { id(term, last.index.0) } else { last };
+                    let actions = server.receive(from, term, Rpc::PreVote { last });
+                    assert!(matches!(&actions[..], [Action::Send { .. }]), "an answer and nothing else: {actions:?}");
+                }
+            }
+        }
+        assert_eq!(format!("{:?}", server.raft), before);
+    }
+    let (status, deadline) = (|server: &Server| server.status().hard_state(), follower.raft.ticks_until_due());
+    follower.receive(9, 7, Rpc::PreVote { last: id(4, 99) });
+    assert_eq!((status(&follower).term, status(&follower).voted_for), (Term(7), None));
+    assert_eq!((follower.role().0, follower.raft.ticks_until_due()), (RoleKind::Follower, deadline));
+}
+
+/// However long nobody says anything, beyond 2^31 and 2^32 ticks, and whatever rounds are named: nobody looks as if it had been
+/// heard lately.
+#[test]
+fn silent_for_years() {
+    let long = |id: u64| Config {
+        heartbeat_ticks: u32::MAX - 2,
+        election_ticks_min: u32::MAX - 1,
+        election_ticks_max: u32::MAX,
+        disk_stall_ticks: u32::MAX,
+        ..config(id)
+    };
+    let mut leader = Server::restored(long(1), Kept::new(1, &[1, 2, 3]));
+    leader.elect();
+    let tick = Event::Tick { elapsed: u32::MAX };
+    for round in 1..40 {
+        leader.receive(2, 1, matched_in(round, 0));
+        leader.step(tick.clone());
+        let asked = leader.step(Event::Transfer { request: RequestId(round), to: Some(NodeId(3)) });
+        let refused = Action::Refused { request: RequestId(round), why: Refusal::NoTarget { to: Some(NodeId(3)) } };
+        assert_eq!((leader.role().0, asked.contains(&refused)), (RoleKind::Leader, true), "round {round}");
+        assert_eq!(leader.follower(3).silent_ticks, round * u64::from(u32::MAX - 2));
+    }
+    assert_eq!(leader.receive(2, 1, matched_in(u64::MAX, 0)), [], "no such round has begun");
+    leader.step(tick.clone());
+    leader.step(tick.clone());
+    assert_eq!(leader.role().0, RoleKind::Follower, "the other one has been silent for an election timeout");
+    // A follower of a leader that is silent for as long, and that names the last of all rounds.
+    let mut follower = Server::restored(long(2), Kept::new(2, &[1, 2, 3]));
+    let named = Rpc::AppendEntries {
+        prev: NOTHING,
+        entries: raft_core::Entries::new(),
+        commit: Index(0),
+        round: u64::MAX,
+        reply: true,
+    };
+    assert_eq!(sent_to(&follower.receive(1, 1, named), 1), [matched_in(u64::MAX, 0)]);
+    assert_eq!(sent_to(&follower.receive(3, 1, Rpc::PreVote { last: NOTHING }), 3), [PRE_REFUSED]);
+    for _ in 0..2 {
+        follower.step(tick.clone());
+    }
+    assert_eq!(follower.status().live_leader(), None);
+    for _ in 0..40 {
+        follower.step(tick.clone());
+        assert_eq!(follower.status().live_leader(), None);
+        assert_eq!(follower.role().0, RoleKind::PreCandidate);
+    }
 }

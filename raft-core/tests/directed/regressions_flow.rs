@@ -3,8 +3,8 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index, NodeId, RequestId,
-    RoleKind, Rpc, Term,
+    Action, AppendOutcome, BATCH_ENTRIES_MAX, Bytes, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, FlowKind, Index,
+    Message, NodeId, Refusal, RequestId, RoleKind, Rpc, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -429,4 +429,49 @@ fn an_unanswered_probe_is_asked_again_without_entries() {
     }
     let fed = server.receive(3, 2, matched_in(3, 1));
     assert_eq!(appends_to(&fed, 3), [(id(1, 1), 3, 0)]);
+}
+
+/// An empty command takes next to nothing of any limit in bytes: requests, messages and what is applied at once are limited by
+/// count as well.
+#[test]
+fn empty_entries_bounded_by_count() {
+    let most = BATCH_ENTRIES_MAX;
+    let empty = |count: u64| vec![Bytes::new(); usize::try_from(count).unwrap()].into();
+    let mut server = leader(|config| {
+        (config.append_entries_max, config.append_bytes_max) = (u64::MAX, 32 << 20);
+        (config.apply_bytes_max, config.backlog_bytes_max) = (u64::MAX, u64::MAX);
+        (config.inflight_bytes_max, config.inflight_appends_max) = (u64::MAX, 1);
+    });
+    let refused = server.step(Event::Start { request: RequestId(1), commands: empty(most + 1) });
+    let why = Refusal::TooMany { count: most + 1, max: most };
+    assert_eq!(refused, [Action::Refused { request: RequestId(1), why }]);
+    server.application_held = true;
+    let mut sizes = vec![];
+    let mut note = |actions: &[Action]| {
+        for action in actions {
+            match action {
+                Action::Persist(write) => sizes.push(write.entries.len()),
+                Action::Apply(entries) => sizes.push(entries.len()),
+                Action::Send { message: Message { rpc: Rpc::AppendEntries { entries, .. }, .. }, .. } => {
+                    sizes.push(entries.len());
+                }
+                _ => {}
+            }
+        }
+    };
+    for _ in 0..16 {
+        note(&server.step(Event::Start { request: RequestId(1), commands: empty(most) }));
+    }
+    let last = server.last().index.0;
+    assert_eq!(last, 16 * most, "a million");
+    // Each follower is sent the rest in one message after the other, then all of it is committed at once.
+    for through in 1..=16 {
+        note(&server.receive(2, 1, received_in(1, through * most, 0)));
+    }
+    note(&server.receive(3, 1, matched(last)));
+    for _ in 0..16 {
+        note(&server.ticks(1));
+    }
+    assert_eq!(server.status().handed_out(), Index(last));
+    assert_eq!(sizes.iter().max(), Some(&most));
 }

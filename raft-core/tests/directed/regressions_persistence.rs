@@ -220,3 +220,60 @@ fn at_most_one_write_in_a_step() {
         assert!(actions.is_sorted_by_key(rank), "{actions:?}");
     }
 }
+
+/// As long as a write is outstanding, messages that bring nothing new cause no other: a thousand copies, refusals, questions and
+/// answers write nothing.
+#[test]
+fn slow_disk_no_write_storm() {
+    let mut follower = Server::with_log(1, &[1, 2, 3], 1, &[1]);
+    follower.disk_held = true;
+    let append = append(id(1, 1), log(2, &[2]), 1);
+    assert_eq!(written(&follower.receive(2, 2, append.clone())).len(), 1);
+    let vote = Rpc::RequestVote { last: id(2, 9), transfer: false };
+    for _ in 0..250 {
+        let mut actions = follower.receive(2, 2, append.clone());
+        actions.extend(follower.receive(2, 2, heartbeat(id(2, 2), 2)));
+        actions.extend(follower.receive(3, 2, Rpc::PreVote { last: id(2, 9) }));
+        actions.extend(follower.receive(3, 2, vote.clone()));
+        assert_eq!(written(&actions), []);
+    }
+    let mut leader = leader(|_| {});
+    leader.disk_held = true;
+    assert_eq!(written(&leader.start(&["a"])).len(), 1);
+    for round in 0..250 {
+        let mut actions = leader.ticks(1);
+        let round = 1 + round / 2;
+        actions.extend(leader.receive(2, 1, matched_in(round, 0)));
+        actions.extend(leader.receive(3, 1, received_in(round, 1, 0)));
+        actions.extend(leader.receive(3, 1, Rpc::PreVote { last: id(1, 1) }));
+        assert_eq!((written(&actions), leader.role().0), (vec![], RoleKind::Leader));
+    }
+}
+
+/// What is durable ends with a truncation where the truncation begins, at once: no answer quotes what was, no late confirmation
+/// counts it again, over however many writes it reaches back, and a copy revives nothing.
+#[test]
+fn durable_follows_truncation() {
+    let mut follower = Server::new(1, &[1, 2, 3]);
+    follower.receive(2, 1, append(NOTHING, log(1, &[1]), 0));
+    follower.receive(2, 1, append(id(1, 1), log(2, &[1]), 0));
+    follower.disk_held = true;
+    for index in 2..6 {
+        follower.receive(2, 1, append(id(1, index), log(index + 1, &[1]), 0));
+    }
+    assert_eq!((follower.last(), follower.status().durable()), (id(1, 6), Index(2)));
+    // It cuts what is durable, and four writes that are not.
+    let new = append(id(1, 1), log(2, &[2]), 0);
+    follower.receive(3, 2, new.clone());
+    assert_eq!((follower.last(), follower.status().durable()), (id(2, 2), Index(1)));
+    while follower.writes.len() > 1 {
+        let answers = follower.persist_one();
+        assert_eq!((sent_to(&answers, 3), follower.status().durable()), (vec![], Index(1)));
+        follower.receive(3, 2, new.clone());
+        assert_eq!(sent_to(&follower.receive(2, 1, append(id(1, 1), log(2, &[1; 5]), 0)), 2).len(), 1, "refused");
+        assert_eq!((follower.last(), follower.status().durable()), (id(2, 2), Index(1)));
+    }
+    assert_eq!(sent_to(&follower.persist_one(), 3), [matched(2)]);
+    assert_eq!(follower.status().durable(), Index(2));
+    assert_eq!(follower.crashed().terms(), [1, 2]);
+}

@@ -1,9 +1,11 @@
 //! Restarts, pauses and settings: bugs that others had, each under the name of its scenario.
 
+use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, ConfigError, Entries, EntryId, Event, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, HardState,
-    Incarnation, Index, Membership, NodeId, Payload, Raft, RestoreError, Restored, RoleKind, Rpc, SnapshotMeta, Term,
+    Action, Address, AppendOutcome, Bytes, Change, Config, ConfigError, Edit, Entries, EntryId, Event, FRAME_BYTES_MAX,
+    FRAME_ROOM_BYTES, HardState, Incarnation, Index, Membership, NodeId, Payload, Raft, RequestId, RestoreError,
+    Restored, RoleKind, Rpc, SnapshotMeta, Term, WipedPolicy,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -299,4 +301,132 @@ fn steps_are_deterministic() {
     };
     assert_eq!(life(7), life(7));
     assert_ne!(life(7), life(8));
+}
+
+/// One way to set a setting.
+type Set = Box<dyn Fn(&mut Config)>;
+
+/// Every setting by its name, at the ends of its range. A new one does not compile until it is here.
+fn extremes() -> Vec<(&'static str, Set)> {
+    let Config {
+        id: _, // another id is another server: see below
+        seed: _,
+        heartbeat_ticks: _,
+        election_ticks_min: _,
+        election_ticks_max: _,
+        leader_noop: _,
+        append_entries_max: _,
+        append_bytes_max: _,
+        inflight_appends_max: _,
+        inflight_bytes_max: _,
+        command_bytes_max: _,
+        backlog_bytes_max: _,
+        unpersisted_bytes_max: _,
+        apply_bytes_max: _,
+        trailing_entries: _,
+        transfer_bytes_max: _,
+        disk_stall_ticks: _,
+        snapshot_timeout_ticks: _,
+        wiped: _,
+        record_disks: _,
+        handicap_ticks: _,
+        farewell_ticks: _,
+        reads_max: _,
+        resident_bytes_max: _,
+    } = config(1);
+    let mut all: Vec<(&'static str, Set)> = vec![];
+    macro_rules! numbers {
+        ($($name:ident: $type:ty,)*) => {
+            $(for value in [0, 1, <$type>::MAX - 1, <$type>::MAX] {
+                all.push((stringify!($name), Box::new(move |config| config.$name = value)));
+            })*
+        };
+    }
+    numbers! {
+        seed: u64, heartbeat_ticks: u32, election_ticks_min: u32, election_ticks_max: u32, append_entries_max: u64,
+        append_bytes_max: u64, inflight_appends_max: u64, inflight_bytes_max: u64, command_bytes_max: u64,
+        backlog_bytes_max: u64, unpersisted_bytes_max: u64, apply_bytes_max: u64, trailing_entries: u64,
+        transfer_bytes_max: u64, disk_stall_ticks: u32, snapshot_timeout_ticks: u32, handicap_ticks: u32,
+        farewell_ticks: u32, reads_max: u64, resident_bytes_max: u64,
+    }
+    for value in [false, true] {
+        all.push(("leader_noop", Box::new(move |config| config.leader_noop = value)));
+        all.push(("record_disks", Box::new(move |config| config.record_disks = value)));
+    }
+    for value in [WipedPolicy::Report, WipedPolicy::Heal] {
+        all.push(("wiped", Box::new(move |config| config.wiped = value)));
+    }
+    all
+}
+
+/// Three servers with these settings live through elections, commands, reads, a change, a transfer, snapshots, and one that is cut
+/// off for a while, for so many rounds, and nothing panics. What is refused, is with a reason that names one of these settings.
+/// Says whether it ran.
+fn lives(set: &[&(&'static str, Set)], rounds: u64) -> bool {
+    let mut common = config(1);
+    set.iter().for_each(|(_, set)| set(&mut common));
+    if let Err(error) = common.check() {
+        let text = error.to_string();
+        assert!(set.iter().any(|(name, _)| text.contains(name)), "{text}");
+        return false;
+    }
+    let mut cluster = Cluster::new(3, |config| *config = Config { id: config.id, ..common.clone() });
+    cluster.cut.insert(4); // a server that does not exist
+    for round in 0..rounds {
+        let asked = cluster.leader().unwrap_or(1);
+        let request = RequestId(round);
+        let index = cluster.server(asked).status().applied();
+        cluster.step(asked, Event::Start { request, commands: [Bytes::from_static(b"x")].into() });
+        match round % 16 {
+            1 => drop(cluster.cut.insert(asked % 3 + 1)),
+            5 => cluster.cut.retain(|id| *id == 4),
+            7 => drop(cluster.step(asked, Event::Compact { index })),
+            9 => drop(cluster.step(asked, Event::Transfer { request, to: None })),
+            11 => drop(cluster.step(asked % 3 + 1, Event::Read { request })),
+            13 => {
+                let id = NodeId(4);
+                let edit = if round % 32 < 16 {
+                    Edit::AddLearner { id, address: Address::default() }
+                } else {
+                    Edit::Remove { id }
+                };
+                cluster.step(asked, Event::Change { request, change: Change::of(edit).into() });
+            }
+            _ => {}
+        }
+        let elapsed = if round % 3 == 0 { u32::MAX } else { 1 };
+        for server in 1..=3 {
+            cluster.step(server, Event::Tick { elapsed });
+            assert!(cluster.server(server).raft.ticks_until_due() > 0);
+        }
+    }
+    true
+}
+
+/// Zero and extreme values of every setting, alone and in pairs, are refused with a reason, or work.
+#[test]
+fn config_zero_values() {
+    let all = extremes();
+    let ran = all.iter().filter(|set| lives(&[*set], 3000)).count();
+    assert!((40..all.len()).contains(&ran), "{ran} of {}", all.len());
+    for (first, set) in all.iter().enumerate() {
+        for other in all[first + 1..].iter().filter(|other| other.0 != set.0) {
+            lives(&[set, other], 64);
+        }
+    }
+    // The slowest clocks there are need three settings.
+    let clocks: [(&'static str, Set); 3] = [
+        ("heartbeat_ticks", Box::new(|config| config.heartbeat_ticks = u32::MAX - 2)),
+        ("election_ticks_min", Box::new(|config| config.election_ticks_min = u32::MAX - 1)),
+        ("election_ticks_max", Box::new(|config| config.election_ticks_max = u32::MAX)),
+    ];
+    for set in &all {
+        lives(&[&clocks[0], &clocks[1], &clocks[2], set], 200);
+    }
+    for id in [0, 1, u64::MAX - 1, u64::MAX] {
+        let mut server = Server::restored(config(id), Kept::new(id & 0xffff, &[id]));
+        server.ticks(100);
+        server.start(&["x"]);
+        assert_eq!((server.role().0, server.status().commit()), (RoleKind::Leader, Index(1)));
+    }
 }

@@ -583,3 +583,94 @@ fn the_end_of_all_logs() {
     assert!(!full(&server.start(&["x"])) && full(&server.start(&["y"])));
     assert_eq!(server.last().index, Index::MAX);
 }
+
+/// An append that begins below the follower's snapshot is no conflict: what lies there is committed, and looked at neither as
+/// the entry before, nor among the entries, nor for a hint.
+#[test]
+fn entries_below_followers_base() {
+    let compacted = || {
+        let mut server = follower(&[1, 1, 1, 2, 2], 4);
+        server.step(Event::Compact { index: Index(4) });
+        assert_eq!(server.status().first_index(), Index(5));
+        server
+    };
+    for prev in 0..=4 {
+        let mut server = compacted();
+        let terms = &[1, 1, 1, 2, 2, 2][prev..];
+        let entries = log(prev as u64 + 1, terms);
+        let prev = id(if prev == 0 { 0 } else { [1, 1, 1, 2][prev - 1] }, prev as u64);
+        assert_eq!(sent_to(&server.receive(2, 2, append(prev, entries, 4)), 2), [matched(6)], "behind {prev}");
+        assert_eq!((server.terms(), server.status().commit()), (vec![2, 2], Index(4)));
+        let mut server = compacted();
+        assert_eq!(sent_to(&server.receive(2, 2, heartbeat(prev, 4)), 2), [matched(5)], "nothing behind {prev}");
+    }
+    // The hint never leads below the snapshot.
+    let mut server = compacted();
+    assert_eq!(sent_to(&server.receive(3, 3, append(id(3, 5), log(6, &[3]), 4)), 3), [conflict(5, id(2, 5))]);
+    let mut server = compacted();
+    server.receive(3, 3, heartbeat(id(2, 4), 4));
+    assert_eq!(sent_to(&server.receive(3, 3, heartbeat(id(1, 9), 4)), 3), [conflict(9, id(2, 4))]);
+}
+
+/// A follower that is ahead of the snapshot it is sent says how far it is: its leader goes on from there, and sends no snapshot
+/// again, whatever its driver says of the transfer.
+#[test]
+fn refused_snapshot_moves_next() {
+    for (delivered, report_first) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut server = leader(9, |config| config.trailing_entries = 2);
+        server.step(Event::Compact { index: Index(9) });
+        server.receive(2, 1, conflict(0, NOTHING));
+        let offered = server.receive(2, 1, matched(0));
+        assert_eq!(snapshots_sent(&offered), [(2, id(1, 9))]);
+        server.start(&["y"]);
+        // The follower has got all of it from an earlier leader, and discards the snapshot.
+        let mut ahead = Server::with_log(2, &[1, 2, 3], 1, &[1; 9]);
+        ahead.receive(1, 1, heartbeat(id(1, 9), 9));
+        let refused = ahead.receive_snapshot(1, 1, &snapshot(id(1, 9)));
+        assert!(refused.contains(&Action::Discard(snapshot(id(1, 9)))));
+        let [answer] = &sent_to(&refused, 1)[..] else { panic!("{refused:?}") };
+        let report = Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 9), delivered };
+        let mut actions = vec![];
+        if report_first {
+            actions.extend(server.step(report.clone()));
+        }
+        actions.extend(server.receive(2, 1, answer.clone()));
+        if !report_first {
+            actions.extend(server.step(report));
+        }
+        assert_eq!(appends_to(&actions, 2), [(id(1, 9), 10, 9)]);
+        actions.extend(server.ticks(40));
+        actions.extend(server.receive(3, 1, matched_in(2, 10)));
+        assert_eq!(snapshots_sent(&actions), []);
+    }
+}
+
+/// Late and doubled conflicts neither end a transfer nor pull `next` back, and a conflict names the entry that it refuses.
+#[test]
+fn stale_conflict_in_snapshot_flow() {
+    let mut server = leader(9, |_| {});
+    server.step(Event::Compact { index: Index(9) });
+    let asked = server.receive(2, 1, conflict(0, NOTHING));
+    assert_eq!(snapshots_sent(&asked), []);
+    server.receive(2, 1, matched(0));
+    assert_eq!(server.follower(2).flow, FlowKind::Snapshot);
+    let before = server.follower(2);
+    for (prev, hint) in [(0, NOTHING), (1, NOTHING), (9, id(1, 3)), (9, id(1, 9)), (12, id(1, 9))] {
+        assert_eq!(server.receive(2, 1, conflict(prev, hint)), []);
+        assert_eq!(server.follower(2), before, "a conflict at {prev}");
+    }
+    server.step(Event::SnapshotSent { to: NodeId(2), snapshot: id(1, 9), delivered: true });
+    server.receive(2, 1, matched(9));
+    server.start(&["y"]);
+    for (prev, hint) in [(0, NOTHING), (5, id(1, 4)), (9, id(1, 3)), (9, NOTHING)] {
+        server.receive(2, 1, conflict(prev, hint));
+        let follower = server.follower(2);
+        assert_eq!((follower.matched, follower.next, follower.flow), (id(1, 9), Index(11), FlowKind::Replicate));
+    }
+    // The other end.
+    let mut follower = follower(&[1, 1], 0);
+    for prev in [3, 7, 300] {
+        let answers = follower.receive(2, 2, append(id(2, prev), log(prev + 1, &[2, 2]), 0));
+        assert_eq!(sent_to(&answers, 2), [conflict(prev, id(1, 2))]);
+    }
+}

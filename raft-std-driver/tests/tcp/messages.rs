@@ -103,8 +103,8 @@ fn what_waits_is_counted() {
 fn defaults_hold_more_than_the_cores_window() {
     let core = Config::new(NodeId(1));
     let queues = TcpConfig::new(CLUSTER, &core);
-    assert!(queues.queue_appends_max > core.inflight_appends_max);
-    assert!(queues.queue_urgent_max > core.inflight_appends_max);
+    assert!(queues.queue_appends_max as u64 > core.inflight_appends_max);
+    assert!(queues.queue_urgent_max as u64 > core.inflight_appends_max);
     assert!(queues.queue_bytes_max > core.inflight_bytes_max + core.append_bytes_max);
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Host {
 pub(crate) struct Limits {
     election_ticks_max: u32,
     append_entries_max: u64,
-    inflight_appends_max: usize,
+    inflight_appends_max: u64,
     bytes_max: u64,
     trailing_entries: u64,
     snapshot_log_bytes: u64,
@@ -58,7 +58,7 @@ impl Limits {
         Limits {
             election_ticks_max: random.u32(13..30),
             append_entries_max: random.u64(1..20),
-            inflight_appends_max: random.usize(1..6),
+            inflight_appends_max: random.u64(1..6),
             bytes_max: random.u64(200..2000),
             trailing_entries: random.u64(0..8),
             snapshot_log_bytes: random.u64(200..3000),

@@ -159,7 +159,7 @@ impl Bounds {
             election_ticks_max: 3,
             leader_noop: self.noop,
             append_entries_max: u64::from(self.window),
-            inflight_appends_max: usize::from(self.window),
+            inflight_appends_max: u64::from(self.window),
             unpersisted_bytes_max: if self.tight { 1 } else { u64::MAX },
             trailing_entries: 0,
             transfer_bytes_max: 0,

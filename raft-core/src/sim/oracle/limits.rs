@@ -41,7 +41,7 @@ pub(crate) fn leading(server: &Server) -> Verdict {
     let Some(raft) = &server.raft else { return Ok(()) };
     let most = server.config.inflight_appends_max;
     raft.status().followers().try_for_each(|follower| {
-        ensure(follower.inflight <= most, Invariant::Limits, || {
+        ensure(follower.inflight as u64 <= most, Invariant::Limits, || {
             format!("has {} messages in flight to {}", follower.inflight, follower.id)
         })
     })

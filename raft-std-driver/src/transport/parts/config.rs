@@ -51,12 +51,13 @@ impl TcpConfig {
     /// Good defaults for the server that `core` configures: queues hold twice the core's window.
     #[must_use]
     pub fn new(cluster: ClusterId, core: &Config) -> TcpConfig {
+        let window = usize::try_from(core.inflight_appends_max).unwrap_or(usize::MAX);
         TcpConfig {
             cluster,
             id: core.id,
-            queue_appends_max: core.inflight_appends_max.saturating_mul(2).max(64),
+            queue_appends_max: window.saturating_mul(2).max(64),
             queue_bytes_max: core.inflight_bytes_max.saturating_mul(2).saturating_add(core.append_bytes_max),
-            queue_urgent_max: core.inflight_appends_max.saturating_mul(2).max(64),
+            queue_urgent_max: window.saturating_mul(2).max(64),
             batch_bytes: 256 << 10,
             chunk_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(1),
