@@ -1,4 +1,4 @@
-//! What came and changed nothing, counted.
+//! What is counted of events that were of no use.
 
 /// Events that made no sense, by kind. They changed nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

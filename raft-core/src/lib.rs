@@ -99,6 +99,7 @@ mod standing;
 mod status;
 mod transfer;
 mod types;
+mod why;
 
 pub use action::{Action, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};
 pub use bytes::Bytes;
@@ -116,6 +117,7 @@ pub use refusal::Refusal;
 pub use restored::{RestoreError, Restored};
 pub use status::{FlowKind, FollowerStatus, Status};
 pub use types::{EntryId, Incarnation, Index, NodeId, RequestId, ServerId, Term};
+pub use why::{FollowerWhy, Why};
 
 /// The README's driver compiles and runs.
 #[cfg(doctest)]

@@ -112,6 +112,8 @@ pub(crate) struct Progress {
     pub(crate) sent_before_round: Index,
     /// The flow has opened in the current round, or the follower was full: it does not open again before the next.
     pub(crate) opened_in_round: bool,
+    /// Its last word was that it takes nothing more for now.
+    pub(crate) is_full: bool,
     /// The newest commit index that it was told.
     pub(crate) commit_told: Index,
     /// The newest round that it was asked to echo at once: an answer to entries waits for its disk.
@@ -149,6 +151,7 @@ impl Progress {
             heartbeat_round: 0,
             sent_before_round: Index(0),
             opened_in_round: false,
+            is_full: false,
             commit_told: Index(0),
             round_told: 0,
             echoed: 0,
@@ -167,6 +170,7 @@ impl Progress {
     /// `empty` if it brings no entries.
     pub(crate) fn probe(&mut self, next: Index, waiting: bool, empty: bool) {
         self.next = next.max(self.matched.index.next());
+        self.is_full = false;
         self.flow = Flow::Probe { waiting, empty };
     }
 
@@ -179,6 +183,7 @@ impl Progress {
         }
         self.next = received.max(self.matched.index).next();
         self.flow = Flow::Replicate(inflight);
+        self.is_full = false;
         // What was sent before is settled; what is sent now belongs to this round.
         self.sent_before_round = Index(0);
         self.opened_in_round = true;
@@ -235,6 +240,7 @@ impl Progress {
             heartbeat_round,
             sent_before_round,
             opened_in_round,
+            is_full: _,
             commit_told,
             round_told: _,
             echoed,

@@ -310,7 +310,7 @@ fn flow_on(server: &Server, progress: &mut Progress, heard: Heard) {
         // Entries would be thrown away: ask without any at the next heartbeat, or hear when its disk got further.
         _ if full => {
             progress.probe(next, true, true);
-            progress.opened_in_round = true;
+            (progress.opened_in_round, progress.is_full) = (true, true);
         }
         Flow::Probe { .. } if lacks_something && progress.opened_in_round => {
             if news {

@@ -227,7 +227,7 @@ impl Leader {
     }
 
     /// When a quorum was last heard.
-    fn quorum_heard_at(&self, server: &Server) -> u64 {
+    pub(crate) fn quorum_heard_at(&self, server: &Server) -> u64 {
         let heard_at = |id: NodeId| {
             let at = self.followers.binary_search_by_key(&id, |p| p.id).ok();
             let progress = at.and_then(|at| self.followers.get(at));
@@ -285,6 +285,7 @@ impl Role {
     pub(crate) fn follow(&mut self, server: &mut Server) {
         if let Role::Leader(leader) = self {
             server.heard = Some((server.id(), leader.quorum_heard_at(server)));
+            server.led_until = server.now;
         }
         let deadline = self.deadline().unwrap_or(server.now + u64::from(server.timeout));
         *self = Role::Follower(Follower::new(server, deadline));

@@ -52,6 +52,8 @@ pub(crate) struct Server {
     /// since (thesis §4.2.3). A server that has led until now stands here itself, with the last time that it heard a
     /// quorum. Who leads the current term is the role's to know.
     pub(crate) heard: Option<(NodeId, u64)>,
+    /// Until when this server led.
+    pub(crate) led_until: u64,
     /// When a newer term was last adopted from a server whose disk does not count.
     pub(crate) foreign_term_at: Option<u64>,
     pub(crate) random: Random,
@@ -88,6 +90,7 @@ impl Server {
             disk: Disk::new(entries.last().unwrap_or(base).index),
             now: 0,
             heard: None,
+            led_until: 0,
             foreign_term_at: None,
             random,
             timeout: 0,
@@ -352,6 +355,7 @@ impl Server {
             disk,
             now,
             heard,
+            led_until: _,
             foreign_term_at,
             random: _,
             timeout,

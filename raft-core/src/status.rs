@@ -9,6 +9,7 @@ use crate::progress::{Flow, Progress};
 use crate::role::Role;
 use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
+use crate::why::{self, FollowerWhy, Why};
 
 /// A view of a [`Raft`](crate::Raft) between two steps.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,8 @@ pub struct FollowerStatus {
     pub counted: bool,
     /// It has left the cluster and is being told so.
     pub leaving: bool,
+    /// How it stands with it, in one word.
+    pub why: FollowerWhy,
 }
 
 impl<'a> Status<'a> {
@@ -190,7 +193,7 @@ impl<'a> Status<'a> {
             Role::Leader(leader) => &leader.followers,
             Role::Follower(_) | Role::Candidate(_) => &[],
         };
-        let now = self.server.now;
+        let (server, now) = (self.server, self.server.now);
         followers.iter().map(move |progress| {
             let (flow, inflight) = match &progress.flow {
                 Flow::Probe { .. } => (FlowKind::Probe, 0),
@@ -207,8 +210,15 @@ impl<'a> Status<'a> {
                 disk: progress.disk,
                 counted: progress.counted,
                 leaving: progress.farewell.is_some(),
+                why: why::of_follower(server, progress),
             }
         })
+    }
+
+    /// Why commands do not get through here, if they do not. A follower whose leader is heard says only what concerns itself.
+    #[must_use]
+    pub fn why(self) -> Option<Why> {
+        why::of_server(self.server, self.role)
     }
 
     /// What made no sense so far.

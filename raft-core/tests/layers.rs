@@ -41,6 +41,7 @@ const ORDER: &[&str] = &[
     "change",
     "transfer",
     "read",
+    "why",
     "status",
     "gate",
     "raft",

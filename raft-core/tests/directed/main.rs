@@ -15,3 +15,4 @@ mod regressions_replication;
 mod regressions_restart;
 mod regressions_snapshots;
 mod regressions_transfer;
+mod why;
