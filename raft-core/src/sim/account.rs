@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::vec::Vec;
 
+use super::cluster::Cluster;
 use super::queue::Time;
 use super::server::Server;
 use crate::{
@@ -108,6 +109,17 @@ impl Account {
             }
             _ => true,
         })
+    }
+}
+
+impl Cluster {
+    /// Whether the cluster can afford that one server runs on another disk; or that there is such a configuration.
+    pub(crate) fn bears(&mut self, other: Option<(usize, Incarnation)>, configuration: Option<&Membership>) -> bool {
+        let view = View { servers: &self.servers, now: self.now, other };
+        match configuration {
+            Some(configuration) => self.account.bears_one(&view, None, configuration),
+            None => self.account.bears(&view, self.oracles.configuration(), self.oracles.committed()),
+        }
     }
 }
 

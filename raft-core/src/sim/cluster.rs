@@ -3,7 +3,7 @@
 
 use std::vec::Vec;
 
-use super::account::{Account, View};
+use super::account::Account;
 use super::clients::Clients;
 use super::coverage::{Coverage, Happening};
 use super::digest::Digest;
@@ -20,9 +20,7 @@ use super::reads;
 use super::server::{Beginning, Clock, Seat, Seen, Server};
 use super::trace::Trace;
 use super::violation::Verdict;
-use crate::{
-    Action, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, RequestId, RoleKind, SnapshotMeta, WriteId,
-};
+use crate::{Action, EntryId, Event, Index, Membership, Message, NodeId, RequestId, RoleKind, SnapshotMeta, WriteId};
 
 /// Something that will happen. A server's own affairs end with its life.
 pub(crate) enum Item {
@@ -370,17 +368,6 @@ impl Cluster {
         Ok(())
     }
 
-    fn crash_is_due(&mut self, slot: usize) -> bool {
-        match &mut self.servers[slot].crash_in {
-            None => false,
-            Some(0) => true,
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-        }
-    }
-
     fn note_step(&mut self, slot: usize, before: &Seen, actions: usize) {
         let seen = &self.servers[slot].seen;
         self.digest.fold(self.now << 8 | slot as u64);
@@ -400,12 +387,8 @@ impl Cluster {
         leaders.max_by_key(|slot| self.servers[*slot].seen.hard_state.term)
     }
 
-    /// Whether the cluster can afford that one server runs on another disk; or that there is such a configuration.
-    pub(crate) fn bears(&mut self, other: Option<(usize, Incarnation)>, configuration: Option<&Membership>) -> bool {
-        let view = View { servers: &self.servers, now: self.now, other };
-        match configuration {
-            Some(configuration) => self.account.bears_one(&view, None, configuration),
-            None => self.account.bears(&view, self.oracles.configuration(), self.oracles.committed()),
-        }
+    /// Where the server of this name sits, if there is one: a member need not exist.
+    pub(crate) fn slot_of(&self, id: NodeId) -> Option<usize> {
+        self.servers.iter().position(|server| server.id == id)
     }
 }

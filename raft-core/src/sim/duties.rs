@@ -396,11 +396,6 @@ impl Cluster {
         let (slot, life, snapshot) = (transfer.from, transfer.life, transfer.file.meta.last);
         self.queue.push(at, Item::TransferEnded { slot, life, to, snapshot, delivered });
     }
-
-    /// Where the server of this name sits, if there is one: a member need not exist.
-    fn slot_of(&self, id: NodeId) -> Option<usize> {
-        self.servers.iter().position(|server| server.id == id)
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,18 @@ use super::violation::Verdict;
 use crate::{Incarnation, Index, WriteId};
 
 impl Cluster {
+    /// Whether a crash was planned for this step.
+    pub(crate) fn crash_is_due(&mut self, slot: usize) -> bool {
+        match &mut self.servers[slot].crash_in {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
     /// Start a server that is down, from what it kept.
     pub(crate) fn start(&mut self, slot: usize) -> Verdict {
         let server = &mut self.servers[slot];
