@@ -80,7 +80,7 @@ fuzz_target!(|input: &[u8]| {
             let again = open(directory).expect("what was read once is read again");
             assert!((again.hard_state, &again.snapshot, &again.entries) == (hard_state, &snapshot, &entries));
             let incarnation = identity.incarnation;
-            let restored = Restored { incarnation, boot: 1, hard_state, snapshot, entries, applied: Index(0) };
+            let restored = Restored { incarnation, boot: 1, hard_state, snapshot, entries, ..Restored::default() };
             let _ = Raft::new(Config::new(NodeId(1)), restored);
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn answer_arriving(server: &mut Server, follower: &mut Follower, lead
 /// from the leader.
 fn is_full(server: &Server) -> bool {
     let unpersisted = server.log.bytes_after(server.disk.durable());
-    let unapplied = server.log.bytes_after(server.applied).saturating_sub(server.log.bytes_after(server.commit));
+    let unapplied = server.backlog_bytes().saturating_sub(server.log.bytes_after(server.commit));
     unpersisted >= server.config.unpersisted_bytes_max || unapplied >= server.config.backlog_bytes_max
 }
 

@@ -4,7 +4,6 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chores(u8);
 
-#[allow(dead_code)] // each duty comes with its rule
 impl Chores {
     /// A change of the membership, a member to be promoted, recorded or seen off.
     pub(crate) const CHANGE: Chores = Chores(1);
@@ -12,8 +11,6 @@ impl Chores {
     pub(crate) const TRANSFER: Chores = Chores(2);
     /// Reads that wait.
     pub(crate) const READ: Chores = Chores(4);
-    /// More of the log is in memory than should be, or less than is needed.
-    pub(crate) const PAGE: Chores = Chores(8);
 
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(self) -> bool {

@@ -16,6 +16,9 @@ pub struct Counters {
     pub wiped: u64,
     /// Confirmations of writes never issued or already confirmed.
     pub unknown_write: u64,
-    /// `Applied` beyond what was handed out, `Compact` beyond what was applied, reports about unknown transfers.
+    /// `Applied` beyond what was handed out, `Compact` beyond what was applied, reports about unknown transfers, fetched
+    /// entries that were never asked for or are not those of the log.
     pub unfounded: u64,
+    /// Fetched entries that nobody needs any more: honest drivers read while the server goes on.
+    pub stale_fetches: u64,
 }

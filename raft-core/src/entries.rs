@@ -196,6 +196,32 @@ impl Entries {
         tail
     }
 
+    /// Those through index `to`.
+    #[must_use]
+    pub fn through(self, to: Index) -> Entries {
+        if self.last_index().is_none_or(|last| last <= to) {
+            return self;
+        }
+        let mut head = Entries::new();
+        for run in self.runs().iter().filter(|run| run.first() <= to) {
+            head.push_run(run.clip(Index(0), to).settled());
+        }
+        head
+    }
+
+    /// The first ones: at most `count` and `bytes` of them, yet at least one if there is one.
+    #[cold]
+    pub(crate) fn at_most(self, count: u64, bytes: u64) -> Entries {
+        let Some(first) = self.first_index() else { return self };
+        let sizes = self.runs().iter().flat_map(|run| run.entries()).map(Entry::bytes);
+        let sums = sizes.scan(0_u64, |sum, size| {
+            *sum = sum.saturating_add(size);
+            Some(*sum)
+        });
+        let fitting = sums.take_while(|sum| *sum <= bytes).count() as u64;
+        self.through(first.plus(fitting.min(count).max(1)).prev())
+    }
+
     pub(crate) fn one(run: Run) -> Entries {
         Entries { runs: Runs::One(run) }
     }

@@ -9,46 +9,32 @@
 //!
 //! Everything through `base` is committed and forgotten. `base <= snapshot.last`: entries may be kept behind the snapshot
 //! for followers that are a little late.
+//!
+//! The log may be larger than memory: its oldest entries are *evicted*, and only the disk has them.
+//!
+//! ```text
+//!              base             resident_first              last
+//!                |                    |                      |
+//!    forgotten   |  on disk alone     |  on disk and here    |
+//!   -------------|====================|======================|
+//!                |  terms and bytes   |  terms, bytes, entries
+//! ```
+//!
+//! Terms and bytes are known apart from the entries: where logs meet, what is committed, and what counts against a limit do
+//! not depend on what is resident. A slice that starts among evicted entries is empty: they are fetched (`paging.rs`).
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::entries::{Entries, Entry, Payload, Run};
+use crate::entries::{Entries, Payload, Run};
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
-use crate::membership::Membership;
+pub use crate::meta::SnapshotMeta;
+use crate::offsets::{Offsets, bytes_of};
 use crate::types::{EntryId, Index, Term};
 
 /// A slice of more runs than this is merged into one, in the log too, so that it is done once.
 pub(crate) const RUNS_MAX: usize = 8;
-
-/// What a snapshot stands for (§7): everything through `last`, and who the members were there. The data itself never
-/// enters the core.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotMeta {
-    /// The last entry that the snapshot replaces.
-    pub last: EntryId,
-    /// The configuration in force at that entry.
-    pub membership: Arc<Membership>,
-}
-
-impl fmt::Display for SnapshotMeta {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.last, self.membership)
-    }
-}
-
-#[cfg(feature = "sim")]
-impl SnapshotMeta {
-    pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
-        let SnapshotMeta { last, membership } = self;
-        print.entry_id(*last);
-        membership.fingerprint(print);
-    }
-}
 
 /// How a leader's segment fits our log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +53,36 @@ struct Placed {
     offset: u64,
 }
 
-/// The log of one server, as far as it is resident.
+/// The log of one server.
 #[derive(Clone)]
 pub(crate) struct Log {
     base: EntryId,
     last: EntryId,
+    /// What is resident: through `last`, without gaps.
     runs: VecDeque<Placed>,
     /// Where each term starts, so that terms stay known apart from the entries.
     terms: VecDeque<EntryId>,
     bytes_end: u64,
+    /// How many bytes lie before what is evicted.
+    evicted: Offsets,
 }
 
 impl Log {
     pub(crate) fn new(base: EntryId) -> Log {
-        Log { base, last: base, runs: VecDeque::new(), terms: VecDeque::new(), bytes_end: 0 }
+        let evicted = Offsets::default();
+        Log { base, last: base, runs: VecDeque::new(), terms: VecDeque::new(), bytes_end: 0, evicted }
+    }
+
+    /// A log of which nothing is resident: `terms` has its first entry and the first of each later term, and all through
+    /// `last` counts `bytes`. What is not behind `base` is forgotten.
+    pub(crate) fn evicted(base: EntryId, terms: &[EntryId], last: EntryId, bytes: u64) -> Log {
+        let Some(first) = terms.first() else { return Log::new(base) };
+        let is_start = |start: &EntryId| start.index > base.index && start.term != base.term;
+        let starts = terms.iter().copied().filter(is_start).collect();
+        let evicted = Offsets::starting_at(first.index);
+        let mut log = Log { last, terms: starts, bytes_end: bytes, evicted, ..Log::new(base) };
+        log.evicted.compact(log.first_index(), log.resident_start());
+        log
     }
 
     /// The last entry that is forgotten; it matches every leader's log, for it is committed.
@@ -88,9 +90,24 @@ impl Log {
         self.base
     }
 
-    /// Where the first resident entry is or will be.
+    /// Where the first entry is or will be that is not forgotten.
     pub(crate) fn first_index(&self) -> Index {
         self.base.index.next()
+    }
+
+    /// Where the first resident entry is or will be.
+    pub(crate) fn resident_first(&self) -> Index {
+        self.resident_start().0
+    }
+
+    /// The same, and how many bytes lie before it.
+    fn resident_start(&self) -> (Index, u64) {
+        self.runs.front().map_or((self.last.index.next(), self.bytes_end), |p| (p.run.first(), p.offset))
+    }
+
+    /// What the resident entries count against byte limits.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.runs.front().map_or(0, |p| self.bytes_end - p.offset)
     }
 
     pub(crate) fn last(&self) -> EntryId {
@@ -203,7 +220,7 @@ impl Log {
         self.base
     }
 
-    /// Where the term of the entry at `index` starts in the resident log.
+    /// Where the term of the entry at `index` starts behind the base.
     fn term_start(&self, index: Index) -> Index {
         let after = self.terms.partition_point(|start| start.index <= index);
         let start = after.checked_sub(1).and_then(|i| self.terms.get(i)).map_or(Index(0), |start| start.index);
@@ -213,6 +230,16 @@ impl Log {
     /// Drop everything from `from` on.
     #[cold]
     pub(crate) fn truncate(&mut self, from: Index) {
+        if from > self.last.index {
+            return;
+        }
+        let last = self.id_at(from.prev()).unwrap_or(self.base);
+        let resident = self.resident_start();
+        if from < resident.0 {
+            self.bytes_end = self.evicted.before(from, resident);
+            self.evicted.truncate(from);
+            self.runs.clear();
+        }
         while let Some(placed) = self.runs.back_mut() {
             if placed.run.last() < from {
                 break;
@@ -229,13 +256,23 @@ impl Log {
         while self.terms.back().is_some_and(|start| start.index >= from) {
             self.terms.pop_back();
         }
-        let newest = self.runs.back().map(|p| EntryId { term: p.run.last_term(), index: p.run.last() });
-        self.last = newest.unwrap_or(self.base);
+        self.last = last;
+    }
+
+    /// Keep the oldest runs on disk alone, of those that end at `through` or before, while more than `bytes_max` is
+    /// resident. They must be durable.
+    #[cold]
+    pub(crate) fn evict(&mut self, through: Index, bytes_max: u64) {
+        while self.resident_bytes() > bytes_max {
+            let Some(Placed { run, offset }) = self.runs.pop_front_if(|p| p.run.last() <= through) else { return };
+            self.evicted.push(&run, offset);
+        }
     }
 
     /// Forget everything through `index`, which must be committed.
     pub(crate) fn compact(&mut self, index: Index) {
         let Some(base) = self.id_at(index) else { return };
+        self.evicted.compact(index.next(), self.resident_start());
         let whole = self.runs.partition_point(|p| p.run.last() <= index);
         self.runs.drain(..whole);
         if let Some(placed) = self.runs.front_mut().filter(|p| p.run.first() <= index) {
@@ -264,20 +301,21 @@ impl Log {
         let offset = match self.run_at(next).and_then(|i| self.runs.get(i)) {
             Some(Placed { run, offset }) => {
                 let skipped = usize::try_from(run.first().distance_to(next)).unwrap_or(usize::MAX);
-                offset + run.entries().iter().take(skipped).map(Entry::bytes).sum::<u64>()
+                offset + bytes_of(run.entries().get(..skipped).unwrap_or(run.entries()))
             }
-            None => self.runs.front().map_or(self.bytes_end, |p| p.offset),
+            None => self.evicted.before(next, self.resident_start()),
         };
         self.bytes_end - offset
     }
 
-    /// All entries from `from` on.
+    /// All entries from `from` on, which is resident.
     #[inline]
     pub(crate) fn starting_at(&self, from: Index) -> Entries {
         self.slice(from, Index::MAX, u64::MAX, u64::MAX)
     }
 
-    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one.
+    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one. None, if
+    /// the first of them is not resident.
     #[inline]
     pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
         // Most often the newest run is wanted, and all of it.
@@ -295,7 +333,7 @@ impl Log {
     fn slice_of_any(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
         let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
         let mut slice = Entries::new();
-        if from <= self.base.index || from > to {
+        if from < self.resident_first() || from > to {
             return slice;
         }
         let start = self.run_at(from).unwrap_or(0);
@@ -344,10 +382,10 @@ impl Log {
     /// Not how entries are shared, and not how many were ever counted.
     #[cfg(feature = "sim")]
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint<'_>) {
-        let Log { base, last, runs: _, terms, bytes_end: _ } = self;
+        let Log { base, last, runs: _, terms, bytes_end: _, evicted: _ } = self;
         print.entry_id(*base);
         print.entry_id(*last);
-        self.slice(self.first_index(), Index::MAX, u64::MAX, u64::MAX).fingerprint(print);
+        self.starting_at(self.resident_first()).fingerprint(print);
         print.word(terms.len() as u64);
         terms.iter().for_each(|start| print.entry_id(*start));
     }
@@ -367,6 +405,7 @@ mod tests {
     use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 
     use super::*;
+    use crate::entries::Entry;
     use crate::sim::fuzz::{LogOperation, Sketch, check_log};
 
     /// Operations that mean something as a rule: on short logs, with limits that bite.
@@ -380,12 +419,14 @@ mod tests {
                     |g: &mut Gen| Sketch { term: Term(below(g, 6)), bytes: u8::try_from(below(g, 20)).unwrap() };
                 (0..below(g, most + 1)).map(|_| sketch(g)).collect()
             };
-            match below(g, 16) {
+            match below(g, 18) {
                 0..=4 => LogOperation::Append { entries: entries(g, 3) },
                 5..=8 => LogOperation::Receive { prev: id(g), entries: entries(g, 8) },
                 9 => LogOperation::Truncate { from: index(g) },
                 10 => LogOperation::Compact { index: Index(below(g, 20)) },
                 11 if below(g, 4) == 0 => LogOperation::Reset { base: id(g) },
+                12 | 13 => LogOperation::Evict { through: index(g), bytes: below(g, 300) },
+                14 if below(g, 4) == 0 => LogOperation::Restart { bytes: below(g, 300) },
                 _ => {
                     let (from, to, merged) = (index(g), index(g), bool::arbitrary(g));
                     LogOperation::Slice { from, to, count: below(g, 30), bytes: below(g, 400), merged }

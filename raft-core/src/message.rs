@@ -216,7 +216,7 @@ impl Message {
 }
 
 impl fmt::Display for Message {
-    /// One line: `AppendEntries t3 prev 4@2 entries 5@3..7@3 commit 4 round 9`.
+    /// One line: `AppendEntries t3 prev 4@2 entries 5@3..7@3 commit 4 round 9`, and ` on j5` if its sender's disk joined.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} t{} ", self.name(), self.term)?;
         match &self.rpc {
@@ -235,7 +235,9 @@ impl fmt::Display for Message {
             Rpc::TimeoutNow { target } => write!(f, "target {target}"),
             Rpc::ReadIndex { boot, seq } => write!(f, "boot {boot} seq {seq}"),
             Rpc::ReadIndexReply { boot, seq, at } => write!(f, "boot {boot} seq {seq} at {at}"),
-        }
+        }?;
+        // A joined disk is told apart from others of the same name.
+        if self.incarnation.is_founder() { Ok(()) } else { write!(f, " on {}", self.incarnation) }
     }
 }
 

@@ -2,8 +2,12 @@
 
 use alloc::collections::VecDeque;
 
+use crate::action::FetchId;
+use crate::config::BATCH_ENTRIES_MAX;
+use crate::fetch::Fetch;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
+use crate::server::Server;
 use crate::types::{EntryId, Incarnation, Index, NodeId};
 
 /// How entries flow to a follower. A change of flow makes a new value: nothing is reset by hand.
@@ -42,9 +46,31 @@ pub(crate) enum Transfer {
 pub(crate) struct Inflight {
     messages: VecDeque<(Index, u64)>,
     bytes: u64,
+    /// What it needs next is being fetched. It is part of the flow, so that another flow knows nothing of it.
+    pub(crate) fetching: Option<Fetch>,
 }
 
 impl Inflight {
+    pub(crate) fn is_fetching(&self, id: FetchId) -> bool {
+        self.fetching.is_some_and(|fetch| fetch.id() == Some(id))
+    }
+
+    /// What begins at `next` is not resident: have it read back, unless that is under way or has failed.
+    #[cold]
+    pub(crate) fn fetch(&mut self, server: &mut Server, next: Index) {
+        if self.fetching.is_none() {
+            let to = next.plus(server.config.append_entries_max.min(BATCH_ENTRIES_MAX)).prev();
+            self.fetching = Some(server.fetch(next, to, server.config.append_bytes_max));
+        }
+    }
+
+    /// A heartbeat is due: what failed may be tried again.
+    #[cold]
+    pub(crate) fn review_fetching(&mut self, server: &Server, next: Index) {
+        let patience = server.fetch_patience();
+        self.fetching = self.fetching.filter(|fetch| !fetch.is_over(next, server.now, patience));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -260,7 +286,8 @@ impl Progress {
             Flow::Probe { waiting, empty } => {
                 print.words([0, u64::from(*waiting), u64::from(*empty)]);
             }
-            Flow::Replicate(Inflight { messages, bytes }) => {
+            Flow::Replicate(Inflight { messages, bytes, fetching }) => {
+                print.set(fetching, |print, fetch| fetch.fingerprint(print, now));
                 print.words([1, *bytes, messages.len() as u64]);
                 messages.iter().for_each(|(last, bytes)| print.words([last.0, *bytes]));
             }

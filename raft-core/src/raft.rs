@@ -9,6 +9,7 @@ use crate::chores::Chores;
 use crate::config::Config;
 use crate::election;
 use crate::event::Event;
+use crate::fetching;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
 use crate::gate;
@@ -205,7 +206,7 @@ impl Raft {
             Event::Transfer { request, to } => transfer::requested(server, role, transfer, request, to),
             Event::Read { request } => read::requested(server, role, reads, request),
             Event::Arriving { from, term } => gate::arriving(server, role, from, term),
-            Event::Fetched { .. } => server.counters.unfounded += 1,
+            Event::Fetched { id, entries } => fetching::fetched(server, role, id, entries),
             Event::Persisted(id) => {
                 core::mem::forget(event);
                 match server.disk.confirm(id) {
@@ -241,6 +242,9 @@ impl Raft {
     fn tick(&mut self, elapsed: u32) {
         let Raft { server, role, .. } = self;
         server.now += u64::from(elapsed.min(server.config.heartbeat_ticks));
+        if server.fetching.is_some() {
+            server.review_fetching();
+        }
         let stalled = server.disk.is_stalled(server.now, server.config.disk_stall_ticks);
         match role {
             Role::Leader(leader) if stalled || !leader.hears_quorum(server) => role.resign(server),

@@ -58,7 +58,7 @@ fn refusal(server: &Server, role: &Role, commands: &Commands) -> Option<Refusal>
     // With nothing waiting, anything is taken: a limit never stops a single command. Nor does what earlier terms left,
     // for without a no-op only a command of our own term can commit it (§5.4.2).
     let is_first_of_term = server.log.last().term < server.term();
-    let backlog = if is_first_of_term { 0 } else { server.log.bytes_after(server.applied) };
+    let backlog = if is_first_of_term { 0 } else { server.backlog_bytes() };
     (backlog > 0 && backlog + added > config.backlog_bytes_max)
         .then_some(Refusal::Busy { max: config.backlog_bytes_max })
 }
@@ -104,7 +104,12 @@ fn begin_round(server: &mut Server, progress: &mut Progress, round: u64) {
     progress.opened_in_round = false;
     progress.measure(server.log.last().index, server.now, u64::from(server.config.election_ticks_min));
     match &mut progress.flow {
-        Flow::Replicate(_) => return ask_at_matched(server, progress, round),
+        Flow::Replicate(inflight) => {
+            if inflight.fetching.is_some() {
+                inflight.review_fetching(server, progress.next);
+            }
+            return ask_at_matched(server, progress, round);
+        }
         Flow::Probe { waiting, .. } => {
             // What it was sent before may still be on its way: it is asked again without entries.
             if let Some(prev) = server.log.id_at(progress.next.prev()).filter(|_| *waiting) {
@@ -164,7 +169,7 @@ fn fill_window(server: &mut Server, progress: &mut Progress, round: u64) {
         }
         let Some(prev) = server.log.id_at(progress.next.prev()) else { return send_snapshot(server, progress) };
         let entries = next_batch(server, progress.next);
-        let Some(last) = entries.last() else { return };
+        let Some(last) = entries.last() else { return inflight.fetch(server, progress.next) };
         inflight.push(last.index, entries.bytes());
         progress.next = last.index.next();
         send_append(server, progress, prev, entries, round, true);
@@ -177,7 +182,15 @@ fn next_batch(server: &mut Server, next: Index) -> Entries {
     server.log.slice_merged(next, Index::MAX, count, bytes)
 }
 
-fn send_append(server: &mut Server, progress: &mut Progress, prev: EntryId, entries: Entries, round: u64, reply: bool) {
+/// Send a follower one AppendEntries, with the news of the commit.
+pub(crate) fn send_append(
+    server: &mut Server,
+    progress: &mut Progress,
+    prev: EntryId,
+    entries: Entries,
+    round: u64,
+    reply: bool,
+) {
     let commit = server.commit;
     progress.commit_told = commit;
     server.send(progress.id, Rpc::AppendEntries { prev, entries, commit, round, reply });

@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
 use crate::chores::Chores;
-use crate::config::{BATCH_ENTRIES_MAX, Config};
+use crate::config::Config;
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::entries::{Entries, Payload};
+use crate::fetch::Fetch;
 #[cfg(feature = "sim")]
 use crate::fingerprint::Fingerprint;
 use crate::history::History;
@@ -41,8 +42,12 @@ pub(crate) struct Server {
     /// What the application has reported; Figure 2's lastApplied, done.
     pub(crate) applied: Index,
     /// What was handed out and not reported: the last index and the bytes of each Apply.
-    applying: VecDeque<(Index, u64)>,
-    applying_bytes: u64,
+    pub(crate) applying: VecDeque<(Index, u64)>,
+    pub(crate) applying_bytes: u64,
+    /// What the application needs next is being fetched.
+    pub(crate) fetching: Option<Fetch>,
+    /// How many requests for entries there ever were.
+    pub(crate) fetches: u64,
     /// The application must start from `snapshot`, and has not been told.
     pub(crate) restore_due: bool,
     pub(crate) disk: Disk,
@@ -72,12 +77,13 @@ pub(crate) struct Server {
 impl Server {
     /// The caller has checked `config` and `restored`.
     pub(crate) fn new(config: Config, restored: Restored) -> Server {
-        let Restored { incarnation, boot: _, hard_state, snapshot, entries, applied } = restored;
+        let (first, last) = (restored.first(), restored.last());
+        let Restored { incarnation, boot: _, hard_state, snapshot, head, entries, applied } = restored;
         // Where entries behind the snapshot were kept, the first of them is the base: its term is known.
-        let base = entries.first().filter(|first| first.index <= snapshot.last.index).unwrap_or(snapshot.last);
+        let base = first.filter(|first| first.index <= snapshot.last.index).unwrap_or(snapshot.last);
         let random = Random::new(config.seed, config.id);
         let mut server = Server {
-            log: Log::new(base),
+            log: Log::evicted(base, &head.terms, head.last, head.bytes),
             named: NamedSnapshots::new(snapshot.last),
             history: History::new(snapshot.last.index, Arc::clone(&snapshot.membership)),
             counts_itself: false,
@@ -86,8 +92,10 @@ impl Server {
             applied,
             applying: VecDeque::new(),
             applying_bytes: 0,
+            fetching: None,
+            fetches: 0,
             restore_due: applied < snapshot.last.index,
-            disk: Disk::new(entries.last().unwrap_or(base).index),
+            disk: Disk::new(last.index),
             now: 0,
             heard: None,
             led_until: 0,
@@ -105,8 +113,12 @@ impl Server {
             snapshot,
         };
         server.draw_timeout();
+        for (at, membership) in head.memberships.into_iter().filter(|(at, _)| *at > base.index) {
+            server.history.push(at, membership);
+        }
         server.append_to_log(entries.starting_at(base.index.next()));
         server.members_changed();
+        server.evict();
         server
     }
 
@@ -210,18 +222,6 @@ impl Server {
         self.log.term_at(self.commit) == Some(self.term())
     }
 
-    /// The application has applied through `index`. What was reported before, or before a `Restore`, lowers nothing.
-    pub(crate) fn applied_to(&mut self, index: Index) {
-        if index > self.handed_out {
-            self.counters.unfounded += 1;
-            return;
-        }
-        self.applied = self.applied.max(index);
-        while let Some((_, bytes)) = self.applying.pop_front_if(|(last, _)| *last <= index) {
-            self.applying_bytes -= bytes;
-        }
-    }
-
     /// What the snapshot at `index` would stand for.
     pub(crate) fn snapshot_at(&self, index: Index) -> Option<SnapshotMeta> {
         if index < self.snapshot.last.index || index > self.handed_out {
@@ -251,45 +251,6 @@ impl Server {
             entries: changes.entries_from.map_or_else(Entries::new, |from| self.log.starting_at(from)),
         };
         self.actions.push(Action::Persist(write));
-    }
-
-    /// Hand the application what is committed and durable here, within its limit, and first the snapshot it must start
-    /// from. Nothing moves while a received snapshot waits for the disk.
-    #[inline]
-    pub(crate) fn hand_over_committed(&mut self) {
-        if self.restore_due && !self.disk.is_installing() {
-            self.hand_over_snapshot();
-        }
-        let ready = self.commit.min(self.disk.durable());
-        if ready > self.handed_out && !self.disk.is_installing() {
-            self.hand_over_entries(ready);
-        }
-    }
-
-    #[cold]
-    fn hand_over_snapshot(&mut self) {
-        self.restore_due = false;
-        self.applying.clear();
-        self.applying_bytes = 0;
-        self.handed_out = self.snapshot.last.index;
-        self.actions.push(Action::Restore(self.snapshot.clone()));
-    }
-
-    #[inline(never)]
-    fn hand_over_entries(&mut self, ready: Index) {
-        let room = self.config.apply_bytes_max.saturating_sub(self.applying_bytes);
-        if room == 0 {
-            return;
-        }
-        let entries = self.log.slice(self.handed_out.next(), ready, BATCH_ENTRIES_MAX, room);
-        let bytes = entries.bytes();
-        // More than there is room for is handed out only when nothing else is.
-        if let Some(last) = entries.last_index().filter(|_| bytes <= room || self.applying.is_empty()) {
-            self.handed_out = last;
-            self.applying.push_back((last, bytes));
-            self.applying_bytes += bytes;
-            self.actions.push(Action::Apply(entries));
-        }
     }
 
     /// The application's snapshot through `index` is durable: the log goes on behind it (§7), but for what is kept for
@@ -351,6 +312,8 @@ impl Server {
             applied,
             applying,
             applying_bytes,
+            fetching,
+            fetches: _,
             restore_due,
             disk,
             now,
@@ -375,6 +338,7 @@ impl Server {
         print.words([commit.0, handed_out.0, applied.0]);
         print.word(applying.len() as u64);
         applying.iter().for_each(|(index, bytes)| print.words([index.0, *bytes]));
+        print.set(fetching, |print, fetch| fetch.fingerprint(print, *now));
         print.words([*restore_due, fatal.is_some()].map(u64::from));
         print.set(foreign_term_at, |print, at| print.word(now.wrapping_sub(*at)));
         disk.fingerprint(print, *now);

@@ -1,8 +1,9 @@
 //! A read-only view of a server: for operators, oracles and the curious.
 
-use crate::action::{Fatal, HardState, RoleKind};
+use crate::action::{Fatal, FetchId, HardState, RoleKind};
 use crate::counters::Counters;
 use crate::entries::Payload;
+use crate::fetch::Fetch;
 use crate::log::SnapshotMeta;
 use crate::membership::Membership;
 use crate::progress::{Flow, Progress};
@@ -42,6 +43,8 @@ pub struct FollowerStatus {
     pub flow: FlowKind,
     /// Messages with entries that it has not yet promised to keep.
     pub inflight: usize,
+    /// The entries that it needs next are being read from disk.
+    pub fetching: Option<FetchId>,
     /// Ticks since it last answered, or since the election.
     pub silent_ticks: u64,
     /// The disk that all of this is about; 0 until it was heard.
@@ -145,6 +148,25 @@ impl<'a> Status<'a> {
         self.server.log.first_index()
     }
 
+    /// The index of the first entry that is in memory, or of the next one if there is none. Those before it, back to
+    /// [`first_index`](Status::first_index), are on disk alone.
+    #[must_use]
+    pub fn resident_first(self) -> Index {
+        self.server.log.resident_first()
+    }
+
+    /// How many bytes of the log are in memory, about `resident_bytes_max` at most.
+    #[must_use]
+    pub fn resident_bytes(self) -> u64 {
+        self.server.log.resident_bytes()
+    }
+
+    /// The entries that the application needs next are being read from disk.
+    #[must_use]
+    pub fn fetching(self) -> Option<FetchId> {
+        self.server.fetching.and_then(Fetch::id)
+    }
+
     /// The last entry of the log.
     #[must_use]
     pub fn last(self) -> EntryId {
@@ -157,7 +179,7 @@ impl<'a> Status<'a> {
         self.server.log.term_at(index)
     }
 
-    /// What the entry at `index` carries, if it is still in the log.
+    /// What the entry at `index` carries, if it is in memory.
     #[must_use]
     pub fn entry(self, index: Index) -> Option<&'a Payload> {
         self.server.log.entry(index)
@@ -178,7 +200,7 @@ impl<'a> Status<'a> {
     /// Bytes not yet both committed and applied, which `backlog_bytes_max` limits.
     #[must_use]
     pub fn backlog_bytes(self) -> u64 {
-        self.server.log.bytes_after(self.server.applied)
+        self.server.backlog_bytes()
     }
 
     /// Why it halted, if it did.
@@ -195,10 +217,12 @@ impl<'a> Status<'a> {
         };
         let (server, now) = (self.server, self.server.now);
         followers.iter().map(move |progress| {
-            let (flow, inflight) = match &progress.flow {
-                Flow::Probe { .. } => (FlowKind::Probe, 0),
-                Flow::Replicate(inflight) => (FlowKind::Replicate, inflight.len()),
-                Flow::Snapshot { .. } => (FlowKind::Snapshot, 0),
+            let (flow, inflight, fetching) = match &progress.flow {
+                Flow::Probe { .. } => (FlowKind::Probe, 0, None),
+                Flow::Replicate(inflight) => {
+                    (FlowKind::Replicate, inflight.len(), inflight.fetching.and_then(Fetch::id))
+                }
+                Flow::Snapshot { .. } => (FlowKind::Snapshot, 0, None),
             };
             FollowerStatus {
                 id: progress.id,
@@ -206,6 +230,7 @@ impl<'a> Status<'a> {
                 next: progress.next,
                 flow,
                 inflight,
+                fetching,
                 silent_ticks: now - progress.heard_at,
                 disk: progress.disk,
                 counted: progress.counted,

@@ -159,6 +159,7 @@ pub(crate) fn of_follower(server: &Server, progress: &Progress) -> FollowerWhy {
         Flow::Probe { empty: true, .. } => FollowerWhy::Searching,
         Flow::Probe { .. } => FollowerWhy::Probing,
         Flow::Replicate(_) if progress.matched == all => FollowerWhy::UpToDate,
+        Flow::Replicate(inflight) if inflight.fetching.is_some() => FollowerWhy::FetchUnderWay,
         Flow::Replicate(inflight) if inflight.is_full(config.inflight_appends_max, config.inflight_bytes_max) => {
             FollowerWhy::WindowFull
         }

@@ -76,6 +76,7 @@ fn the_logs_of_scripts_agree_with_their_twins() {
                 LogOperation::Compact { .. } => 2,
                 LogOperation::Reset { .. } => 3,
                 LogOperation::Slice { .. } => 4,
+                LogOperation::Evict { .. } | LogOperation::Restart { .. } => continue, // drawn by quickcheck and fuzzers alone
             }] += 1;
         }
     }
@@ -88,11 +89,11 @@ fn the_bytes_of_a_seed_make_its_run() {
     for seed in 0..10 {
         let (options, whole) = (Options::default(), run_seed(seed, Options::default()).unwrap());
         assert_eq!(run_bytes(&bytes_of_seed(seed, options, usize::MAX), options).unwrap(), whole);
-        let begun = bytes_of_seed(seed, options, 1000);
+        let begun = bytes_of_seed(seed, options, 300);
         // Its faults end sooner; how long all then take to agree is another matter.
         let faulty_ticks = |report: &Report| report.ticks - report.healing_ticks;
         let rests_sooner = faulty_ticks(&run_bytes(&begun, options).unwrap()) < faulty_ticks(&whole);
-        assert!(begun.len() == 1000 && rests_sooner, "seed {seed}");
+        assert!(begun.len() == 300 && rests_sooner, "seed {seed}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use raft_core::{EntryId, Event, SnapshotWrite, Write};
+use raft_core::{EntryId, Event, FetchId, Index, SnapshotWrite, Write};
 
 use crate::receiving::Custody;
 use crate::shared::Shared;
@@ -15,6 +15,13 @@ pub(crate) enum DiskWork {
     Persist(Write),
     /// The received snapshot that ends here is not wanted.
     Discard(EntryId),
+    /// These entries are not in memory any more.
+    Read {
+        id: FetchId,
+        from: Index,
+        to: Index,
+        bytes_max: u64,
+    },
 }
 
 pub(crate) struct DiskPart {
@@ -40,12 +47,13 @@ impl DiskPart {
     }
 
     fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<DiskWork>) -> Poll<Result<(), String>> {
-        let (mut writes, mut unwanted) = (Vec::new(), Vec::new());
+        let (mut writes, mut unwanted, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
         while ready!(self.shared.disk.poll_take(context, waiting)) {
             for work in waiting.drain(..) {
                 match work {
                     DiskWork::Persist(write) => writes.push(write),
                     DiskWork::Discard(last) => unwanted.push(last),
+                    DiskWork::Read { id, from, to, bytes_max } => wanted.push((id, from, to, bytes_max)),
                 }
             }
             self.persist(&writes).map_err(|error| error.to_string())?;
@@ -53,6 +61,10 @@ impl DiskPart {
             for last in unwanted.drain(..) {
                 self.snapshots.discard(last).map_err(|error| error.to_string())?;
                 self.custody.settle();
+            }
+            for (id, from, to, bytes_max) in wanted.drain(..) {
+                let entries = self.storage.read(from, to, bytes_max).map_err(|error| error.to_string())?;
+                self.shared.inbox.tell(Event::Fetched { id, entries });
             }
         }
         Poll::Ready(Ok(()))

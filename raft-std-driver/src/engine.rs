@@ -97,7 +97,9 @@ fn recover(
         snapshot: kept.snapshot,
         entries: kept.entries,
         applied,
+        ..Restored::default()
     };
+    let restored = restored.keep_tail(config.resident_bytes_max);
     let raft = Raft::new(config, restored)?;
     // A machine that is behind the snapshot is restored before anything else.
     let applied = raft.snapshot_at(applied).map_or(EntryId::ZERO, |at| at.last);

@@ -191,7 +191,7 @@ impl Heart {
         if !is_decided {
             // Behind the write that names it.
             self.carry_out();
-            let _stopped = self.shared.disk.push(DiskWork::Discard(last));
+            self.shared.give_disk(DiskWork::Discard(last));
         }
     }
 
@@ -209,7 +209,7 @@ impl Heart {
         if self.compacting.take_if(|write| self.durable >= *write).is_some() {
             let current = self.raft.status().snapshot().last;
             self.shared.tell(&NodeEvent::Compacted { last: current });
-            self.give_machine(MachineWork::Compacted(current));
+            self.shared.give_machine(MachineWork::Compacted(current));
         }
     }
 
@@ -305,31 +305,28 @@ impl Heart {
                 Action::Send { to, message } => self.transport.send(to, message),
                 Action::Persist(write) => {
                     self.issued = Some(write.id);
-                    let _stopped = self.shared.disk.push(DiskWork::Persist(write));
+                    self.shared.give_disk(DiskWork::Persist(write));
                 }
-                Action::Apply(entries) => self.give_machine(MachineWork::Apply(entries)),
-                Action::Restore(snapshot) => self.give_machine(MachineWork::Restore(snapshot)),
+                Action::Apply(entries) => self.shared.give_machine(MachineWork::Apply(entries)),
+                Action::Restore(snapshot) => self.shared.give_machine(MachineWork::Restore(snapshot)),
                 Action::SendSnapshot { to, term, snapshot } => self.send_snapshot(to, term, snapshot),
                 Action::Discard(snapshot) => {
                     self.shared.tell(&NodeEvent::SnapshotUnwanted { last: snapshot.last });
-                    let _stopped = self.shared.disk.push(DiskWork::Discard(snapshot.last));
+                    self.shared.give_disk(DiskWork::Discard(snapshot.last));
                 }
                 Action::Transferred { request, leader } => self.requests.transferred(request, leader),
                 Action::Readable { request, at } => self.requests.readable(request, at),
                 // Commands hear of it where they were started.
                 Action::Refused { request, why } => self.requests.refused(request, why),
                 Action::Accepted { .. } => {}
-                // Nobody asks for it yet; the whole log is in memory.
-                Action::Fetch { .. } => {}
+                Action::Fetch { id, from, to, bytes_max } => {
+                    self.shared.give_disk(DiskWork::Read { id, from, to, bytes_max })
+                }
                 Action::Halt { why } => self.halt(why),
                 Action::News(news) => self.tell(news),
             }
         }
         self.actions = actions;
-    }
-
-    fn give_machine(&self, work: MachineWork) {
-        let _stopped = self.shared.machine.push(work);
     }
 
     /// Opening a snapshot may take long: it has a thread of its own.
@@ -492,6 +489,7 @@ mod tests {
             .map(|work| match work {
                 DiskWork::Persist(write) => matches!(write.snapshot, Some(SnapshotWrite::Installed { .. })),
                 DiskWork::Discard(last) => *last != snapshot.last,
+                DiskWork::Read { .. } => true,
             })
             .collect();
         assert_eq!(settled, [true, false]);

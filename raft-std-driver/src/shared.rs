@@ -137,6 +137,16 @@ impl Shared {
         self.refusals.close();
     }
 
+    /// Work for the disk. When that has stopped, so does the node.
+    pub(crate) fn give_disk(&self, work: DiskWork) {
+        let _stopped = self.disk.push(work);
+    }
+
+    /// The same for the machine.
+    pub(crate) fn give_machine(&self, work: MachineWork) {
+        let _stopped = self.machine.push(work);
+    }
+
     /// Log it, and tell who watches.
     pub(crate) fn tell(&self, event: &NodeEvent) {
         self.lines.happened(event);

@@ -13,14 +13,19 @@ use super::entropy::Entropy;
 use super::fuzz::{Feed, Recorder};
 use super::lab::Book;
 use super::machine::{MachineTemper, SnapshotFile};
+use super::nemesis::{self, Flap};
 use super::network::{Network, Weather};
 use super::oracle::Oracles;
+use super::paging::FetchTemper;
 use super::queue::{Queue, TICK, Time};
 use super::reads;
 use super::server::{Beginning, Clock, Seat, Seen, Server};
 use super::trace::Trace;
 use super::violation::Verdict;
-use crate::{Action, EntryId, Event, Index, Membership, Message, NodeId, RequestId, RoleKind, SnapshotMeta, WriteId};
+use crate::{
+    Action, Entries, EntryId, Event, FetchId, Index, Membership, Message, NodeId, RequestId, RoleKind, SnapshotMeta,
+    WriteId,
+};
 
 /// Something that will happen. A server's own affairs end with its life.
 pub(crate) enum Item {
@@ -80,21 +85,19 @@ pub(crate) enum Item {
         life: u32,
         peer: NodeId,
     },
+    /// Entries have been read back from disk.
+    Fetched {
+        slot: usize,
+        life: u32,
+        id: FetchId,
+        entries: Entries,
+    },
     Restart {
         slot: usize,
         life: u32,
     },
     /// Links that come and go change their mind.
     Flap(Flap),
-}
-
-/// When links that come and go do so, and through when.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flap {
-    /// Which of all that ever flapped.
-    pub(crate) number: u32,
-    pub(crate) pause: Time,
-    pub(crate) until: Time,
 }
 
 /// A snapshot on its way.
@@ -115,6 +118,7 @@ pub(crate) struct Temper {
     pub(crate) disk: DiskTemper,
     pub(crate) machine: MachineTemper,
     pub(crate) transfer: TransferTemper,
+    pub(crate) fetches: FetchTemper,
 }
 
 pub(crate) struct Cluster {
@@ -203,7 +207,7 @@ impl Cluster {
             Item::Restart { slot, life } if self.servers[slot].life == life => self.start(slot),
             Item::Synced { slot, life } if self.lives(slot, life) => self.synced(slot),
             Item::Flap(flap) => {
-                self.flap(flap);
+                nemesis::flap(self, flap);
                 Ok(())
             }
             Item::Arriving { from, to, term, until } => self.arriving((from, to), term, until),
@@ -220,25 +224,20 @@ impl Cluster {
             | Item::SnapshotMade { slot, life, .. }
             | Item::TransferEnded { slot, life, .. }
             | Item::Unreachable { slot, life, .. }
+            | Item::Fetched { slot, life, .. }
                 if self.lives(slot, life) =>
             {
                 if self.now < self.servers[slot].paused_until {
                     self.queue.push(self.servers[slot].paused_until, item);
                     return Ok(());
                 }
+                if let Item::Fetched { id, entries, .. } = item {
+                    return self.fetched(slot, id, entries);
+                }
                 self.own_affair(slot, &item)
             }
             // It belongs to an earlier life.
             _ => Ok(()),
-        }
-    }
-
-    /// Links come or go, until their time is over or the network is mended.
-    fn flap(&mut self, flap: Flap) {
-        if self.network.flap(flap.number, self.now < flap.until) {
-            self.coverage.count(Happening::LinkFlapped);
-            let at = (self.now + flap.pause).min(flap.until);
-            self.queue.push(at, Item::Flap(flap));
         }
     }
 
@@ -363,7 +362,7 @@ impl Cluster {
         }
         self.actions = actions;
         if self.servers[slot].is_up() {
-            self.oracles.settled(&self.servers[slot])?;
+            self.oracles.settled(slot, &self.servers[slot])?;
         }
         Ok(())
     }
@@ -378,6 +377,9 @@ impl Cluster {
         }
         if before.role == RoleKind::Leader && !seen.leads_on_from(before) {
             self.coverage.count(Happening::SteppedDown);
+        }
+        if seen.resident_first > seen.first && seen.resident_first > before.resident_first {
+            self.coverage.count(Happening::Evicted);
         }
     }
 

@@ -112,6 +112,23 @@ impl Image {
         self.configurations.last().map_or(&*self.snapshot.membership, |(_, newest)| &**newest)
     }
 
+    /// What the entry at `index` carries.
+    pub(crate) fn entry(&self, index: Index) -> Option<&Payload> {
+        let place = usize::try_from(self.first.distance_to(index)).ok().filter(|_| index >= self.first)?;
+        self.log.get(place).map(|entry| &entry.payload)
+    }
+
+    /// The entries from `from` through `to`, at most so many bytes of them, yet at least one if it has the first.
+    pub(crate) fn read(&self, from: Index, to: Index, bytes_max: u64) -> Entries {
+        if from < self.first {
+            return Entries::new();
+        }
+        let skipped = usize::try_from(self.first.distance_to(from)).unwrap_or(usize::MAX);
+        let count = usize::try_from(from.distance_to(to.next())).unwrap_or(usize::MAX);
+        let list = self.log.iter().skip(skipped).take(count).cloned().collect();
+        Entries::from_vec(from, list).unwrap_or_default().at_most(u64::MAX, bytes_max)
+    }
+
     /// The whole log. Nothing, if it were none: but Log Matching is checked before anything is written.
     pub(crate) fn entries(&self) -> Entries {
         Entries::from_vec(self.first, self.log.iter().cloned().collect()).unwrap_or_default()

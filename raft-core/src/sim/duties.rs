@@ -103,8 +103,7 @@ impl Cluster {
                 self.clients.refused(request, count);
                 Ok(())
             }
-            // Nobody asks for any of these yet.
-            Action::Fetch { .. } => Ok(()),
+            Action::Fetch { id, from, to, bytes_max } => self.fetch(slot, id, (from, to), bytes_max),
             Action::Readable { request, at } => self.readable(slot, before, request, at),
             Action::Halt { why } => {
                 self.oracles.halted(self.servers[slot].id, &why)?;
@@ -169,6 +168,7 @@ impl Cluster {
         if write.entries.first().is_some_and(|first| first.index <= server.disk.written.last().index) {
             self.coverage.count(Happening::LogTruncated);
         }
+        server.longest_run = server.longest_run.max(write.entries.bytes());
         server.disk.submit(write);
         self.sync(slot);
         Ok(())

@@ -12,6 +12,7 @@ use super::duties::TransferTemper;
 use super::entropy::{Entropy, Odds};
 use super::machine::MachineTemper;
 use super::network::{SERVERS_MAX, Weather};
+use super::paging::FetchTemper;
 use super::queue::{TICK, Time};
 use super::server::{Clock, Seat};
 use super::trace::Trace;
@@ -302,6 +303,7 @@ fn temper(unreliable: bool, snapshot_every: Option<u64>) -> Temper {
         weather: Weather { loss, delay, in_order: !unreliable, ..Weather::FAIR },
         disk: DiskTemper::FAST,
         machine: MachineTemper { snapshot_every, ..MachineTemper::FAST },
+        fetches: FetchTemper::FAST,
         transfer: TransferTemper { delay, failure: loss, report_wrong: loss, ..TransferTemper::FAST },
     }
 }

@@ -33,7 +33,17 @@ impl Cluster {
         server.drop_unnamed_files();
         server.handed = server.machine.kept.last.index;
         server.started_from = server.disk.durable.snapshot.last;
+        // Storages that keep much of the log out of memory do so for servers that keep little in it.
+        server.tail_bytes_max = match (server.stated_tail.take(), server.config.resident_bytes_max) {
+            (Some(stated), _) => stated,
+            (None, most) if most < u64::MAX && self.entropy.flip() => self.entropy.below(most.min(1 << 12) + 1),
+            (None, _) => u64::MAX,
+        };
         let birth = server.birth();
+        server.longest_run = birth.restored.entries.bytes();
+        if birth.restored.head.first().is_some() {
+            self.coverage.count(Happening::StartedWithTail);
+        }
         self.recorder.started(&birth);
         let raft = match birth.server() {
             Ok(raft) => raft,
@@ -42,7 +52,10 @@ impl Cluster {
         server.seen = Seen::of(raft.status());
         server.raft = Some(raft);
         let (id, life, handed) = (server.id, server.life, server.handed);
-        self.trace.event(self.now, id, format_args!("starts from applied {handed}"));
+        match server.tail_bytes_max {
+            u64::MAX => self.trace.event(self.now, id, format_args!("starts from applied {handed}")),
+            tail => self.trace.event(self.now, id, format_args!("starts from applied {handed} tail {tail}")),
+        }
         if life > 1 {
             self.coverage.count(Happening::Restarted);
         }

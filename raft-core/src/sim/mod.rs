@@ -37,6 +37,7 @@ mod moves;
 mod nemesis;
 mod network;
 mod oracle;
+mod paging;
 mod plan;
 mod queue;
 mod quorum;

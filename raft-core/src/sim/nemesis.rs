@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::cluster::{Cluster, Flap, Item};
+use super::cluster::{Cluster, Item};
 use super::coverage::Happening;
 use super::entropy::Entropy;
 use super::network::SERVERS_MAX;
@@ -101,7 +101,7 @@ impl Nemesis {
                 cluster.coverage.count(Happening::ServerIsolated);
             }
             Fault::Bridge => bridge(cluster, victim),
-            Fault::Flap => flap(cluster, until),
+            Fault::Flap => begin_to_flap(cluster, until),
             Fault::TimeOut => time_out(cluster),
             Fault::Transfer => return transfers::ask(cluster),
             _ => return befall(cluster, fault, victim, until),
@@ -192,7 +192,7 @@ fn bridge(cluster: &mut Cluster, middle: usize) {
 }
 
 /// Some links, each way by itself, come and go until then.
-fn flap(cluster: &mut Cluster, until: Time) {
+fn begin_to_flap(cluster: &mut Cluster, until: Time) {
     let everyone = u8::MAX >> (SERVERS_MAX - cluster.servers.len());
     let links = std::array::from_fn(|_| u8::try_from(cluster.entropy.below(1 << SERVERS_MAX)).unwrap_or(0) & everyone);
     let number = cluster.network.start_flapping(links);
@@ -217,5 +217,23 @@ fn time_out(cluster: &mut Cluster) {
             cluster.trace.event(cluster.now, server.id, format_args!("timeout in {ticks}"));
             cluster.coverage.count(Happening::TimeoutForced);
         }
+    }
+}
+
+/// When links that come and go do so, and through when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flap {
+    /// Which of all that ever flapped.
+    pub(crate) number: u32,
+    pub(crate) pause: Time,
+    pub(crate) until: Time,
+}
+
+/// Links come or go, until their time is over or the network is mended.
+pub(crate) fn flap(cluster: &mut Cluster, flap: Flap) {
+    if cluster.network.flap(flap.number, cluster.now < flap.until) {
+        cluster.coverage.count(Happening::LinkFlapped);
+        let at = (cluster.now + flap.pause).min(flap.until);
+        cluster.queue.push(at, Item::Flap(flap));
     }
 }

@@ -11,6 +11,7 @@ use super::machine::MachineTemper;
 use super::moves::Moves;
 use super::nemesis::Nemesis;
 use super::network::Weather;
+use super::paging::FetchTemper;
 use super::queue::{TICK, Time};
 use super::server::{Beginning, Clock, Seat};
 use crate::{Config, NodeId};
@@ -40,6 +41,7 @@ impl Temper {
         disk: DiskTemper::FAST,
         machine: MachineTemper::FAST,
         transfer: TransferTemper::FAST,
+        fetches: FetchTemper::FAST,
     };
 
     /// Slow enough, for a timeout of so many moments, to be in the way of elections; far too slow now and then.
@@ -51,6 +53,7 @@ impl Temper {
             disk: DiskTemper::draw(entropy, latency),
             machine: MachineTemper::draw(entropy),
             transfer: TransferTemper::draw(entropy),
+            fetches: FetchTemper::draw(entropy),
         }
     }
 }
@@ -154,6 +157,8 @@ fn limits(entropy: &mut Entropy, clocks: &Config) -> Config {
         trailing_entries: limit(entropy, 64) - 1,
         transfer_bytes_max: limit(entropy, most_bytes),
         reads_max: limit(entropy, 32),
+        // Every second run keeps all of its log in memory.
+        resident_bytes_max: if entropy.flip() { limit(entropy, most_bytes) } else { u64::MAX },
         disk_stall_ticks: ticks(entropy, 128),
         snapshot_timeout_ticks: ticks(entropy, 128),
         // One in eight should rather not lead.

@@ -7,7 +7,8 @@ use super::fuzz::Birth;
 use super::machine::{Machine, SnapshotFile};
 use super::queue::{TICK, Time};
 use crate::{
-    Config, EntryId, HardState, Incarnation, Index, NodeId, Raft, Restored, RoleKind, ServerId, SnapshotMeta, Status,
+    Config, EntryId, HardState, Incarnation, Index, LogHead, NodeId, Raft, Restored, RoleKind, ServerId, SnapshotMeta,
+    Status,
 };
 
 /// How a driver keeps time.
@@ -58,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) durable: Index,
     pub(crate) last: EntryId,
     pub(crate) snapshot: EntryId,
+    pub(crate) first: Index,
+    pub(crate) resident_first: Index,
 }
 
 impl Seen {
@@ -72,6 +75,8 @@ impl Seen {
             durable: status.durable(),
             last: status.last(),
             snapshot: status.snapshot().last,
+            first: status.first_index(),
+            resident_first: status.resident_first(),
         }
     }
 
@@ -124,6 +129,12 @@ pub(crate) struct Server {
     pub(crate) started_from: EntryId,
     /// It has halted on this disk, because the cluster counts another one for it.
     pub(crate) was_replaced: bool,
+    /// It starts with no more than so many bytes of its log in memory.
+    pub(crate) tail_bytes_max: u64,
+    /// What a script says of that for the next start.
+    pub(crate) stated_tail: Option<u64>,
+    /// The bytes of the longest run that its core may hold: of entries that came to it together.
+    pub(crate) longest_run: u64,
 }
 
 impl Server {
@@ -151,6 +162,8 @@ impl Server {
                 durable: Index(0),
                 last: nothing,
                 snapshot: nothing,
+                first: Index(1),
+                resident_first: Index(1),
             },
             disk: Disk::new(snapshot),
             machine: Machine::default(),
@@ -166,6 +179,9 @@ impl Server {
             handed: Index(0),
             started_from: nothing,
             was_replaced: false,
+            tail_bytes_max: u64::MAX,
+            stated_tail: None,
+            longest_run: 0,
         }
     }
 
@@ -234,6 +250,7 @@ impl Server {
             boot: u64::from(self.life) + 1,
             hard_state: image.hard_state,
             snapshot: image.snapshot.clone(),
+            head: LogHead::default(),
             entries: image.entries(),
             applied: self.machine.kept.last.index,
         }
@@ -242,7 +259,8 @@ impl Server {
     /// What a core is made of that; each life throws other dice, or those that are stated.
     pub(crate) fn birth(&self) -> Birth {
         let config = Config { seed: self.config.seed.wrapping_add(self.life.into()), ..self.config.clone() };
-        Birth { config, restored: self.restored(), timeout: self.stated_timeout }
+        let restored = self.restored().keep_tail(self.tail_bytes_max);
+        Birth { config, restored, timeout: self.stated_timeout }
     }
 
     /// The data of a snapshot.

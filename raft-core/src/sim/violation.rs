@@ -77,6 +77,8 @@ pub enum Invariant {
     TransferIsQuiet,
     /// No message and no hand-out is larger than the limits allow.
     Limits,
+    /// What is sent or applied of entries that are not in memory is what the disk has, and no more is fetched than is needed.
+    FetchExact,
     /// A server starts from what its disk kept, and its driver is asked only for what it can do.
     Restart,
     /// No server of a cluster that keeps its promises halts.
@@ -120,7 +122,7 @@ impl Invariant {
             Invariant::ReadIndex => "§8, thesis §6.4",
             Invariant::Outcomes | Invariant::OneAnswer => "§8",
             Invariant::TransferIsQuiet => "thesis §3.10",
-            Invariant::Limits => "Config",
+            Invariant::Limits | Invariant::FetchExact => "Config",
             Invariant::Restart => "Figure 2, §7",
             Invariant::NoHalt => "§5.4.3",
             Invariant::Frugality => "Config",

@@ -6,6 +6,7 @@ mod kit;
 mod campaigns;
 mod figure2;
 mod membership;
+mod paging;
 mod regressions_elections;
 mod regressions_flow;
 mod regressions_membership;

@@ -20,6 +20,7 @@ fn restored(term: u64, last: EntryId, entries: Entries, applied: u64) -> Restore
         snapshot: snapshot(last),
         entries,
         applied: Index(applied),
+        ..Restored::default()
     }
 }
 

@@ -100,6 +100,7 @@ impl Kept {
             snapshot: self.snapshot.clone(),
             entries: Entries::from_vec(first, self.entries.values().cloned().collect()).unwrap(),
             applied: Index(applied),
+            ..Restored::default()
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn decode_state(mut state: Bytes, peers: Membership) -> Result<Restor
             snapshot: Some(SnapshotWrite::Compacted { snapshot, .. }),
             entries,
             ..
-        } => Ok(Restored { incarnation, boot: 0, hard_state, snapshot, entries, applied: Index(0) }),
+        } => Ok(Restored { incarnation, boot: 0, hard_state, snapshot, entries, ..Restored::default() }),
         _ => Err(CodecError::Malformed),
     }
 }

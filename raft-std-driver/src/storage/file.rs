@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use raft_core::{Incarnation, Membership, Write};
+use raft_core::{Entries, Incarnation, Index, Membership, Write};
 
 use super::disk::{Directory, Disk, io_error};
 use super::replay::Replay;
@@ -141,6 +141,13 @@ impl Storage for FileStorage {
             tracing::error!(%error, "storage failed");
             self.failed = Some(error.to_string());
         })
+    }
+
+    fn read(&mut self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {
+        if let Some(cause) = &self.failed {
+            return Err(StorageError::Failed(cause.clone()));
+        }
+        self.wal.read(from, to, bytes_max)
     }
 
     fn snapshots(&self) -> Arc<dyn Snapshots> {

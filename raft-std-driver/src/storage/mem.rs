@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use raft_core::{Bytes, Entries, Entry, EntryId, HardState, Index, SnapshotMeta, SnapshotWrite, Write};
 
+use super::replay::{count_of, first_entries};
 use super::{Birth, Recovered, SnapshotData, SnapshotOrigin, SnapshotSink, Snapshots, Storage, StorageError};
 use crate::queue::lock;
 
@@ -195,6 +196,16 @@ impl Storage for MemStorage {
             state.apply(write);
         }
         Ok(())
+    }
+
+    fn read(&mut self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {
+        let state = lock(&self.disk.0.state);
+        if from < state.first {
+            return Ok(Entries::new());
+        }
+        let skipped = usize::try_from(state.first.distance_to(from)).unwrap_or(usize::MAX);
+        let entries = state.log.iter().skip(skipped);
+        Ok(first_entries(from, entries.take(count_of(from, to)).cloned(), bytes_max))
     }
 
     fn snapshots(&self) -> Arc<dyn Snapshots> {

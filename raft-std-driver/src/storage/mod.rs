@@ -21,7 +21,7 @@ mod wal;
 
 pub use file::{FileOptions, FileStorage};
 
-use raft_core::{Entries, EntryId, HardState, Incarnation, Membership, NodeId, SnapshotMeta, Write};
+use raft_core::{Entries, EntryId, HardState, Incarnation, Index, Membership, NodeId, SnapshotMeta, Write};
 
 /// Names a cluster, so that servers of different ones never mix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -129,6 +129,19 @@ pub trait Storage: Send + 'static {
     /// # Errors
     /// If not all of them are known to be durable.
     fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError>;
+
+    /// Read durable entries back: from `from` on, at most through `to` and at most about `bytes_max` bytes of them, yet at
+    /// least the first one. None, if the log does not have the first one any more. Asked only of storages whose node has a
+    /// [`Config::resident_bytes_max`](raft_core::Config::resident_bytes_max), and between two `persist`s.
+    ///
+    /// # Errors
+    /// If they are damaged or cannot be read: the node stops. As long as a storage does not say how, it cannot.
+    fn read(&mut self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {
+        let _ = (from, to, bytes_max);
+        Err(StorageError::Unfit {
+            what: "this storage does not read entries back: resident_bytes_max needs that".into(),
+        })
+    }
 
     /// The snapshots, for other threads than the disk's.
     fn snapshots(&self) -> Arc<dyn Snapshots>;

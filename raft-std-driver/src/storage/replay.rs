@@ -131,12 +131,7 @@ impl Replay {
     }
 
     fn take_payload(&mut self, mut payload: Bytes) -> Result<(), String> {
-        while !payload.is_empty() {
-            let length =
-                payload.first_chunk().copied().map(u32::from_le_bytes).and_then(|length| length.try_into().ok());
-            let whole = length.and_then(|length: usize| length.checked_add(4)).filter(|&end| end <= payload.len());
-            let write = payload.split_to(whole.ok_or("a write is longer than its frame")?).slice(4..);
-            let write = codec::decode_write(write).map_err(|error| format!("a write makes no sense: {error}"))?;
+        while let Some(write) = next_write(&mut payload)? {
             self.kept.take(&write).map_err(|error| error.to_string())?;
             if let Some(from) = Checkpoint::replaced_from(&write) {
                 replace_from(&mut self.segments, from);
@@ -179,6 +174,81 @@ impl Replay {
             entries: entries.or_else(|error| self.damaged(disk, error.to_string()))?,
         })
     }
+}
+
+/// Read entries back from segments that follow each other, the last of which is being written: those from `from` through
+/// `to`, as far as they are there. Says where the next frame would be tied to the last one.
+pub(super) fn read_entries(
+    disk: &dyn Disk,
+    identity: Identity,
+    numbers: impl Iterator<Item = u64>,
+    from: Index,
+    to: Index,
+) -> Result<(Vec<Entry>, Link), StorageError> {
+    let (mut bytes, mut list) = (Vec::new(), Vec::new());
+    let mut end: Option<Link> = None;
+    for number in numbers {
+        let damaged = |offset: usize, what: String| {
+            let path = disk.path(&segment_name(number));
+            StorageError::Damaged { path, offset: offset as u64, what }
+        };
+        let (header, mut at, crc) = read_segment(disk, number, &mut bytes)?;
+        let follows = |end: Link| (end.sequence, end.previous) == (header.link.sequence, header.link.previous);
+        if header.identity != identity || !end.is_none_or(follows) {
+            return Err(damaged(0, "it does not follow the segment before".into()));
+        }
+        let mut link = header.first_link(crc);
+        while let Some(frame) = frame::read(&bytes, at, link, Key::of(identity.incarnation)) {
+            let mut payload = Bytes::copy_from_slice(frame.payload);
+            while let Some(write) = next_write(&mut payload).map_err(|what| damaged(at, what))? {
+                take_wanted(&write, &mut list, from, to);
+            }
+            (link, at) = (link.after(frame.crc), frame.range.end);
+        }
+        end = Some(link);
+    }
+    Ok((list, end.unwrap_or(Link { segment: 0, sequence: 0, previous: 0 })))
+}
+
+/// Of what a write says of the log, keep what is wanted.
+fn take_wanted(write: &Write, list: &mut Vec<Entry>, from: Index, to: Index) {
+    if let Some(replaced) = Checkpoint::replaced_from(write) {
+        list.truncate(usize::try_from(from.distance_to(replaced)).unwrap_or(usize::MAX));
+    }
+    let next = from.plus(list.len() as u64);
+    let wanted = write.entries.clone().starting_at(next).through(to);
+    if wanted.first().is_some_and(|first| first.index == next) {
+        list.extend(wanted.slices().flat_map(|(_, entries)| entries.iter().cloned()));
+    }
+}
+
+/// How many entries there are from `from` through `to`.
+pub(super) fn count_of(from: Index, to: Index) -> usize {
+    usize::try_from(from.distance_to(to.next())).unwrap_or(usize::MAX)
+}
+
+/// The first of some entries that follow each other, of about so many bytes, yet at least one.
+pub(super) fn first_entries(from: Index, list: impl Iterator<Item = Entry>, bytes_max: u64) -> Entries {
+    let (mut first, mut bytes) = (Vec::new(), 0_u64);
+    for entry in list {
+        bytes = bytes.saturating_add(entry.bytes());
+        if bytes > bytes_max && !first.is_empty() {
+            break;
+        }
+        first.push(entry);
+    }
+    Entries::from_vec(from, first).unwrap_or_default()
+}
+
+/// The next write of a frame.
+fn next_write(payload: &mut Bytes) -> Result<Option<Write>, String> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let length = payload.first_chunk().copied().map(u32::from_le_bytes).and_then(|length| length.try_into().ok());
+    let whole = length.and_then(|length: usize| length.checked_add(4)).filter(|&end| end <= payload.len());
+    let write = payload.split_to(whole.ok_or("a write is longer than its frame")?).slice(4..);
+    codec::decode_write(write).map(Some).map_err(|error| format!("a write makes no sense: {error}"))
 }
 
 /// Read a segment's file into `bytes`, and its header: with its length and its CRC.

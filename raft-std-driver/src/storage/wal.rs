@@ -13,12 +13,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft_core::codec::{self, CodecError};
-use raft_core::{Entries, Write};
+use raft_core::{Entries, Index, Write};
 
 use super::checkpoint::Checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::frame::{self, FRAME_HEADER_BYTES, Key, Link, SegmentHeader};
-use super::replay::{End, Replay, Segment, replace_from};
+use super::replay::{End, Replay, Segment, first_entries, read_entries, replace_from};
 use super::segment::{Blanks, segment_name};
 use super::{Birth, Identity, StorageError};
 
@@ -106,6 +106,21 @@ impl Wal {
             self.blanks.prepare()?;
         }
         Ok(())
+    }
+
+    /// Read entries back, out of the segments that may have them: each of them is read whole.
+    pub(super) fn read(&self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {
+        if from < self.kept.first() {
+            return Ok(Entries::new());
+        }
+        let begins_later = self.segments.partition_point(|segment| segment.start <= from);
+        let numbers = self.segments.range(begins_later.saturating_sub(1)..).map(|segment| segment.number);
+        let (list, end) = read_entries(&*self.disk, self.identity, numbers, from, to)?;
+        if end != self.link {
+            let path = self.disk.path(&segment_name(self.link.segment));
+            return Err(StorageError::Damaged { path, offset: 0, what: "it ends before what was written".into() });
+        }
+        Ok(first_entries(from, list.into_iter(), bytes_max))
     }
 
     fn seal(&mut self) -> Result<u32, StorageError> {

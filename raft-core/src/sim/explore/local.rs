@@ -174,7 +174,7 @@ pub(crate) fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft>
         hard_state: image.hard_state,
         snapshot: image.snapshot.clone(),
         entries: image.entries(),
-        applied: Index(0),
+        ..Restored::default()
     };
     let config = Config { id, ..bounds.config(0) };
     Raft::new(config, restored).or_else(|error| broken(Invariant::Restart, std::format!("{error}")))

@@ -15,8 +15,8 @@ use crate::codec::{decode_message, decode_write, encode_message, encode_write};
 use crate::sim::script::grammar::Words;
 use crate::sim::script::settings;
 use crate::{
-    Bytes, Change, Config, EntryId, Event, FetchId, Incarnation, Index, NodeId, RequestId, Restored, SnapshotMeta,
-    SnapshotWrite, Term, Write, WriteId,
+    Bytes, Change, Config, EntryId, Event, FetchId, Incarnation, Index, LogHead, NodeId, RequestId, Restored,
+    SnapshotMeta, SnapshotWrite, Term, Write, WriteId,
 };
 
 /// Stands before a birth and before each feed. Behind any other byte, what happens is to be drawn.
@@ -33,6 +33,7 @@ struct BirthRecord {
     restored: Vec<u8>,
     applied: Index,
     timeout: Option<u32>,
+    head: LogHead,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,23 +108,23 @@ fn put(value: &impl Serialize, out: &mut Vec<u8>) {
 #[must_use]
 pub fn decode_birth(bytes: &[u8]) -> Option<(Birth, &[u8])> {
     let (record, rest) = postcard::take_from_bytes::<BirthRecord>(bytes).ok()?;
-    let BirthRecord { server, settings, incarnation, boot, restored, applied, timeout } = record;
+    let BirthRecord { server, settings, incarnation, boot, restored, applied, timeout, head } = record;
     let mut config = Config::new(server);
     settings::change_all(&mut config, &mut Words::new(&settings)).ok()?;
     let Write { hard_state, snapshot, entries, .. } = decode_write(restored.into()).ok()?;
     let (SnapshotWrite::Installed { snapshot } | SnapshotWrite::Compacted { snapshot, .. }) = snapshot?;
-    let restored = Restored { incarnation, boot, hard_state: hard_state?, snapshot, entries, applied };
+    let restored = Restored { incarnation, boot, hard_state: hard_state?, snapshot, head, entries, applied };
     Some((Birth { config, restored, timeout }, rest))
 }
 
 fn birth_record(Birth { config, restored, timeout }: &Birth) -> BirthRecord {
-    let Restored { incarnation, boot, hard_state, snapshot, entries, applied } = restored.clone();
+    let Restored { incarnation, boot, hard_state, snapshot, head, entries, applied } = restored.clone();
     let snapshot = Some(SnapshotWrite::Installed { snapshot });
     let write = Write { id: WriteId::from_number(0), hard_state: Some(hard_state), snapshot, entries };
     let mut restored = Vec::new();
     let _ = encode_write(&write, &mut restored);
     let settings = settings::differences(config, &Config::new(config.id));
-    BirthRecord { server: config.id, settings, incarnation, boot, restored, applied, timeout: *timeout }
+    BirthRecord { server: config.id, settings, incarnation, boot, restored, applied, timeout: *timeout, head }
 }
 
 /// What comes to a server, and the bytes behind it.

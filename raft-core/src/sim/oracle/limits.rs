@@ -36,6 +36,22 @@ pub(crate) fn applying(server: &Server, entries: &Entries) -> Verdict {
     })
 }
 
+/// All actions of a step have been carried out: of the log no more is in memory than is allowed, but for what waits for the
+/// disk or the application, and a run that does so in part.
+pub(crate) fn settled(server: &Server) -> Verdict {
+    let config = &server.config;
+    let Some(raft) = server.raft.as_ref().filter(|_| config.resident_bytes_max < u64::MAX) else { return Ok(()) };
+    let seen = &server.seen;
+    let waiting = server.disk.written.bytes_after(seen.handed_out.min(seen.durable));
+    let run = server.longest_run.max(config.append_bytes_max);
+    let (resident, most) = (raft.status().resident_bytes(), config.resident_bytes_max);
+    ensure(resident <= most.saturating_add(waiting).saturating_add(run), Invariant::Limits, || {
+        format!(
+            "{resident} bytes are in memory, {waiting} of which wait and {run} may be in a run, where {most} may be"
+        )
+    })
+}
+
 /// A leader's windows, looked at from time to time.
 pub(crate) fn leading(server: &Server) -> Verdict {
     let Some(raft) = &server.raft else { return Ok(()) };
@@ -81,6 +97,24 @@ mod tests {
         assert_eq!(found(applying(&server, &entries(1, &[1, 1]))), None);
         server.config.apply_bytes_max = two - 1;
         assert_eq!(found(applying(&server, &entries(1, &[1, 1]))), Some(Invariant::Limits));
+    }
+
+    #[test]
+    fn a_log_that_stays_in_memory_is_found() {
+        let mut server = leader();
+        let Some(raft) = &mut server.raft else { panic!("it leads") };
+        for number in 0..9 {
+            let commands = [Bytes::from_static(&[7; 100])].into();
+            let _ = raft.step(Event::Start { request: RequestId(number), commands });
+        }
+        server.config.append_bytes_max = 1;
+        assert_eq!(found(settled(&server)), None, "there is no limit");
+        server.config.resident_bytes_max = 9 * 116 - 1;
+        assert_eq!(found(settled(&server)), None, "a run is on the way");
+        server.config.resident_bytes_max -= 1;
+        assert_eq!(found(settled(&server)), Some(Invariant::Limits));
+        server.longest_run = 2;
+        assert_eq!(found(settled(&server)), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod ears;
 mod election_restriction;
 mod election_safety;
 mod farewell;
+mod fetch_exact;
 mod frugality;
 mod healed;
 mod leader_completeness;
@@ -53,8 +54,8 @@ use super::machine::{SnapshotFile, State};
 use super::server::{Seen, Server};
 use super::violation::Verdict;
 use crate::{
-    Entries, EntryId, Event, Fatal, Index, Membership, Message, News, NodeId, Payload, RequestId, RestoreError,
-    RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term, Write,
+    Entries, EntryId, Event, Fatal, FetchId, Index, Membership, Message, News, NodeId, Payload, RequestId,
+    RestoreError, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term, Write,
 };
 use committed::Committed;
 use uncounted_is_silent::UncountedIsSilent;
@@ -78,6 +79,7 @@ pub(crate) struct Oracles {
     uncounted_is_silent: UncountedIsSilent,
     recorded_disk_counts: recorded_disk_counts::RecordedDiskCounts,
     farewell: farewell::Farewell,
+    fetch_exact: fetch_exact::FetchExact,
     pub(crate) frugality: frugality::Frugality,
 }
 
@@ -100,6 +102,7 @@ impl Oracles {
     /// The server in `slot` is about to be fed this.
     pub(crate) fn feeding(&mut self, slot: usize, server: &Server, event: &Event) {
         self.ears.fed(slot, server, event);
+        self.fetch_exact.feeding(slot, &server.config, event);
     }
 
     /// The server in `slot`, which was `before`, has stepped; none of the actions has been carried out.
@@ -152,7 +155,8 @@ impl Oracles {
         let status = raft.status();
         for index in from.max(self.committed.last_index()).next().0..=seen.commit.0 {
             let index = Index(index);
-            let entry = status.term_at(index).zip(status.entry(index));
+            let payload = status.entry(index).or_else(|| servers[slot].disk.durable.entry(index));
+            let entry = status.term_at(index).zip(payload);
             let Some((term, payload)) = entry.filter(|_| index == self.committed.last_index().next()) else { break };
             self.committed.push(seen.hard_state.term, term, payload);
         }
@@ -190,8 +194,9 @@ impl Oracles {
                 }
                 None => Ok(()),
             },
-            Rpc::AppendEntries { .. } => {
+            Rpc::AppendEntries { entries, .. } => {
                 limits::sending(server, message)?;
+                fetch_exact::used(server, entries)?;
                 self.election_safety.leads(sender, message.term)
             }
             Rpc::AppendEntriesReply { .. } => acknowledgements::sending(servers, server, to, message),
@@ -270,6 +275,7 @@ impl Oracles {
     pub(crate) fn applying(&self, server: &Server, entries: &Entries) -> Verdict {
         apply_order::applying(server, entries)?;
         limits::applying(server, entries)?;
+        fetch_exact::used(server, entries)?;
         state_machine_safety::applying(entries, &self.committed)
     }
 
@@ -357,9 +363,16 @@ impl Oracles {
         self.linearizable.answered(command, state.last.index, state.history, &self.committed)
     }
 
-    /// All actions of a step have been carried out.
-    pub(crate) fn settled(&mut self, server: &Server) -> Verdict {
+    /// The server in `slot` wants these entries read back from its disk.
+    pub(crate) fn fetch_asked(&mut self, slot: usize, server: &Server, id: FetchId, range: (Index, Index)) -> Verdict {
+        self.fetch_exact.asked(slot, server, id, range)
+    }
+
+    /// All actions of a step of the server in `slot` have been carried out.
+    pub(crate) fn settled(&mut self, slot: usize, server: &Server) -> Verdict {
         self.outcomes.settled()?;
+        self.fetch_exact.settled(slot, server);
+        limits::settled(server)?;
         write_through::settled(server)?;
         configuration::settled(server)
     }
@@ -368,6 +381,7 @@ impl Oracles {
     pub(crate) fn crashed(&mut self, slot: usize) {
         self.outcomes.crashed();
         self.one_answer.crashed(slot);
+        self.fetch_exact.crashed(slot);
         self.transfer_is_quiet.crashed(slot);
     }
 

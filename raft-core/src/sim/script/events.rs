@@ -7,7 +7,7 @@ use super::grammar::{self, Words};
 use super::world::World;
 use super::{Outcome, Stop};
 use crate::sim::fuzz::Feed;
-use crate::{Event, Index, NodeId, RequestId, WriteId};
+use crate::{Entries, Entry, Event, FetchId, Index, NodeId, Payload, RequestId, WriteId};
 
 /// The command is one line, and the server's name is read already.
 pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcome {
@@ -24,6 +24,7 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
             return read(world, slot, Some(request));
         }
         "change" => return change_event(world, slot, words),
+        "fetched" => return fetched(world, slot, words),
         "wiped" => {
             world.wipe(slot);
             return Ok(words.end()?);
@@ -32,13 +33,7 @@ pub(crate) fn run(world: &mut World, id: NodeId, mut words: Words<'_>) -> Outcom
             world.mount(slot, &mut words)?;
             return Ok(words.end()?);
         }
-        "starts" => {
-            words.expect("from")?;
-            words.expect("applied")?;
-            words.number("what is applied")?;
-            words.end()?;
-            return world.start(slot);
-        }
+        "starts" => return starts(world, slot, words),
         "crash" => {
             words.expect("keeping")?;
             let through = write_id(&mut words)?;
@@ -79,6 +74,17 @@ fn of_peer(verb: &str, words: &mut Words<'_>) -> Outcome<Event> {
     words.expect("from")?;
     let from = NodeId(words.number("a server")?);
     Ok(Event::Arriving { from, term: grammar::term(words.word("a term")?)? })
+}
+
+/// `starts from applied 3`, and `tail 100` behind it if so many bytes of its log at most are in memory.
+fn starts(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    words.expect("from")?;
+    words.expect("applied")?;
+    words.number("what is applied")?;
+    let tail = if words.takes("tail") { words.number("how many bytes")? } else { u64::MAX };
+    words.end()?;
+    world.cluster.servers[slot].stated_tail = Some(tail);
+    world.start(slot)
 }
 
 /// What is said with one number: an event, unless it is done.
@@ -228,6 +234,29 @@ fn ask(world: &mut World, slot: usize, wanted: Option<RequestId>) -> Outcome<Req
         Some(wanted) => Err(Stop::Wrong(format!("the next request is {request}, not {wanted}"))),
         None => Ok(request),
     }
+}
+
+/// `fetched f1: 3@1..5@2`: what the disk has there; where it has entries of other terms, or none, no-ops. `-` for nothing.
+fn fetched(world: &mut World, slot: usize, mut words: Words<'_>) -> Outcome {
+    let word = words.word("a request and a colon")?;
+    let number = word.trim_end_matches(':').strip_prefix('f').and_then(|digits| digits.parse().ok());
+    let id = number.map(FetchId::from_number).ok_or_else(|| format!("`{word}` is not a request like f3:"))?;
+    let range = words.word("the first and the last entry")?;
+    words.end()?;
+    let mut entries = Entries::new();
+    if range != "-" {
+        let (first, last) = range.split_once("..").unwrap_or((range, range));
+        let (first, last) = (grammar::entry(first)?, grammar::entry(last)?);
+        entries = world.server(slot).disk.durable.read(first.index, last.index, u64::MAX);
+        if (entries.first(), entries.last()) != (Some(first), Some(last)) {
+            let count = first.index.distance_to(last.index).min(1000);
+            let mut list = std::vec![Entry { term: first.term, payload: Payload::Noop }];
+            list.resize(1 + usize::try_from(count).unwrap_or(0), Entry { term: last.term, payload: Payload::Noop });
+            entries = Entries::from_vec(first.index, list).map_err(|error| format!("{error}"))?;
+        }
+    }
+    world.fetched.retain(|(of, _, fetch, _)| (*of, *fetch) != (slot, id));
+    world.step(slot, Event::Fetched { id, entries })
 }
 
 /// `start 4: 2 commands of 8 bytes`

@@ -17,7 +17,7 @@ use crate::sim::network::SERVERS_MAX;
 use crate::sim::queue::Time;
 use crate::sim::server::{Beginning, Clock, Seat, Server};
 use crate::sim::trace::Trace;
-use crate::{Config, Event, Index, Message, NodeId, WriteId};
+use crate::{Config, Entries, Event, FetchId, Index, Message, NodeId, WriteId};
 
 /// An election timeout that no script outlives: who is stated none campaigns when it is told to.
 const NEVER: u32 = 1 << 30;
@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) transfers: Vec<Transfer>,
     /// All there ever were.
     pub(crate) asked_transfers: Vec<Transfer>,
+    /// Entries that were read back, and of which the server has not heard.
+    pub(crate) fetched: Vec<(usize, u32, FetchId, Entries)>,
     pub(crate) held: Vec<Held>,
     /// Writes that are durable, and the server has not heard of it.
     pub(crate) untold: Vec<Option<WriteId>>,
@@ -94,6 +96,7 @@ impl World {
             sent: BTreeMap::new(),
             transfers: Vec::new(),
             asked_transfers: Vec::new(),
+            fetched: Vec::new(),
             held: vec![Held::default(); servers],
             untold: vec![None; servers],
         })
@@ -157,7 +160,7 @@ impl World {
         server.disk.complete_through(WriteId::from_number(0));
         let known = entries.iter().take_while(|(id, _)| id.index <= committed).count();
         let known = entries.slices().flat_map(|(_, slice)| slice).take(known).cloned().collect();
-        oracles.stated_committed(&crate::Entries::from_vec(Index(1), known).map_err(|error| error.to_string())?);
+        oracles.stated_committed(&Entries::from_vec(Index(1), known).map_err(|error| error.to_string())?);
         let meta = server.disk.durable.snapshot.clone();
         if let Some(state) = oracles.state_at(meta.last.index).filter(|_| meta.last.index > Index(0)) {
             server.keep_file(SnapshotFile { meta, state });
@@ -176,6 +179,7 @@ impl World {
                 self.persist(slot, usize::MAX)?;
             } else if !self.held[slot].machine && server.machine.next_index().is_some() {
                 self.apply(slot, Index::MAX)?;
+            } else if !self.held[slot].disk && self.read(slot)? {
             } else {
                 return Ok(());
             }
@@ -195,6 +199,16 @@ impl World {
         Ok(())
     }
 
+    /// The oldest entries that were read back come to their server. Says whether there were any.
+    fn read(&mut self, slot: usize) -> Outcome<bool> {
+        let life = self.server(slot).life;
+        self.fetched.retain(|(of, at, ..)| *of != slot || *at == life);
+        let Some(place) = self.fetched.iter().position(|(of, ..)| *of == slot) else { return Ok(false) };
+        let (_, _, id, entries) = self.fetched.remove(place);
+        self.feed(slot, Event::Fetched { id, entries })?;
+        Ok(true)
+    }
+
     /// Put what the step sent with what is on its way. All else waits for a command.
     pub(crate) fn collect(&mut self) {
         while let Some((_, item)) = self.cluster.queue.pop(Time::MAX) {
@@ -208,6 +222,7 @@ impl World {
                     self.asked_transfers.push(transfer.clone());
                     self.transfers.push(transfer);
                 }
+                Item::Fetched { slot, life, id, entries } => self.fetched.push((slot, life, id, entries)),
                 _ => {}
             }
         }

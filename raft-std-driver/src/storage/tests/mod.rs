@@ -236,7 +236,7 @@ impl Session {
         self.asked = self.model.clone();
         let Recovered { identity, hard_state, snapshot, entries } = recovered;
         let incarnation = identity.incarnation;
-        let restored = Restored { incarnation, boot: 1, hard_state, snapshot, entries, applied: Index(0) };
+        let restored = Restored { incarnation, boot: 1, hard_state, snapshot, entries, ..Restored::default() };
         Raft::new(Config::new(NodeId(1)), restored).expect("a server starts from it");
         let last = self.model.snapshot.last;
         let data = (last.index > Index(0)).then(|| snapshot_data(last, self.model.origin));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
 use crate::log::{Fit, Log, RUNS_MAX};
-use crate::{Entries, Entry, EntryId, Index, Payload, Term};
+use crate::{Entries, Entry, EntryId, Index, Payload, Restored, SnapshotMeta, Term};
 
 use twin::{Placed, Twin, bytes_of};
 
@@ -72,6 +72,18 @@ pub enum LogOperation {
         bytes: u64,
         /// For a follower that is behind.
         merged: bool,
+    },
+    /// The oldest entries leave memory.
+    Evict {
+        /// At most through here.
+        through: Index,
+        /// No more than needed, so that so many bytes stay.
+        bytes: u64,
+    },
+    /// The server starts anew, with the newest entries in memory alone.
+    Restart {
+        /// Of so many bytes at most.
+        bytes: u64,
     },
 }
 
@@ -147,7 +159,7 @@ impl Pair {
     fn truncate(&mut self, from: Index) {
         if from > self.twin.base.index {
             self.log.truncate(from);
-            self.twin.entries.retain(|(id, _)| id.index < from);
+            self.twin.truncate(from);
         }
     }
 
@@ -161,13 +173,11 @@ impl Pair {
             LogOperation::Truncate { from } => self.truncate(from),
             LogOperation::Compact { index } => {
                 self.log.compact(index);
-                if let Some(term) = self.twin.term_at(index) {
-                    self.twin = Twin { base: EntryId { term, index }, entries: self.twin.after(index).to_vec() };
-                }
+                self.twin.compact(index);
             }
             LogOperation::Reset { base } if base.is_possible() => {
                 self.log.reset(base);
-                self.twin = Twin { base, entries: Vec::new() };
+                self.twin = Twin { base, ..Twin::default() };
             }
             LogOperation::Slice { from, to, count, bytes, merged } => {
                 let slice = if merged {
@@ -181,9 +191,48 @@ impl Pair {
                     return Err(format!("the slice is of {runs} runs"));
                 }
             }
+            LogOperation::Evict { through, bytes } => self.evict(through, bytes)?,
+            LogOperation::Restart { bytes } => self.restart(bytes)?,
             LogOperation::Receive { .. } | LogOperation::Reset { .. } => {}
         }
         Ok(())
+    }
+
+    /// Whole runs leave memory, the oldest first: how long they are is the log's affair, but none leaves without need, and
+    /// none stays that could leave.
+    fn evict(&mut self, through: Index, bytes: u64) -> Result<(), String> {
+        let before = self.log.resident_first();
+        let all = self.log.starting_at(before);
+        self.log.evict(through, bytes);
+        let first = self.log.resident_first();
+        let too_much = |index: Index| bytes_of(self.twin.after(index.prev())) > bytes;
+        let whole = first == before || all.runs().iter().any(|run| run.last() == first.prev());
+        let without_need =
+            all.runs().iter().find(|run| run.last() < first && (run.last() > through || !too_much(run.first())));
+        let left = all.runs().iter().find(|run| run.first() >= first);
+        let too_few = left.is_some_and(|run| run.last() <= through && too_much(first));
+        if !whole || without_need.is_some() || too_few {
+            return Err(format!("evicts through {}", first.prev()));
+        }
+        self.twin.resident = first;
+        Ok(())
+    }
+
+    /// A log that is made of its tail, and of what is to be known of all before it. Of that, bytes are known as a sum.
+    fn restart(&mut self, bytes: u64) -> Result<(), String> {
+        let snapshot = SnapshotMeta { last: self.twin.base, ..SnapshotMeta::default() };
+        let restored = Restored { snapshot, entries: entries_of(&self.twin.entries)?, ..Restored::default() };
+        let Restored { head, entries, .. } = restored.keep_tail(bytes);
+        self.log = Log::evicted(self.twin.base, &head.terms, head.last, head.bytes);
+        self.twin.resident = self.log.resident_first();
+        self.twin.even_through = self.twin.resident.prev();
+        let sum = self.log.bytes_after(self.twin.base.index);
+        same(|| "the size of the evicted part".into(), &sum, &head.bytes)?;
+        self.log.append(entries);
+        let tail = bytes_of(self.twin.after(self.twin.resident.prev()));
+        let one_more = self.twin.entries.iter().rev().find(|(id, _)| id.index < self.twin.resident);
+        let too_much = one_more.is_none_or(|one| tail + bytes_of(std::slice::from_ref(one)) > bytes);
+        if tail > bytes || !too_much { Err(format!("{tail} bytes are resident")) } else { Ok(()) }
     }
 
     fn receive(&mut self, prev: EntryId, sketches: &[Sketch]) -> Result<(), String> {
@@ -210,6 +259,9 @@ impl Pair {
         same(|| "the base".into(), &log.base(), &twin.base)?;
         same(|| "the first index".into(), &log.first_index(), &twin.base.index.next())?;
         same(|| "the last entry".into(), &log.last(), &last)?;
+        same(|| "the first resident entry".into(), &log.resident_first(), &twin.resident_first())?;
+        let resident = bytes_of(twin.after(twin.resident_first().prev()));
+        same(|| "what is resident".into(), &log.resident_bytes(), &resident)?;
         let around = twin.base.index.0.saturating_sub(2)..=last.index.0.saturating_add(2);
         for index in around.chain([0, Index::MAX.0, u64::MAX]).map(Index) {
             let term = twin.term_at(index);
@@ -218,7 +270,11 @@ impl Pair {
             same(|| format!("the id at {index}"), &log.id_at(index), &id)?;
             same(|| format!("the entry at {index}"), &log.entry(index), &twin.entry(index))?;
             let bytes = bytes_of(twin.after(index));
-            same(|| format!("the bytes after {index}"), &log.bytes_after(index), &bytes)?;
+            if index >= twin.even_through {
+                same(|| format!("the bytes after {index}"), &log.bytes_after(index), &bytes)?;
+            } else if log.bytes_after(index) < log.bytes_after(index.next()) {
+                return Err(format!("less bytes are after {index} than after the next"));
+            }
             let near = term.unwrap_or(last.term).0;
             for term in [0, near.saturating_sub(1), near, near + 1].map(Term) {
                 let id = EntryId { term, index };
@@ -226,8 +282,8 @@ impl Pair {
                 same(|| format!("the last at most {id}"), &log.last_at_most(id), &twin.last_at_most(id))?;
             }
         }
-        let all = log.slice(log.first_index(), Index::MAX, u64::MAX, u64::MAX);
-        compare_entries("the whole log", &all, &twin.entries)?;
+        let all = log.slice(log.resident_first(), Index::MAX, u64::MAX, u64::MAX);
+        compare_entries("all that is resident", &all, twin.after(twin.resident_first().prev()))?;
         self.compare_with_new(&all)
     }
 
@@ -235,7 +291,11 @@ impl Pair {
     /// which may be the rest of a longer one.
     fn compare_with_new(&self, all: &Entries) -> Result<(), String> {
         let mut new = Log::new(self.twin.base);
-        new.append(entries_of(&self.twin.entries)?);
+        let first = self.twin.resident_first();
+        let whole = entries_of(&self.twin.entries)?;
+        new.append(whole.clone().through(first.prev()));
+        new.evict(first.prev(), 0);
+        new.append(whole.starting_at(first));
         let print = |log: &Log| {
             let mut print = Fingerprint::new(&[]);
             log.fingerprint(&mut print);

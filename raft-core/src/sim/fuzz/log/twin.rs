@@ -19,6 +19,10 @@ pub(crate) fn bytes_of(entries: &[Placed]) -> u64 {
 pub(crate) struct Twin {
     pub(crate) base: EntryId,
     pub(crate) entries: Vec<Placed>,
+    /// What is before it is not in memory; nothing of that is above the base, as a rule.
+    pub(crate) resident: Index,
+    /// Of what is before it the log knows a sum of bytes, and takes all entries to be of equal size.
+    pub(crate) even_through: Index,
 }
 
 impl Twin {
@@ -31,8 +35,26 @@ impl Twin {
         known.or(Some(self.base).filter(|base| base.index == index)).map(|id| id.term)
     }
 
+    pub(crate) fn resident_first(&self) -> Index {
+        self.resident.max(self.base.index.next())
+    }
+
+    pub(crate) fn truncate(&mut self, from: Index) {
+        self.entries.retain(|(id, _)| id.index < from);
+        self.resident = self.resident.min(self.last().index.next());
+        self.even_through = self.even_through.min(self.last().index);
+    }
+
+    pub(crate) fn compact(&mut self, index: Index) {
+        if let Some(term) = self.term_at(index) {
+            self.entries = self.after(index).to_vec();
+            self.base = EntryId { term, index };
+        }
+    }
+
     pub(crate) fn entry(&self, index: Index) -> Option<&Payload> {
-        self.entries.iter().find(|(id, _)| id.index == index).map(|(_, payload)| payload)
+        let resident = self.entries.iter().filter(|(id, _)| id.index >= self.resident_first());
+        resident.map(|(id, payload)| (id, payload)).find(|(id, _)| id.index == index).map(|(_, payload)| payload)
     }
 
     pub(crate) fn contains(&self, id: EntryId) -> bool {
@@ -59,7 +81,7 @@ impl Twin {
 
     pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Vec<Placed> {
         let mut slice = Vec::new();
-        if from > self.base.index {
+        if from >= self.resident_first() {
             for entry in self.entries.iter().filter(|(id, _)| (from..=to).contains(&id.index)) {
                 slice.push(entry.clone());
                 let too_much = slice.len() as u64 > count || bytes_of(&slice) > bytes;
