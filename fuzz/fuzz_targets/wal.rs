@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
-use raft_core::{Config, Index, NodeId, Raft, Restored};
+use raft_core::{Config, NodeId, Raft, Restored};
 use raft_std_driver::storage::{FileOptions, FileStorage, Recovered, Storage, StorageError};
 
 const INCARNATION: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];

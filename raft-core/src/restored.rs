@@ -242,6 +242,10 @@ impl Restored {
     /// For a storage that has read all of it.
     #[must_use]
     pub fn keep_tail(mut self, bytes_max: u64) -> Restored {
+        // What does not fit together is not hidden: a server is refused it.
+        if self.check_head().is_err() {
+            return self;
+        }
         let mut bytes = self.entries.bytes();
         let mut from = self.entries.first_index().unwrap_or_default();
         for entry in self.entries.slices().flat_map(|(_, entries)| entries) {
@@ -300,15 +304,21 @@ impl Restored {
         Ok(())
     }
 
+    /// Whether the entries follow the head.
+    fn check_head(&self) -> Result<(), RestoreError> {
+        let head = self.head.last;
+        match (self.head.first(), self.entries.first()) {
+            (Some(_), Some(first)) if first.index != head.index.next() || first.term < head.term => {
+                Err(RestoreError::HeadGap { head, first })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether snapshot, head and entries fit together.
     fn check_log(&self, last: EntryId) -> Result<(), RestoreError> {
         let snapshot = self.snapshot.last;
-        if let (Some(_), Some(first)) = (self.head.first(), self.entries.first()) {
-            let head = self.head.last;
-            if first.index != head.index.next() || first.term < head.term {
-                return Err(RestoreError::HeadGap { head, first });
-            }
-        }
+        self.check_head()?;
         let Some(first) = self.first() else { return Ok(()) };
         if first.index > snapshot.index.next() || (first.index > snapshot.index && first.term < snapshot.term) {
             return Err(RestoreError::Gap { snapshot, first });

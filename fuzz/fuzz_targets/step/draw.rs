@@ -109,8 +109,26 @@ fn edit(u: &mut Unstructured<'_>) -> arbitrary::Result<Edit> {
     })
 }
 
-/// Anything that may come to a server in this state.
-pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::Result<Event> {
+/// A request for entries: its id, the first and the last of them.
+pub(crate) type Fetch = (FetchId, Index, Index);
+
+/// An answer that may be right: the terms are those of the log, and what the entries carry is not the core's to judge.
+fn fetched(u: &mut Unstructured<'_>, status: Status<'_>, (id, from, to): Fetch) -> arbitrary::Result<Event> {
+    let mut list = Vec::new();
+    let last = to.0.min(from.0 + u.int_in_range(0..=4)?);
+    for term in (from.0..=last).map_while(|index| status.term_at(Index(index))) {
+        list.push(Entry { term, payload: payload(u)? });
+    }
+    Ok(Event::Fetched { id, entries: Entries::from_vec(from, list).unwrap_or_default() })
+}
+
+/// Anything that may come to a server in this state, which has asked for entries perhaps.
+pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>, fetch: Option<Fetch>) -> arbitrary::Result<Event> {
+    if let Some(fetch) = fetch
+        && u.ratio(1, 4)?
+    {
+        return fetched(u, status, fetch);
+    }
     let snapshot = |u: &mut Unstructured<'_>| {
         arbitrary::Result::Ok(SnapshotMeta { last: entry_id(u)?, membership: membership(u)?.into() })
     };
@@ -142,7 +160,8 @@ pub(crate) fn event(u: &mut Unstructured<'_>, status: Status<'_>) -> arbitrary::
         19 => Event::Arriving { from: node(u)?, term: if u.arbitrary()? { status.term() } else { Term(small(u)?) } },
         _ => {
             let prev = if u.arbitrary()? { status.last() } else { entry_id(u)? };
-            Event::Fetched { id: FetchId::from_number(small(u)?), entries: entries(u, prev)? }
+            let id = fetch.map_or(FetchId::from_number(small(u)?), |(id, ..)| id);
+            Event::Fetched { id, entries: entries(u, prev)? }
         }
     })
 }
@@ -168,6 +187,7 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
         leader_noop: limit()? % 2 == 0,
         wiped: if limit()? % 2 == 0 { WipedPolicy::Heal } else { WipedPolicy::Report },
         record_disks: limit()? % 2 == 0,
+        resident_bytes_max: if limit()? % 2 == 0 { limit()? } else { u64::MAX },
         ..Config::new(NodeId(1))
     })
 }

@@ -52,7 +52,10 @@ fn run(u: &mut Unstructured<'_>, empty: usize) -> arbitrary::Result<()> {
             // Half of the time the driver does its duty, so that the server gets anywhere.
             match watch.take_newest_write().filter(|_| u.ratio(3, 4).unwrap_or(true)) {
                 Some(id) => Feed::Event(Event::Persisted(id)),
-                None => Feed::Event(draw::event(u, raft.status())?),
+                None => {
+                    let fetch = watch.fetch(usize::from(u.ratio(1, 8)?));
+                    Feed::Event(draw::event(u, raft.status(), fetch)?)
+                }
             }
         };
         watch.before(raft.status(), &feed);

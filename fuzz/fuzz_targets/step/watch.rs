@@ -1,12 +1,12 @@
 //! What must hold of one server whatever comes to it: Figure 2's monotony, promises that wait for the disk, the limits of its
 //! configuration, and memory in proportion to what it holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use raft_core::sim::fuzz::{Birth, Feed};
 use raft_core::{
-    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryId, Event, HardState, Index,
-    Message, News, NodeId, Raft, RequestId, RoleKind, Rpc, ServerId, Status, Term, Write, WriteId,
+    Action, AppendOutcome, Bytes, Config, ENTRY_OVERHEAD_BYTES, Entries, Entry, EntryId, Event, FetchId, HardState,
+    Index, Message, News, NodeId, Raft, RequestId, RoleKind, Rpc, ServerId, SnapshotWrite, Status, Write, WriteId,
 };
 
 use crate::memory;
@@ -20,6 +20,10 @@ const WRITE_BYTES: usize = 64;
 const MEMBER_BYTES: usize = 160;
 const FOLLOWER_BYTES: usize = 512;
 const INFLIGHT_BYTES: usize = 64;
+/// Of an entry that is not in memory: its mark in the log, and its size here.
+const MARK_BYTES: usize = 96;
+/// So many of the newest requests for entries may be answered.
+const FETCHES: usize = 4;
 
 /// So many requests can be told apart.
 const PLACES: usize = 32;
@@ -39,14 +43,7 @@ struct View {
     halted: bool,
 }
 
-/// Bytes of the entries after `from` through `to` that are in the log.
-fn bytes(status: Status<'_>, from: Index, to: Index) -> u64 {
-    let resident = from.next().max(status.first_index()).0..=to.min(status.last().index).0;
-    let payloads = resident.filter_map(|index| status.entry(Index(index)));
-    payloads.map(|payload| Entry { term: Term(1), payload: payload.clone() }.bytes()).sum()
-}
-
-fn view(status: Status<'_>, config: &Config) -> View {
+fn view(watch: &Watch, status: Status<'_>) -> View {
     let commit = status.commit();
     View {
         hard_state: status.hard_state(),
@@ -57,8 +54,8 @@ fn view(status: Status<'_>, config: &Config) -> View {
         role: status.role(),
         last: status.last(),
         backlog: status.backlog_bytes(),
-        has_room: bytes(status, status.durable(), status.last().index) < config.unpersisted_bytes_max
-            && bytes(status, status.applied(), commit) < config.backlog_bytes_max,
+        has_room: watch.bytes(status.durable(), Index::MAX) < watch.config.unpersisted_bytes_max
+            && watch.applying() + watch.bytes(status.handed_out(), commit) < watch.config.backlog_bytes_max,
         halted: status.halted().is_some(),
     }
 }
@@ -77,6 +74,13 @@ pub(crate) struct Watch {
     writes: VecDeque<(WriteId, Option<HardState>)>,
     durable: HardState,
     newest_write: Option<WriteId>,
+    /// The bytes of each entry of the log, in memory or not. Unknown, of a server that starts with a tail of its log.
+    sizes: BTreeMap<Index, u64>,
+    sizes_known: bool,
+    /// What the application was given and has not applied: the last index and the bytes of each portion.
+    portions: VecDeque<(Index, u64)>,
+    /// The newest requests for entries: the id, the first and the last.
+    fetches: VecDeque<(FetchId, Index, Index)>,
     empty: usize,
     /// The most that ever was: of entries in the log, of writes, and of bytes in one piece that came or went.
     entries_max: usize,
@@ -97,13 +101,69 @@ impl Watch {
             writes: VecDeque::new(),
             durable: birth.restored.hard_state,
             newest_write: None,
+            sizes: BTreeMap::new(),
+            sizes_known: birth.restored.head.first().is_none(),
+            portions: VecDeque::new(),
+            fetches: VecDeque::new(),
             empty,
             entries_max: 0,
             writes_max: 0,
             piece_max: 0,
         };
         watch.note_entries(&birth.restored.entries);
+        watch.note_sizes(&birth.restored.entries);
         watch
+    }
+
+    fn note_sizes(&mut self, entries: &Entries) {
+        let Some(first) = entries.first() else { return };
+        self.sizes.split_off(&first.index);
+        let sizes = entries.slices().flat_map(|(_, slice)| slice).map(Entry::bytes);
+        self.sizes.extend((first.index.0..).map(Index).zip(sizes));
+    }
+
+    /// Bytes of the entries after `from` through `to`.
+    fn bytes(&self, from: Index, to: Index) -> u64 {
+        if from >= to { 0 } else { self.sizes.range(from.next()..=to).map(|(_, bytes)| bytes).sum() }
+    }
+
+    /// What the application was given and has not applied.
+    fn applying(&self) -> u64 {
+        self.portions.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// One of the newest requests for entries, which has perhaps no answer yet.
+    pub(crate) fn fetch(&self, back: usize) -> Option<(FetchId, Index, Index)> {
+        self.fetches.iter().rev().nth(back).copied()
+    }
+
+    /// What the step did to the log, and what it handed out and asked for.
+    fn note_actions(&mut self, status: Status<'_>, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Persist(write) => {
+                    if let Some(SnapshotWrite::Installed { .. }) = write.snapshot {
+                        self.sizes.clear();
+                        self.sizes_known = true;
+                    }
+                    self.note_sizes(&write.entries);
+                }
+                Action::Restore(_) => self.portions.clear(),
+                Action::Apply(entries) => {
+                    self.portions.push_back((entries.last().unwrap_or_default().index, entries.bytes()));
+                }
+                Action::Fetch { id, from, to, bytes_max } => {
+                    assert!(*from <= *to && *from >= status.first_index() && *bytes_max > 0);
+                    assert!(*to < status.resident_first(), "what is in memory is not fetched");
+                    self.fetches.push_back((*id, *from, *to));
+                    if self.fetches.len() > FETCHES {
+                        self.fetches.pop_front();
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.sizes = self.sizes.split_off(&status.first_index());
     }
 
     /// The write that the driver was asked for in the last step.
@@ -113,7 +173,8 @@ impl Watch {
 
     /// This is about to come.
     pub(crate) fn before(&mut self, status: Status<'_>, feed: &Feed) {
-        self.before = Some(view(status, &self.config));
+        self.sizes = self.sizes.split_off(&status.first_index());
+        self.before = Some(view(self, status));
         (self.request, self.starts) = (None, false);
         let Feed::Event(event) = feed else { return };
         if let Event::Start { request, .. }
@@ -125,6 +186,9 @@ impl Watch {
         }
         match event {
             Event::Change { request, .. } => self.request = Some(*request),
+            Event::Applied(index) if *index <= status.handed_out() => {
+                while self.portions.pop_front_if(|(last, _)| *last <= *index).is_some() {}
+            }
             Event::Fetched { entries, .. } => self.note_entries(entries),
             Event::Start { request, commands } => {
                 (self.request, self.starts) = (Some(*request), true);
@@ -161,7 +225,8 @@ impl Watch {
             return;
         }
         self.newest_write = None;
-        let after = view(status, &self.config);
+        self.note_actions(status, actions);
+        let after = view(self, status);
         self.check_monotony(&before, &after, status);
         self.check_writes(&before, &after, actions);
         self.check_applied(&before, status, actions);
@@ -223,7 +288,7 @@ impl Watch {
         if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
             assert!(first.index > before.commit.index && last == after.last, "what is committed is not overwritten");
             let is_own = before.role == RoleKind::Leader || after.role == RoleKind::Leader;
-            assert!(is_own || before.has_room, "a follower that is full takes no entries");
+            assert!(is_own || before.has_room || !self.sizes_known, "a follower that is full takes no entries");
         } else {
             assert!(before.last == after.last || snapshot.is_some(), "what changed is written");
         }
@@ -241,7 +306,7 @@ impl Watch {
                     handed_out = snapshot.last.index;
                 }
                 Action::Apply(entries) => {
-                    let waiting = bytes(status, status.applied(), handed_out);
+                    let waiting = self.bytes(status.applied(), handed_out);
                     let fits = waiting + entries.bytes() <= self.config.apply_bytes_max;
                     assert!(fits || waiting == 0 && entries.len() == 1, "the application is not flooded");
                     assert!(entries.first().is_some_and(|first| first.index == handed_out.next()), "in order");
@@ -266,7 +331,7 @@ impl Watch {
                 assert!(before.role == RoleKind::Leader && first.term == status.term());
                 let last = first.index.plus(*count).prev();
                 assert!(last <= status.last().index && first.index == before.last.index.next());
-                let added = bytes(status, first.index.prev(), last);
+                let added = self.bytes(first.index.prev(), last);
                 let alone = before.backlog == 0 || before.last.term < first.term;
                 assert!(
                     alone || !self.starts || before.backlog + added <= self.config.backlog_bytes_max,
@@ -352,13 +417,13 @@ impl Watch {
     /// was cut up may be held with the first entry, and what once grew by doubling keeps its room.
     pub(crate) fn weigh(&self, status: Status<'_>, spare: usize) {
         let allocated = memory::in_use().saturating_sub(self.empty + spare);
-        let log = bytes(status, Index(0), Index::MAX);
-        let backlog = if status.applied().next() >= status.first_index() {
-            bytes(status, status.applied(), Index::MAX)
-        } else {
-            log
-        };
-        assert!(status.backlog_bytes() == backlog, "bytes are counted");
+        let log = status.resident_bytes();
+        let first = status.resident_first();
+        let sizes = self.sizes.range(first..).map(|(_, bytes)| bytes).sum::<u64>();
+        let next = status.handed_out().next().max(status.first_index());
+        let after = self.sizes.range(next..).map(|(_, bytes)| bytes).sum::<u64>();
+        assert!(!self.sizes_known || status.backlog_bytes() == self.applying() + after, "bytes are counted");
+        assert!(log == sizes, "what is in memory is counted");
         let entries = resident(status);
         let followers = status.followers().map(|follower| FOLLOWER_BYTES + follower.inflight * INFLIGHT_BYTES);
         let members = [status.membership(), &status.snapshot().membership].map(|some| some.members().len());
@@ -368,6 +433,7 @@ impl Watch {
             + 2 * (log - entries as u64 * ENTRY_OVERHEAD_BYTES) as usize
             + self.piece_max
             + self.entries_max * PLACE_BYTES
+            + (status.last().index.0 + 1 - status.first_index().0) as usize * MARK_BYTES
             + self.writes_max * WRITE_BYTES
             + followers.sum::<usize>();
         assert!(allocated <= 2 * held, "{allocated} bytes are allocated for what may take twice {held}");
@@ -379,7 +445,7 @@ fn place(request: RequestId) -> usize {
     (request.0 % PLACES as u64) as usize
 }
 
-/// How many entries are in the log.
+/// How many entries are in memory.
 fn resident(status: Status<'_>) -> usize {
-    (status.last().index.0 + 1 - status.first_index().0) as usize
+    (status.last().index.0 + 1 - status.resident_first().0) as usize
 }

@@ -473,6 +473,11 @@ fn parts_that_contradict_each_other_make_no_server() {
         error(&|r| (r.head.terms, r.head.last) = (vec![id(5, 1)], id(5, 4))),
         RestoreError::HeadGap { head: id(5, 4), first: id(4, 5) }
     );
+    let hidden = |r: &mut Restored| {
+        r.head.last = id(2, 3);
+        *r = r.clone().keep_tail(0);
+    };
+    assert_eq!(error(&hidden), RestoreError::HeadGap { head: id(2, 3), first: id(4, 5) });
     for (at, wrong) in [(&[0][..], 0), (&[5], 5), (&[3, 3], 3), (&[3, 2], 2)] {
         let found = error(&|r| r.head.memberships = members(at));
         assert_eq!(found, RestoreError::HeadMembership { at: Index(wrong) });

@@ -248,6 +248,33 @@ impl Session {
         Ok(())
     }
 
+    /// What is read back of the log is what the model has there, whatever part is asked for.
+    fn reads_back(&mut self, draw: u8) {
+        let (first, last) = (self.model.first().0, self.model.last().index.0);
+        let middle = first + u64::from(draw) % (last + 2 - first);
+        for (from, to) in [
+            (first, last),
+            (middle, last),
+            (middle, middle + 1),
+            (first, middle),
+            (first - 1, last),
+            (last + 1, last + 9),
+        ] {
+            for bytes_max in [0, 200, u64::MAX] {
+                let mut bytes = 0;
+                let wanted = self.model.log.iter().filter(|(index, _)| (from..=to).contains(&index.0) && from >= first);
+                let fits = |(_, entry): &&(Index, Entry)| {
+                    bytes += entry.bytes();
+                    bytes <= bytes_max || bytes == entry.bytes()
+                };
+                let wanted: Vec<Entry> = wanted.take_while(fits).map(|(_, entry)| entry.clone()).collect();
+                let wanted = Entries::from_vec(Index(from), wanted).unwrap_or_default();
+                let read = self.storage().read(Index(from), Index(to), bytes_max).unwrap();
+                assert_eq!(read, wanted, "{from} to {to} of {bytes_max} bytes, where the log is {first} to {last}");
+            }
+        }
+    }
+
     fn segments(&self) -> Vec<String> {
         self.disk.by_hand().names().unwrap().into_iter().filter(|name| name.starts_with("wal-")).collect()
     }

@@ -80,6 +80,7 @@ fn equals_a_plain_list() {
             if ops[0].2 % 5 == 0 {
                 session.open().unwrap();
             }
+            session.reads_back(ops[0].1);
         }
         session.open().unwrap();
     }
