@@ -213,7 +213,7 @@ impl Entries {
     #[cold]
     pub(crate) fn at_most(self, count: u64, bytes: u64) -> Entries {
         let Some(first) = self.first_index() else { return self };
-        let sizes = self.runs().iter().flat_map(|run| run.entries()).map(Entry::bytes);
+        let sizes = self.runs().iter().flat_map(Run::entries).map(Entry::bytes);
         let sums = sizes.scan(0_u64, |sum, size| {
             *sum = sum.saturating_add(size);
             Some(*sum)

@@ -412,7 +412,7 @@ fn a_tail_and_what_is_to_be_known_of_the_rest_make_the_same_server() {
         let mut kept = Kept::new(1, &[1, 2, 3]).with_log(5, &[]);
         kept.entries = (1..).map(Index).zip(entries.clone()).collect();
         if snapshot_at > 0 {
-            let term = entries[snapshot_at as usize - 1].term;
+            let term = entries[usize::try_from(snapshot_at).unwrap() - 1].term;
             let members: &[u64] = if snapshot_at == 3 { &[1, 2, 3, 4] } else { &[1, 2, 3] };
             kept.snapshot = raft_core::SnapshotMeta {
                 membership: membership(members).into(),
