@@ -12,7 +12,9 @@ impl Life {
     pub fn log_operations(&self) -> Vec<LogOperation> {
         let restored = &self.birth.restored;
         let base = restored.entries.first().filter(|first| first.index <= restored.snapshot.last.index);
-        let base = base.unwrap_or(restored.snapshot.last);
+        // What a head's entries carry is not known: the log begins behind it.
+        let head = restored.head.first().map(|_| restored.head.last);
+        let base = head.or(base).unwrap_or(restored.snapshot.last);
         let mut operations = Vec::from([LogOperation::Reset { base }]);
         operations
             .push(LogOperation::Append { entries: sketched(&restored.entries.clone().starting_at(base.index.next())) });
@@ -54,6 +56,7 @@ fn note(action: &Action, operations: &mut Vec<LogOperation>) {
             operations.extend(part(entries, true));
         }
         Action::Apply(entries) => operations.extend(part(entries, false)),
+        Action::Fetch { to, .. } => operations.push(LogOperation::Evict { through: *to, bytes: 0 }),
         _ => {}
     }
 }
