@@ -192,9 +192,16 @@ fn config(u: &mut Unstructured<'_>) -> arbitrary::Result<Config> {
     })
 }
 
-/// A server of a new cluster, with limits that bite.
+/// A server of a new cluster, or of one in its first term, with limits that bite.
 pub(crate) fn birth(u: &mut Unstructured<'_>) -> arbitrary::Result<Birth> {
     let members = [1, 2, 3].map(NodeId).into_iter().take(u.int_in_range(1..=3)?);
-    let restored = Restored::new_cluster(Incarnation(9), Membership::new(members));
+    let mut restored = Restored::new_cluster(Incarnation(9), Membership::new(members));
+    // Some have a log, of which a tail is in memory and nothing is applied.
+    if u.ratio(1, 3)? {
+        let list = (0..u.int_in_range(1..=8)?).map(|_| Ok(Entry { term: Term(1), payload: payload(u)? }));
+        restored.entries = Entries::from_vec(Index(1), list.collect::<arbitrary::Result<_>>()?).unwrap_or_default();
+        restored.hard_state.term = Term(1);
+        restored = restored.keep_tail(u.int_in_range(0..=100)?);
+    }
     Ok(Birth { config: config(u)?, restored, timeout: None })
 }
