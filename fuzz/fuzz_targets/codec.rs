@@ -13,9 +13,22 @@ fuzz_target!(|data: &[u8]| {
             codec::encode_message(&message, &mut again).expect("what was decoded can be encoded");
             assert_eq!(codec::decode_message(again.split_off(0).into()), Ok(message));
         }
-        if let Ok(write) = codec::decode_write(frame) {
+        if let Ok(write) = codec::decode_write(frame.clone()) {
             codec::encode_write(&write, &mut again).expect("what was decoded can be encoded");
-            assert_eq!(codec::decode_write(again.into()), Ok(write));
+            assert_eq!(codec::decode_write(again.split_off(0).into()), Ok(write));
+        }
+        if let Ok(event) = codec::decode_event(frame.clone()) {
+            codec::encode_event(&event, &mut again).expect("what was decoded can be encoded");
+            assert_eq!(codec::decode_event(again.split_off(0).into()), Ok(event));
+        }
+        if let Ok(action) = codec::decode_action(frame.clone()) {
+            codec::encode_action(&action, &mut again).expect("what was decoded can be encoded");
+            assert_eq!(codec::decode_action(again.split_off(0).into()), Ok(action));
+        }
+        if let Ok(restored) = codec::decode_restored(frame) {
+            codec::encode_restored(&restored, &mut again).expect("what was decoded can be encoded");
+            let back = codec::decode_restored(again.into()).expect("what was encoded can be decoded");
+            assert_eq!(format!("{back:?}"), format!("{restored:?}"));
         }
     }
 });

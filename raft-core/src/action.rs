@@ -167,6 +167,18 @@ pub enum Fatal {
     },
 }
 
+impl Fatal {
+    /// A number for it that stays the same from version to version (`docs/driver-contract.md`), for logs and other languages.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Fatal::CommittedEntryContradicted { .. } => 1,
+            Fatal::TwoLeaders { .. } => 2,
+            Fatal::Replaced { .. } => 3,
+        }
+    }
+}
+
 /// Which of Figure 2's roles a server plays; a candidate that has not yet raised its term is told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoleKind {
@@ -223,6 +235,32 @@ pub enum News {
         /// The last entry of the snapshot.
         snapshot: EntryId,
     },
+    /// A [`Compact`](crate::Event::Compact) changes nothing: no write will name that snapshot, and its data is not needed. The next one
+    /// will do.
+    CompactDeclined {
+        /// Through where the snapshot goes.
+        index: Index,
+        /// Why.
+        why: CompactDeclined,
+    },
+}
+
+/// Why a snapshot of the application's own does not become the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactDeclined {
+    /// The application has not reported so much applied.
+    #[error("that is not applied")]
+    NotApplied,
+    /// A snapshot that goes as far or further is the current one already.
+    #[error("a snapshot as new is current")]
+    Superseded,
+    /// A received snapshot of the same name was discarded, and this one's data may have gone with it.
+    #[error("its data may have been discarded")]
+    Discarded,
+    /// This server joined, and does not know who the members were there.
+    #[error("the members there are not known")]
+    MembersUnknown,
 }
 
 /// One thing to do. Carry out `Persist` in order, and `Restore` and `Apply` in order; a `Send` may be lost, doubled,
@@ -327,6 +365,7 @@ impl fmt::Display for Action {
             }
             Action::News(News::PeerWiped { peer }) => write!(f, "peer {peer} lost its disk"),
             Action::News(News::PeerRegressed { peer }) => write!(f, "the log of peer {peer} went back"),
+            Action::News(News::CompactDeclined { index, why }) => write!(f, "compact {index} declined: {why}"),
             Action::News(News::SnapshotFailed { peer, snapshot }) => {
                 write!(f, "snapshot {snapshot} did not reach {peer}")
             }

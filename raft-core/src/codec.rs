@@ -1,4 +1,4 @@
-//! Messages and writes to bytes and back, for the wire and for the disk.
+//! Messages and writes to bytes and back, for the wire and for the disk; events, actions and whole states for recorders.
 //!
 //! ```text
 //!   version 2 | envelope (postcard) | entry | entry | ...
@@ -13,18 +13,23 @@
 
 use alloc::vec::Vec;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{HardState, SnapshotWrite, Write, WriteId};
 use crate::config::FRAME_BYTES_MAX;
-use crate::entries::{ENTRY_OVERHEAD_BYTES, Entries, EntriesError, Entry, Payload};
+use crate::entries::{Entries, EntriesError, Payload};
 use crate::log::SnapshotMeta;
-use crate::membership::Membership;
 use crate::message::{AppendOutcome, Message, Rpc};
 use crate::types::{EntryId, Incarnation, Index, ServerId, Term};
+
+mod reader;
+mod reasons;
+mod records;
+
+use reader::Reader;
+pub use records::{decode_action, decode_event, decode_restored, encode_action, encode_event, encode_restored};
 
 /// The format that is written, and the only one that is read.
 pub const VERSION: u8 = 2;
@@ -324,75 +329,6 @@ impl Flavor for Appending<'_> {
 
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
-    }
-}
-
-/// What is still to be read of a frame.
-struct Reader(Bytes);
-
-impl Reader {
-    fn new(mut frame: Bytes) -> Result<Reader, CodecError> {
-        if frame.len() > FRAME_BYTES_MAX {
-            return Err(CodecError::TooLarge { bytes: frame.len() as u64 });
-        }
-        match frame.first() {
-            None => Err(CodecError::Truncated),
-            Some(&VERSION) => {
-                frame.advance(1);
-                Ok(Reader(frame))
-            }
-            Some(&found) => Err(CodecError::Version { found }),
-        }
-    }
-
-    fn value<T: DeserializeOwned>(&mut self) -> Result<T, CodecError> {
-        let (value, rest) = postcard::take_from_bytes(&self.0)?;
-        let read = self.0.len() - rest.len();
-        self.0.advance(read);
-        Ok(value)
-    }
-
-    fn entries(&mut self, segment: Option<Segment>) -> Result<Entries, CodecError> {
-        let Some(Segment { first, count }) = segment else { return Ok(Entries::new()) };
-        let bytes = count.saturating_mul(ENTRY_OVERHEAD_BYTES);
-        if bytes > FRAME_BYTES_MAX as u64 {
-            return Err(CodecError::TooLarge { bytes });
-        }
-        // Each takes a byte at least: a count that the frame cannot hold reserves nothing.
-        let count = usize::try_from(count).ok().filter(|&count| count <= self.0.len()).ok_or(CodecError::Truncated)?;
-        let mut entries = Vec::with_capacity(count);
-        let mut term = Term(0);
-        for _ in 0..count {
-            let tag: u64 = self.value()?;
-            if tag & TERM_FOLLOWS != 0 {
-                term = self.value()?;
-            }
-            entries.push(Entry { term, payload: self.payload(tag & KIND_BITS, tag >> LENGTH_SHIFT)? });
-        }
-        let entries = Entries::from_vec(first, entries)?;
-        match entries.bytes() {
-            bytes if bytes > FRAME_BYTES_MAX as u64 => Err(CodecError::TooLarge { bytes }),
-            _ => Ok(entries),
-        }
-    }
-
-    fn payload(&mut self, kind: u64, length: u64) -> Result<Payload, CodecError> {
-        let length = usize::try_from(length).ok().filter(|&length| length <= self.0.len());
-        let bytes = self.0.split_to(length.ok_or(CodecError::Truncated)?);
-        match kind {
-            KIND_COMMAND => Ok(Payload::Command(bytes)),
-            KIND_NOOP if bytes.is_empty() => Ok(Payload::Noop),
-            KIND_MEMBERSHIP => {
-                let mut reader = Reader(bytes);
-                let membership: Membership = reader.value()?;
-                reader.end(Payload::Membership(membership.into()))
-            }
-            _ => Err(CodecError::Malformed),
-        }
-    }
-
-    fn end<T>(self, value: T) -> Result<T, CodecError> {
-        if self.0.is_empty() { Ok(value) } else { Err(CodecError::Trailing { bytes: self.0.len() }) }
     }
 }
 

@@ -16,9 +16,10 @@ pub struct Counters {
     pub wiped: u64,
     /// Confirmations of writes never issued or already confirmed.
     pub unknown_write: u64,
-    /// `Applied` beyond what was handed out, `Compact` beyond what was applied, reports about unknown transfers, fetched
+    /// What a correct driver never says: `Applied` beyond what was handed out, `Compact` beyond what was applied, fetched
     /// entries that were never asked for or are not those of the log.
     pub unfounded: u64,
-    /// Fetched entries that nobody needs any more: honest drivers read while the server goes on.
-    pub stale_fetches: u64,
+    /// Reports about transfers of snapshots that were settled otherwise since, or whose leader leads no longer, and fetched
+    /// entries that nobody needs any more: correct drivers are late now and then.
+    pub late: u64,
 }

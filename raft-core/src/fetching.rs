@@ -22,7 +22,7 @@ pub(crate) fn fetched(server: &mut Server, role: &mut Role, id: FetchId, entries
     if id.number() == 0 || id.number() > server.fetches {
         server.counters.unfounded += 1;
     } else {
-        server.counters.stale_fetches += 1;
+        server.counters.late += 1;
     }
 }
 
@@ -34,7 +34,7 @@ fn send_fetched(server: &mut Server, progress: &mut Progress, entries: Entries, 
     inflight.fetching = Some(Fetch::Failed);
     let prev = server.log.id_at(from.prev()).filter(|_| from == progress.next);
     let Some(prev) = prev else {
-        server.counters.stale_fetches += 1;
+        server.counters.late += 1;
         return;
     };
     if !server.accept_fetched(&entries, from, to) {

@@ -107,7 +107,7 @@ mod transfer;
 mod types;
 mod why;
 
-pub use action::{Action, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};
+pub use action::{Action, CompactDeclined, Fatal, FetchId, HardState, News, RoleKind, SnapshotWrite, Write, WriteId};
 pub use bytes::Bytes;
 pub use config::{BATCH_ENTRIES_MAX, Config, ConfigError, FRAME_BYTES_MAX, FRAME_ROOM_BYTES, WipedPolicy};
 pub use counters::Counters;

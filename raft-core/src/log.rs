@@ -24,6 +24,7 @@
 //! not depend on what is resident. A slice that starts among evicted entries is empty: they are fetched (`paging.rs`).
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::entries::{Entries, Payload, Run};
@@ -32,6 +33,8 @@ use crate::fingerprint::Fingerprint;
 pub use crate::meta::SnapshotMeta;
 use crate::offsets::{Offsets, bytes_of};
 use crate::types::{EntryId, Index, Term};
+
+mod slice;
 
 /// A slice of more runs than this is merged into one, in the log too, so that it is done once.
 pub(crate) const RUNS_MAX: usize = 8;
@@ -132,6 +135,12 @@ impl Log {
 
     pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
         self.term_at(index).map(|term| EntryId { term, index })
+    }
+
+    /// The entry at `from`, and the first of each later term through `to`.
+    pub(crate) fn term_starts(&self, from: Index, to: Index) -> Vec<EntryId> {
+        let later = self.terms.iter().copied().filter(|start| from < start.index && start.index <= to);
+        self.id_at(from).into_iter().chain(later).collect()
     }
 
     /// What the entry at `index` carries, if it is resident.
@@ -306,77 +315,6 @@ impl Log {
             None => self.evicted.before(next, self.resident_start()),
         };
         self.bytes_end - offset
-    }
-
-    /// All entries from `from` on, which is resident.
-    #[inline]
-    pub(crate) fn starting_at(&self, from: Index) -> Entries {
-        self.slice(from, Index::MAX, u64::MAX, u64::MAX)
-    }
-
-    /// The entries from `from` through `to`, at most `count` and `bytes` of them, yet at least one if there is one. None, if
-    /// the first of them is not resident.
-    #[inline]
-    pub(crate) fn slice(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
-        // Most often the newest run is wanted, and all of it.
-        match self.runs.back() {
-            Some(Placed { run, .. })
-                if run.first() == from && self.last.index <= to && run.len() <= count && run.bytes <= bytes =>
-            {
-                Entries::one(run.clone())
-            }
-            _ => self.slice_of_any(from, to, count, bytes),
-        }
-    }
-
-    #[inline(never)]
-    fn slice_of_any(&self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
-        let to = to.min(self.last().index).min(from.plus(count.max(1)).prev());
-        let mut slice = Entries::new();
-        if from < self.resident_first() || from > to {
-            return slice;
-        }
-        let start = self.run_at(from).unwrap_or(0);
-        let mut left = bytes;
-        for Placed { run, .. } in self.runs.range(start..).take_while(|p| p.run.first() <= to) {
-            let run = run.clip(from, to);
-            if run.bytes <= left {
-                left -= run.bytes;
-                slice.push_run(run);
-                continue;
-            }
-            let fitting = run.entries().iter().scan(0, |sum, entry| {
-                *sum += entry.bytes();
-                (*sum <= left).then_some(())
-            });
-            let fitting = (fitting.count() as u64).max(u64::from(slice.is_empty()));
-            if fitting > 0 {
-                slice.push_run(run.clip(from, run.first().plus(fitting - 1)));
-            }
-            break;
-        }
-        slice
-    }
-
-    /// As [`slice`](Log::slice), for a follower that is behind: many small runs are merged into one, in the log too, so
-    /// that it is done once for all followers.
-    #[inline]
-    pub(crate) fn slice_merged(&mut self, from: Index, to: Index, count: u64, bytes: u64) -> Entries {
-        let slice = self.slice(from, to, count, bytes);
-        if slice.runs().len() <= RUNS_MAX { slice } else { self.merge(slice) }
-    }
-
-    #[cold]
-    fn merge(&mut self, slice: Entries) -> Entries {
-        let Some(merged) = slice.merged() else { return slice };
-        let start = self.runs.partition_point(|p| p.run.first() < merged.first());
-        let end = self.runs.partition_point(|p| p.run.last() <= merged.last());
-        if start < end {
-            let run = merged.clip(self.runs[start].run.first(), self.runs[end - 1].run.last());
-            self.runs[start].run = run.settled();
-            self.runs.drain(start + 1..end);
-        }
-        Entries::one(merged)
     }
 
     /// Not how entries are shared, and not how many were ever counted.

@@ -16,6 +16,7 @@ use crate::action::{Action, FetchId};
 use crate::config::FRAME_ROOM_BYTES;
 use crate::entries::Entries;
 use crate::fetch::Fetch;
+use crate::restored::LogHead;
 use crate::server::Server;
 use crate::types::Index;
 
@@ -25,6 +26,21 @@ impl Server {
     pub(crate) fn evict(&mut self) {
         let through = self.handed_out.min(self.disk.durable());
         self.log.evict(through, self.config.resident_bytes_max);
+    }
+
+    /// What is to be known of the entries that are not resident.
+    pub(crate) fn log_head(&self) -> LogHead {
+        let (first, end) = (self.log.first_index(), self.log.resident_first());
+        let Some(last) = self.log.id_at(end.prev()).filter(|last| first <= last.index) else {
+            return LogHead::default();
+        };
+        let configurations = self.history.all().skip(1).filter(|(at, _)| (first..end).contains(at));
+        LogHead {
+            terms: self.log.term_starts(first, last.index),
+            last,
+            memberships: configurations.cloned().collect(),
+            bytes: self.log.bytes_after(first.prev()) - self.log.bytes_after(last.index),
+        }
     }
 
     /// Ask for entries from `from` through `to` that are not resident.
@@ -67,7 +83,7 @@ impl Server {
         };
         self.fetching = Some(Fetch::Failed);
         if from != self.handed_out.next() || from < self.log.first_index() {
-            self.counters.stale_fetches += 1;
+            self.counters.late += 1;
         } else if self.accept_fetched(&entries, from, to) {
             let room = self.apply_room();
             if self.hand_out(entries.at_most(u64::MAX, room), room) {

@@ -10,8 +10,6 @@ use crate::config::Config;
 use crate::election;
 use crate::event::Event;
 use crate::fetching;
-#[cfg(feature = "sim")]
-use crate::fingerprint::Fingerprint;
 use crate::gate;
 use crate::log::SnapshotMeta;
 use crate::message::{Message, Rpc};
@@ -25,6 +23,10 @@ use crate::snapshot;
 use crate::status::Status;
 use crate::transfer::{self, Transfer};
 use crate::types::{Index, NodeId, ServerId, Term};
+
+/// What tests and explorers do to a server, and drivers never.
+#[cfg(feature = "sim")]
+mod stage;
 
 /// One Raft server: a deterministic state machine without threads, timers or IO.
 ///
@@ -133,65 +135,27 @@ impl Raft {
         self.server.snapshot_at(index)
     }
 
+    /// What this server could be made of again: its whole state as its disk has it once all writes so far are done, before the first
+    /// of them too. For drivers that keep the state as a whole: whoever has made it durable may confirm all writes. `applied` is what
+    /// the application has reported: set it to what the application itself keeps. A new start needs another `boot`.
+    #[must_use]
+    pub fn restored(&self) -> Restored {
+        let Server { incarnation, hard_state, snapshot, log, applied, .. } = &self.server;
+        Restored {
+            incarnation: *incarnation,
+            boot: self.reads.boot(),
+            hard_state: *hard_state,
+            snapshot: snapshot.clone(),
+            head: self.server.log_head(),
+            entries: log.starting_at(log.resident_first()),
+            applied: *applied,
+        }
+    }
+
     /// A read-only view.
     #[must_use]
     pub fn status(&self) -> Status<'_> {
         Status::new(&self.server, &self.role)
-    }
-
-    /// Let the election timer run out after `ticks`, so that no test depends on the dice. A leader has no such timer.
-    #[cfg(feature = "sim")]
-    pub fn set_election_timeout(&mut self, ticks: u32) {
-        let deadline = self.server.now + u64::from(ticks);
-        self.server.timeout = ticks;
-        match &mut self.role {
-            Role::Follower(follower) => follower.deadline = deadline,
-            Role::Candidate(candidate) => candidate.deadline = deadline,
-            Role::Leader(_) => {}
-        }
-    }
-
-    /// Let every election timeout of this server be `ticks` from now on, the running one too: scripts throw no dice.
-    #[cfg(feature = "sim")]
-    pub fn fix_election_timeouts(&mut self, ticks: u32) {
-        self.server.random.fix(ticks);
-        self.server.draw_timeout();
-        self.set_election_timeout(self.server.timeout);
-    }
-
-    /// Everything that decides what this server will do, in 128 bits, for explorers that compare states. Left out are the
-    /// settings, the counters, the dice, how entries are shared, and how many writes there ever were: they are counted
-    /// from the newest durable one. Times are relative to now. Servers are called by `names`, or by their ids if they
-    /// have none there: as no rule prefers one id to another, states that differ by names only are each other's mirror.
-    #[cfg(feature = "sim")]
-    #[must_use]
-    pub fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
-        let mut print = Fingerprint::new(names);
-        let Raft { server, role, transfer, reads, told: _ } = self;
-        server.fingerprint(&mut print);
-        role.fingerprint(&mut print, server.now, |barrier| server.disk.distance_to(barrier));
-        print.set(transfer, |print, transfer| transfer.fingerprint(print, server.now));
-        reads.fingerprint(&mut print, role, server.now);
-        print.finish()
-    }
-
-    /// Begin time anew, as if everyone this server has heard lately had been heard just now and nothing were due: for
-    /// explorers, which say themselves what time does.
-    #[cfg(feature = "sim")]
-    pub fn rewind_clocks(&mut self) {
-        let Raft { server, role, transfer, reads, .. } = self;
-        server.heard = server.live_leader().map(|leader| (leader, 0));
-        (server.now, server.timeout) = (0, u32::MAX);
-        server.disk.rewind_clock();
-        role.rewind_clock(server.config.heartbeat_ticks);
-        transfer.iter_mut().for_each(Transfer::rewind_clock);
-        reads.rewind_clock(server.config.heartbeat_ticks);
-    }
-
-    /// Let the shortest election timeout pass in silence. Nothing comes of it before the next event.
-    #[cfg(feature = "sim")]
-    pub fn pass_silence(&mut self) {
-        self.server.now += u64::from(self.server.config.election_ticks_min);
     }
 
     /// Says whether it was a report of the own disk or application.
@@ -284,7 +248,10 @@ impl Raft {
                 }
                 _ => server.counters.stale += 1,
             },
-            Rpc::TimeoutNow { target } => transfer::timeout_now(server, role, from, target),
+            Rpc::TimeoutNow { target } => {
+                let sender = ServerId { id: from, incarnation: message.incarnation };
+                transfer::timeout_now(server, role, sender, target);
+            }
             Rpc::ReadIndex { boot, seq } => read::index_requested(server, role, reads, from, (boot, seq)),
             Rpc::ReadIndexReply { boot, seq, at } => read::index_answered(server, reads, (boot, seq), at),
         }

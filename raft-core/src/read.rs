@@ -93,6 +93,11 @@ impl Reads {
         }
     }
 
+    /// What tells this start of the server from others.
+    pub(crate) fn boot(&self) -> u64 {
+        self.boot
+    }
+
     /// When a question must be sent again, or a read given up.
     pub(crate) fn due(&self, config: &Config) -> Option<u64> {
         let given_up = self.forwarded.front().map(|read| read.since + u64::from(config.election_ticks_max));

@@ -84,6 +84,41 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// A number for it that stays the same from version to version (`docs/driver-contract.md`), for logs and other languages. What
+    /// is wrong with edits has numbers from 100 on.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Refusal::NotLeader { .. } => 1,
+            Refusal::Busy { .. } => 2,
+            Refusal::TooLarge { .. } => 3,
+            Refusal::TooMany { .. } => 4,
+            Refusal::Empty => 5,
+            Refusal::LogFull => 6,
+            Refusal::NotReady => 7,
+            Refusal::ChangePending { .. } => 8,
+            Refusal::Expected { .. } => 9,
+            Refusal::Transferring => 10,
+            Refusal::NoTarget { .. } => 11,
+            Refusal::TransferTimedOut => 12,
+            Refusal::NoLeader => 13,
+            Refusal::TooManyReads { .. } => 14,
+            Refusal::Edit(error) => match error {
+                EditError::NoVoters => 100,
+                EditError::UnknownServer { .. } => 101,
+                EditError::AlreadyMember { .. } => 102,
+                EditError::NotAVoter { .. } => 103,
+                EditError::AlreadyReplaced { .. } => 104,
+                EditError::NotCaughtUp { .. } => 105,
+                EditError::TwoEdits { .. } => 106,
+                EditError::TooManyMembers => 107,
+                EditError::NothingToDo => 108,
+            },
+        }
+    }
+}
+
 struct Target(Option<NodeId>);
 
 impl fmt::Display for Target {

@@ -136,7 +136,7 @@ impl Votes {
 pub(crate) struct Handover {
     /// The server that is to lead, on the disk that the leader knows.
     pub(crate) target: ServerId,
-    /// The newest round in which it was asked to campaign; 0 before that.
+    /// The round of the newest heartbeat with which it was asked to campaign; 0 before that.
     pub(crate) told_in: u64,
 }
 

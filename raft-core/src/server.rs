@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::{Action, Fatal, HardState, SnapshotWrite, Write};
+use crate::action::{Action, CompactDeclined, Fatal, HardState, News, SnapshotWrite, Write};
 use crate::chores::Chores;
 use crate::config::Config;
 use crate::counters::Counters;
@@ -253,18 +253,30 @@ impl Server {
         self.actions.push(Action::Persist(write));
     }
 
+    /// What a snapshot of the application's own through `index` stands for, if it may become the current one.
+    fn compactable(&self, index: Index) -> Result<SnapshotMeta, CompactDeclined> {
+        if index > self.applied {
+            Err(CompactDeclined::NotApplied)
+        } else if index <= self.snapshot.last.index {
+            Err(CompactDeclined::Superseded)
+        } else if self.named.may_be_deleted(index) {
+            // Its data may have gone with a received one of the same name.
+            Err(CompactDeclined::Discarded)
+        } else {
+            self.snapshot_at(index).ok_or(CompactDeclined::MembersUnknown)
+        }
+    }
+
     /// The application's snapshot through `index` is durable: the log goes on behind it (§7), but for what is kept for
     /// those who need it still. `needed_from` is what running transfers will need next.
     pub(crate) fn compact(&mut self, index: Index, needed_from: Option<Index>) {
-        if index > self.applied {
-            self.counters.unfounded += 1;
-            return;
-        }
-        // Nor is a snapshot taken whose data may have gone with a received one of the same name: the next one will do.
-        if index <= self.snapshot.last.index || self.named.may_be_deleted(index) {
-            return;
-        }
-        let Some(snapshot) = self.snapshot_at(index) else { return };
+        let snapshot = match self.compactable(index) {
+            Ok(snapshot) => snapshot,
+            Err(why) => {
+                self.counters.unfounded += u64::from(why == CompactDeclined::NotApplied);
+                return self.actions.push(Action::News(News::CompactDeclined { index, why }));
+            }
+        };
         let trailing = Index(index.0.saturating_sub(self.config.trailing_entries));
         let needed = needed_from.map_or(index, Index::prev).clamp(self.log.base().index, index);
         let kept_bytes = self.log.bytes_after(needed) - self.log.bytes_after(index);

@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::types::{EntryId, NodeId};
 
 /// A transfer has ended. If it was delivered, the next heartbeat shows how the follower stands: behind the snapshot, or in
-/// need of another one. A report about another snapshot than the one that was offered last ends nothing.
+/// need of another one. A report about another snapshot than the one that was offered last is late, and ends nothing.
 pub(crate) fn sent(server: &mut Server, progress: Option<&mut Progress>, snapshot: EntryId, delivered: bool) {
     match progress {
         Some(progress) if matches!(progress.flow, Flow::Snapshot { last, .. } if last == snapshot) => {
@@ -23,7 +23,7 @@ pub(crate) fn sent(server: &mut Server, progress: Option<&mut Progress>, snapsho
                 snapshot_failed(server, progress);
             }
         }
-        _ => server.counters.unfounded += 1,
+        _ => server.counters.late += 1,
     }
 }
 

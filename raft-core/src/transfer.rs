@@ -112,17 +112,21 @@ fn hand_over(server: &mut Server, leader: &mut Leader) -> Result<(), Refusal> {
     let Some(progress) = progress.filter(|progress| can_lead(server, progress)) else {
         return Err(Refusal::NoTarget { to: Some(target.id) });
     };
-    if progress.matched == server.log.last() && told_in < leader.round {
-        leader.handover = Some(Handover { target, told_in: leader.round });
+    // Rounds that confirm reads come between heartbeats: they repeat nothing.
+    let heartbeat = progress.heartbeat_round.max(1);
+    if progress.matched == server.log.last() && told_in < heartbeat {
+        leader.handover = Some(Handover { target, told_in: heartbeat });
         server.send(target.id, Rpc::TimeoutNow { target: target.incarnation });
     }
     Ok(())
 }
 
 /// TimeoutNow in our own term: the leader asks this server to campaign. It does so at once and without a pre-vote, if it may
-/// campaign at all and its disk is the one that is meant.
-pub(crate) fn timeout_now(server: &mut Server, role: &mut Role, from: NodeId, target: Incarnation) {
-    let is_from_leader = matches!(role, Role::Follower(follower) if follower.leader == Some(from));
+/// campaign at all and its disk is the one that is meant. A leader that is a member must speak on the disk that counts for it; one
+/// that is leaving is none any more.
+pub(crate) fn timeout_now(server: &mut Server, role: &mut Role, from: ServerId, target: Incarnation) {
+    let counts = server.membership().member(from.id).is_none_or(|member| member.counts(from.incarnation));
+    let is_from_leader = counts && matches!(role, Role::Follower(follower) if follower.leader == Some(from.id));
     if is_from_leader && target == server.incarnation && election::may_campaign(server) {
         *role = election::campaign(server);
         if let Role::Candidate(candidate) = role {

@@ -6,23 +6,25 @@ use alloc::vec;
 use quickcheck::{Arbitrary, Gen, TestResult, quickcheck};
 
 use super::*;
+use crate::entries::{ENTRY_OVERHEAD_BYTES, Entry};
 use crate::member::{Address, Member, MemberRole, Wanted};
+use crate::membership::Membership;
 use crate::types::NodeId;
 
 /// Any value that can be written: also ones that no sound server would send.
 #[derive(Clone, Debug)]
-struct Any<T>(T);
+pub(super) struct Any<T>(pub(super) T);
 
-fn number(g: &mut Gen) -> u64 {
+pub(super) fn number(g: &mut Gen) -> u64 {
     let bits = u32::arbitrary(g) % 64;
     u64::arbitrary(g) >> bits
 }
 
-fn id(g: &mut Gen) -> EntryId {
+pub(super) fn id(g: &mut Gen) -> EntryId {
     EntryId::new(number(g), number(g))
 }
 
-fn membership(g: &mut Gen) -> Arc<Membership> {
+pub(super) fn membership(g: &mut Gen) -> Arc<Membership> {
     let mut members: Vec<Member> = (0..u8::arbitrary(g) % 6).map(|_| member(g)).collect();
     members.sort_by_key(|member| member.id);
     members.dedup_by_key(|member| member.id);
@@ -42,7 +44,7 @@ fn member(g: &mut Gen) -> Member {
 }
 
 /// A segment in one run or more.
-fn entries(g: &mut Gen) -> Entries {
+pub(super) fn entries(g: &mut Gen) -> Entries {
     let (mut term, mut index) = (1 + number(g) % (1 << 61), Index(1 + number(g) % (1 << 61)));
     let mut entries = Entries::new();
     for _ in 0..u8::arbitrary(g) % 4 {
@@ -105,7 +107,7 @@ impl Arbitrary for Any<Write> {
     }
 }
 
-fn message_frame(message: &Message) -> Vec<u8> {
+pub(super) fn message_frame(message: &Message) -> Vec<u8> {
     let mut frame = Vec::new();
     encode_message(message, &mut frame).unwrap();
     frame
@@ -176,7 +178,7 @@ quickcheck! {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

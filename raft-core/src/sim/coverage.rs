@@ -167,6 +167,7 @@ happenings! {
     OutcomeSuperseded "command superseded",
     OutcomeUnknown "command's outcome unknown",
     Compacted "log compacted",
+    CompactDeclined "compaction declined",
     SnapshotInstalled "snapshot installed",
     SnapshotDiscarded "snapshot discarded",
     SnapshotSendAsked "snapshot transfer asked for",
@@ -286,6 +287,7 @@ impl Coverage {
                 RoleKind::Candidate => self.count(Happening::StoodAsCandidate),
                 RoleKind::Leader | RoleKind::Follower => {}
             },
+            Action::News(News::CompactDeclined { .. }) => self.count(Happening::CompactDeclined),
             Action::News(News::PeerWiped { .. }) => self.count(Happening::PeerWiped),
             Action::Halt { why: Fatal::Replaced { .. } } => self.count(Happening::Replaced),
             Action::News(News::PeerRegressed { .. } | News::SnapshotFailed { .. })

@@ -101,7 +101,7 @@ impl Cluster {
         let state = |cluster: &Cluster| {
             let server = &cluster.servers[slot];
             let counters = server.raft.as_ref().map(|raft| *raft.status().counters()).unwrap_or_default();
-            (counters.stale_fetches, counters.unfounded, server.seen.handed_out)
+            (counters.late, counters.unfounded, server.seen.handed_out)
         };
         let (before, none) = (state(self), entries.is_empty());
         self.feed(slot, Event::Fetched { id, entries })?;

@@ -43,7 +43,7 @@ fn read_back(server: &mut Server, number: u64, from: u64, to: u64) -> Vec<Action
 
 fn counters(server: &Server) -> (u64, u64) {
     let counters = server.status().counters();
-    (counters.unfounded, counters.stale_fetches)
+    (counters.unfounded, counters.late)
 }
 
 /// A command that becomes the entry at `index` of a leader whose follower 2 is quick.
@@ -511,4 +511,20 @@ fn a_request_of_commands_goes_on_while_entries_are_fetched() {
     assert_eq!((appends_to(&actions, 2).len(), appends_to(&actions, 3).len()), (1, 0));
     let actions = read_back(&mut server, 1, 1, 6);
     assert_eq!(appends_to(&actions, 3), [(NOTHING, 6, 6), (id(1, 6), 7, 6)], "and then what is in memory");
+}
+
+/// What is not in memory is in the head of the state that a server gives; made of it again, it is the same server.
+#[test]
+fn the_whole_state_of_a_server_that_pages() {
+    let (server, _) = behind(|_| ());
+    let restored = server.raft.restored();
+    assert_eq!((restored.head.last, restored.entries.len()), (id(1, 6), 0));
+    assert_eq!(restored.head, LogHead::of(&on_disk(&server, 1, 6)));
+    let again = Raft::new(server.config.clone(), restored).unwrap();
+    assert_eq!((again.status().last(), again.status().resident_bytes()), (id(1, 6), 0));
+    let mut tail = restarted(&[1, 1, 2, 2, 3], |_| ());
+    let restored = tail.raft.restored();
+    assert_eq!((restored.head.terms.clone(), restored.entries.first()), (vec![id(1, 1), id(2, 3)], Some(id(3, 5))));
+    tail.ticks(1);
+    assert_eq!(format!("{:?}", tail.raft.restored()), format!("{restored:?}"));
 }

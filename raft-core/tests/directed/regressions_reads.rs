@@ -3,8 +3,8 @@
 
 use crate::kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, Entries, EntryId, Event, FlowKind, Incarnation, Index, Member, MemberRole,
-    Membership, NodeId, Refusal, RequestId, Restored, RoleKind, Rpc, SnapshotMeta,
+    Action, AppendOutcome, Change, Config, Edit, Entries, EntryId, Event, FlowKind, Incarnation, Index, Member,
+    MemberRole, Membership, NodeId, Refusal, RequestId, Restored, RoleKind, Rpc, SnapshotMeta,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -683,4 +683,22 @@ fn a_round_does_not_take_news_of_commits_away() {
     leader.read(1);
     let actions = leader.receive(2, 1, matched_in(2, 2));
     assert_eq!(appends_to(&actions, 2), [(id(1, 2), 2, 2)]);
+}
+
+/// While a configuration is joint, a read is confirmed by a quorum of each half (§6).
+#[test]
+fn reads_need_both_halves() {
+    // Whom an operator removes, who is not enough, and who is then.
+    for (removed, not_enough, enough) in [(vec![3], Some(3), 2), (vec![2, 3], None, 3)] {
+        let mut leader = ready();
+        let edits = removed.iter().map(|id| Edit::Remove { id: NodeId(*id) }).collect();
+        let change = Change { expected: None, edits };
+        leader.step(Event::Change { request: RequestId(9), change: change.into() });
+        assert!(leader.status().membership().is_joint());
+        assert_eq!(answers(&leader.read(1)), []);
+        if let Some(peer) = not_enough {
+            assert_eq!(answers(&leader.receive(peer, 1, matched_in(2, 1))), [], "{peer} has no vote in the new half");
+        }
+        assert_eq!(answers(&leader.receive(enough, 1, matched_in(2, 1))), [(1, Ok(1))], "{removed:?}");
+    }
 }

@@ -3,8 +3,8 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, Address, Bytes, Change, ENTRY_OVERHEAD_BYTES, Edit, Entries, EntryId, Event, FRAME_ROOM_BYTES, Fatal,
-    FlowKind, Incarnation, Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, WipedPolicy,
+    Action, Address, Bytes, Change, ENTRY_OVERHEAD_BYTES, Edit, EditError, Entries, EntryId, Event, FRAME_ROOM_BYTES,
+    Fatal, FlowKind, Incarnation, Index, News, NodeId, Refusal, RequestId, RoleKind, Rpc, Term, WipedPolicy,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -477,4 +477,55 @@ fn commit_news_ride_on_the_next_append() {
     let actions = follower.receive(1, 1, news);
     assert_eq!((sent(&actions), applied(&actions)), (vec![], vec![id(1, 1)]));
     assert_eq!(follower.role().0, RoleKind::Follower);
+}
+
+/// Each reason has a number that never changes, which the contract lists.
+#[test]
+fn reasons_have_numbers() {
+    let (from, id, incarnation) = (NodeId(1), NodeId(1), Incarnation(1));
+    let (max, count, bytes, at) = (1, 2, 3, NOTHING);
+    let edits = [
+        EditError::NoVoters,
+        EditError::UnknownServer { id },
+        EditError::AlreadyMember { id },
+        EditError::NotAVoter { id },
+        EditError::AlreadyReplaced { id },
+        EditError::NotCaughtUp { id },
+        EditError::TwoEdits { id },
+        EditError::TooManyMembers,
+        EditError::NothingToDo,
+    ];
+    let refusals = [
+        Refusal::NotLeader { leader: None },
+        Refusal::Busy { max },
+        Refusal::TooLarge { bytes, max },
+        Refusal::TooMany { count, max },
+        Refusal::Empty,
+        Refusal::LogFull,
+        Refusal::NotReady,
+        Refusal::ChangePending { since: at },
+        Refusal::Expected { found: at },
+        Refusal::Transferring,
+        Refusal::NoTarget { to: None },
+        Refusal::TransferTimedOut,
+        Refusal::NoLeader,
+        Refusal::TooManyReads { max },
+    ];
+    let fatal = [
+        Fatal::CommittedEntryContradicted { from, ours: at, theirs: at },
+        Fatal::TwoLeaders { term: Term(1), one: id, other: id },
+        Fatal::Replaced { by: incarnation },
+    ];
+    let name = |value: &dyn std::fmt::Debug| {
+        let text = format!("{value:?}");
+        text.split([' ', '(']).next().unwrap().to_owned()
+    };
+    let refusals = refusals.iter().map(|refusal| (refusal.code(), name(refusal)));
+    let edits = edits.iter().map(|error| (Refusal::Edit(*error).code(), name(error)));
+    let row = |(code, name): (u16, String)| format!("| {code} | `{name}` |\n");
+    let listed: String = refusals.chain(edits).map(row).collect();
+    let fatal: String = fatal.iter().map(|why| row((why.code(), name(why)))).collect();
+    let contract = include_str!("../../../docs/driver-contract.md");
+    assert!(contract.contains(&format!("| code | `Refusal` |\n|--:|---|\n{listed}\n")), "{listed}");
+    assert!(contract.contains(&format!("| code | `Fatal` |\n|--:|---|\n{fatal}\n")), "{fatal}");
 }

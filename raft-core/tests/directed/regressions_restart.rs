@@ -5,7 +5,7 @@ use crate::kit::*;
 use raft_core::{
     Action, Address, AppendOutcome, Bytes, Change, Config, ConfigError, Edit, Entries, EntryId, Event, FRAME_BYTES_MAX,
     FRAME_ROOM_BYTES, HardState, Incarnation, Index, Membership, NodeId, Payload, Raft, RequestId, RestoreError,
-    Restored, RoleKind, Rpc, SnapshotMeta, Term, WipedPolicy,
+    Restored, RoleKind, Rpc, SnapshotMeta, Term, WipedPolicy, codec,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -430,4 +430,38 @@ fn config_zero_values() {
         server.start(&["x"]);
         assert_eq!((server.role().0, server.status().commit()), (RoleKind::Leader, Index(1)));
     }
+}
+
+/// A server gives its whole state, before its first write too: whoever keeps that as a whole, and confirms all writes then, starts
+/// it again as one that kept each write. It survives its encoding.
+#[test]
+fn a_server_gives_its_whole_state() {
+    let same = |server: &Server, applied: u64| {
+        let restored = server.raft.restored();
+        assert_eq!(format!("{restored:?}"), format!("{:?}", server.kept.restored(applied)));
+        let mut bytes = vec![];
+        codec::encode_restored(&restored, &mut bytes).unwrap();
+        let again = codec::decode_restored(bytes.into()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{restored:?}"));
+        Raft::new(server.config.clone(), again).unwrap();
+    };
+    let mut server = Server::new(1, &[1, 2, 3]);
+    same(&server, 0);
+    server.elect();
+    same(&server, 0);
+    server.start(&["a", "b", "c"]);
+    server.receive(2, 1, matched(2));
+    same(&server, 2);
+    server.step(Event::Compact { index: Index(2) });
+    same(&server, 2);
+    server.receive_snapshot(3, 2, &snapshot(id(2, 9)));
+    same(&server, 9);
+    server.receive(3, 2, append(id(2, 9), log(10, &[2, 2]), 9));
+    same(&server, 9);
+    server.receive(2, 3, append(id(2, 10), log(11, &[3]), 9));
+    same(&server, 9);
+    // What is not yet written is in it too.
+    server.disk_held = true;
+    server.receive(2, 3, append(id(3, 11), log(12, &[3]), 9));
+    assert_eq!(server.raft.restored().entries.last(), Some(id(3, 12)));
 }

@@ -3,8 +3,8 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, AppendOutcome, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Index, Membership, News,
-    NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
+    Action, AppendOutcome, CompactDeclined, Config, ENTRY_OVERHEAD_BYTES, EntryId, Event, Fatal, FlowKind, Incarnation,
+    Index, Membership, News, NodeId, RequestId, RoleKind, Rpc, SnapshotMeta, SnapshotWrite, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -252,7 +252,8 @@ fn lost_snapshot_report() {
     assert_eq!(snapshots_sent(&delivered.receive(2, 1, conflict(5, NOTHING))), [(2, id(1, 5))], "it has not");
     let unknown = Event::SnapshotSent { to: NodeId(3), snapshot: id(1, 5), delivered: true };
     assert_eq!(delivered.step(unknown), []);
-    assert_eq!(delivered.status().counters().unfounded, 1);
+    let counters = delivered.status().counters();
+    assert_eq!((counters.late, counters.unfounded), (1, 0), "the driver is honest, and late");
 }
 
 /// Every transfer fails as soon as it begins: the follower hears its leader all the same, once in each heartbeat interval.
@@ -515,17 +516,17 @@ fn what_a_transfer_keeps_is_limited_exactly() {
 fn compaction_stays_within_what_is_applied() {
     let mut server = follower(&[1, 1, 2, 2], 3);
     assert_eq!(server.raft.snapshot_at(Index(4)), None, "in the log, and not handed out");
-    assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
+    assert_eq!(written(&server.step(Event::Compact { index: Index(4) })), []);
     assert_eq!(server.status().counters().unfounded, 1);
     // Handed out is not applied: such a snapshot cannot exist yet.
     server.application_held = true;
     server.receive(2, 2, heartbeat(id(2, 4), 4));
     assert_eq!((server.status().handed_out(), server.status().applied()), (Index(4), Index(3)));
-    assert_eq!(server.step(Event::Compact { index: Index(4) }), []);
+    assert_eq!(written(&server.step(Event::Compact { index: Index(4) })), []);
     assert_eq!(server.status().counters().unfounded, 2);
     assert_eq!(written(&server.step(Event::Compact { index: Index(3) })).len(), 1);
     for again in [3, 2, 0] {
-        assert_eq!(server.step(Event::Compact { index: Index(again) }), []);
+        assert_eq!(written(&server.step(Event::Compact { index: Index(again) })), []);
     }
     assert_eq!(server.raft.snapshot_at(Index(2)), None);
     assert_eq!(server.raft.snapshot_at(Index(3)), Some(snapshot(id(2, 3))));
@@ -673,4 +674,29 @@ fn stale_conflict_in_snapshot_flow() {
         let answers = follower.receive(2, 2, append(id(2, prev), log(prev + 1, &[2, 2]), 0));
         assert_eq!(sent_to(&answers, 2), [conflict(prev, id(1, 2))]);
     }
+}
+
+/// A snapshot of the application's own that changes nothing is declined with a reason.
+#[test]
+fn a_declined_compact_says_why() {
+    let declined = |server: &mut Server, index: u64| {
+        let index = Index(index);
+        let actions = server.step(Event::Compact { index });
+        let [Action::News(News::CompactDeclined { index: of, why })] = actions[..] else { panic!("{actions:?}") };
+        assert_eq!(of, index);
+        why
+    };
+    let mut server = follower(&[1, 1, 2, 2], 3);
+    assert_eq!(declined(&mut server, 4), CompactDeclined::NotApplied);
+    assert_eq!(server.status().counters().unfounded, 1);
+    assert_eq!(declined(&mut server, 0), CompactDeclined::Superseded);
+    assert_eq!(written(&server.step(Event::Compact { index: Index(2) })).len(), 1);
+    assert_eq!(declined(&mut server, 2), CompactDeclined::Superseded);
+    assert_eq!(declined(&mut server, 1), CompactDeclined::Superseded);
+    server.receive_snapshot(2, 2, &snapshot(id(2, 3)));
+    assert_eq!(declined(&mut server, 3), CompactDeclined::Discarded);
+    assert_eq!(server.status().counters().unfounded, 1, "these are honest");
+    let mut newcomer = Server::restored(config(4), Kept { incarnation: Incarnation::joined(4), ..Kept::default() });
+    newcomer.receive(2, 2, append(NOTHING, log(1, &[2]), 1));
+    assert_eq!(declined(&mut newcomer, 1), CompactDeclined::MembersUnknown);
 }

@@ -445,3 +445,32 @@ fn a_handicap_makes_a_server_wait_and_nothing_else() {
     server.receive(3, 2, GRANTED);
     assert_eq!(server.role(), (RoleKind::Leader, 2), "it leads if it is asked to");
 }
+
+/// Rounds that confirm reads repeat nothing: the target is asked again with the next heartbeat.
+#[test]
+fn timeout_now_is_repeated_with_heartbeats() {
+    let mut leader = leader(|_| {});
+    leader.start(&["a"]);
+    leader.receive(2, 1, matched(1));
+    leader.receive(3, 1, matched(1));
+    assert_eq!(asked(&transfer(&mut leader, Some(2))), [(2, life(2))]);
+    for round in 2..6 {
+        let mut actions = leader.step(Event::Read { request: RequestId(round) });
+        actions.extend(leader.receive(3, 1, matched_in(round, 1)));
+        assert!(actions.contains(&Action::Readable { request: RequestId(round), at: Index(1) }), "{actions:?}");
+        assert_eq!(asked(&actions), []);
+    }
+    assert_eq!(asked(&leader.ticks(2)), [(2, life(2))]);
+    assert_eq!(asked(&leader.ticks(1)), []);
+}
+
+/// The sender must be the leader on the disk that counts for it, where that is known.
+#[test]
+fn timeout_now_counts_from_the_leaders_disk() {
+    for (disk, campaigns) in [(life(2), true), (Incarnation::joined(2), false)] {
+        let mut server = follower();
+        server.receive_from_life(2, disk, 1, timeout_now(1));
+        assert_eq!(server.role().0 == RoleKind::Candidate, campaigns, "{disk}");
+        assert_eq!(server.status().counters().stale, u64::from(!campaigns));
+    }
+}

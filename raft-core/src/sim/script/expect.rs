@@ -70,7 +70,7 @@ fn value(status: Status<'_>, name: &str) -> Outcome<String> {
         "wiped" => counters.wiped.to_string(),
         "stale" => counters.stale.to_string(),
         "unfounded" => counters.unfounded.to_string(),
-        "stale_fetches" => counters.stale_fetches.to_string(),
+        "late" => counters.late.to_string(),
         "resident" => status.resident_first().to_string(),
         "unknown_write" => counters.unknown_write.to_string(),
         _ => return Err(Stop::Wrong(format!("`{name}` is nothing that a server has"))),
