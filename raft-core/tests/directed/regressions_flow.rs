@@ -445,7 +445,7 @@ fn empty_entries_bounded_by_count() {
     let refused = server.step(Event::Start { request: RequestId(1), commands: empty(most + 1) });
     let why = Refusal::TooMany { count: most + 1, max: most };
     assert_eq!(refused, [Action::Refused { request: RequestId(1), why }]);
-    server.application_held = true;
+    (server.application_held, server.disk_held) = (true, true);
     let mut sizes = vec![];
     let mut note = |actions: &[Action]| {
         for action in actions {
@@ -464,11 +464,14 @@ fn empty_entries_bounded_by_count() {
     }
     let last = server.last().index.0;
     assert_eq!(last, 16 * most, "a million");
-    // Each follower is sent the rest in one message after the other, then all of it is committed at once.
+    // A follower is sent the rest in one message after the other. All of it is committed before any of it is durable here, and may
+    // be applied at once then.
     for through in 1..=16 {
-        note(&server.receive(2, 1, received_in(1, through * most, 0)));
+        note(&server.receive(2, 1, matched(through * most)));
     }
     note(&server.receive(3, 1, matched(last)));
+    assert_eq!(server.status().commit(), Index(last));
+    note(&server.persist());
     for _ in 0..16 {
         note(&server.ticks(1));
     }

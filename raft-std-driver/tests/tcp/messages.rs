@@ -6,6 +6,7 @@ use std::time::Duration;
 use raft_core::{Config, NodeId, Rpc};
 use raft_std_driver::transport::Transport;
 use raft_std_driver::transport::tcp::TcpConfig;
+use raft_std_driver::transport::wire::Channel;
 
 use super::driver::Tested;
 use super::support::*;
@@ -79,6 +80,30 @@ fn a_peer_that_reads_nothing_is_given_up() {
     }
     one.heard().wait("the loss", |heard| !heard.unreachable.is_empty());
     assert!(one.transport.traffic()[0].1.appends_dropped > 0, "what waited is gone");
+}
+
+/// The node is told of a message that takes long before it has come whole, and of none that does not.
+#[test]
+fn a_long_message_is_told_of_while_it_arrives() {
+    let one = Server::bind(&config(391)).knows(392, "127.0.0.1:1".parse().unwrap()).start();
+    let mut raw = Raw::connect(one.address());
+    assert_eq!(raw.greet(&hello(392, 391, Channel::Messages).encode()), Ok(()));
+    raw.write(&message_frame(&vote(1)));
+    one.heard().wait("a vote", |heard| heard.messages.len() == 1);
+    let message = append(7, 100_000);
+    let bytes = message_frame(&message);
+    let (first, rest) = bytes.split_at(50_000);
+    for piece in first.chunks(5_000) {
+        raw.write(piece);
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    one.heard().wait("a part of it", |heard| !heard.arriving.is_empty());
+    one.heard().look(|heard| {
+        assert!(heard.arriving.iter().all(|part| *part == (NodeId(392), message.term)), "{:?}", heard.arriving);
+        assert!(heard.arriving.len() <= 10 && heard.messages.len() == 1);
+    });
+    raw.write(rest);
+    one.heard().wait("all of it", |heard| heard.messages.last() == Some(&(NodeId(392), message.clone())));
 }
 
 /// The peer reads nothing until that was seen.

@@ -30,6 +30,7 @@ pub(crate) const POISON: u64 = 666;
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) messages: Vec<(NodeId, Message)>,
+    pub(crate) arriving: Vec<(NodeId, Term)>,
     pub(crate) unreachable: Vec<NodeId>,
     pub(crate) reachable: Vec<NodeId>,
     pub(crate) sent: Vec<(NodeId, EntryId, bool)>,
@@ -134,6 +135,10 @@ impl Inbound for Ear {
     fn message(&self, from: NodeId, message: Message) {
         assert_ne!(message, vote(POISON), "cannot digest this");
         self.0.0.hear(|heard| heard.messages.push((from, message)));
+    }
+
+    fn arriving(&self, from: NodeId, term: Term) {
+        self.0.0.hear(|heard| heard.arriving.push((from, term)));
     }
 
     fn unreachable(&self, peer: NodeId) {
