@@ -1,6 +1,6 @@
 //! What the simulator promises of itself: the same run everywhere, and failures cut down to what matters.
 
-use raft_core::sim::{Options, SHRINK_COMMANDS, run_script, run_seed, shrink_script};
+use raft_core::sim::{Options, SHRINK_COMMANDS, heal_seed, run_script, run_seed, shrink_script};
 
 /// The trace hashes of some seeds. `cargo test` and `cargo test --release` must both find these; they change when the order
 /// of draws or the core's behaviour does, and never by themselves.
@@ -40,4 +40,18 @@ fn a_sound_story_is_not_cut_down() {
     assert!(shrink_script("cluster 3\nboot\ntimeout s1\nstabilize\n", SHRINK_COMMANDS).is_none());
     let story = "cluster 2\nstate s1 term=1 log=1 applied=1\nstate s2 term=2 log=2 applied=1\ntick\nboot\n";
     assert_eq!(shrink_script(story, 0).expect("it breaks").commands, (5, 5));
+}
+
+/// A server that lost its disk under load is a voter again, without an operator, and nothing that was acknowledged is lost. The
+/// long form is the example `heals`.
+#[test]
+fn a_lost_disk_heals_under_load() {
+    let mut leaders = 0;
+    for seed in 0..60 {
+        let healing = heal_seed(seed).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        assert!(healing.ticks.is_some_and(|ticks| ticks < 2000), "seed {seed}: {healing:?}");
+        assert!(healing.acknowledged > 50, "seed {seed}: {healing:?}");
+        leaders += u64::from(healing.led);
+    }
+    assert!(leaders > 5, "{leaders}");
 }

@@ -80,6 +80,7 @@ mod duties;
 mod entropy;
 pub mod explore;
 pub mod fuzz;
+mod heals;
 mod kinds;
 mod lab;
 mod lives;
@@ -105,6 +106,7 @@ mod wipes;
 
 pub use chaos::{Failure, Options, Report, run_bytes, run_seed, script_of_seed};
 pub use coverage::{CAMPAIGN_SEEDS, Coverage, Happening, NeverHappened};
+pub use heals::{Healing, heal_seed};
 pub use lab::Lab;
 pub use script::{SHRINK_COMMANDS, ScriptError, Shrunk, run_script, shrink_script};
 pub use violation::{Invariant, Violation};

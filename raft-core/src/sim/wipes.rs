@@ -30,12 +30,16 @@ pub(crate) fn strike(cluster: &mut Cluster) -> Verdict {
     Ok(())
 }
 
-/// Anyone; a leader, and who is healing, more often than others.
+/// Anyone; a leader, a voter, and who is healing, more often than others.
 fn victim(cluster: &mut Cluster) -> usize {
     let anyone = cluster.entropy.place(cluster.servers.len());
     let preferred = match cluster.entropy.below(4) {
         0 => cluster.leader(),
-        1 | 2 => (0..cluster.servers.len()).find(|slot| is_healing(cluster, *slot)),
+        1 => (0..cluster.servers.len()).find(|slot| is_healing(cluster, *slot)),
+        2 => {
+            let voters: Vec<usize> = (0..cluster.servers.len()).filter(|slot| is_counted(cluster, *slot)).collect();
+            voters.get(cluster.entropy.place(voters.len())).copied()
+        }
         _ => None,
     };
     preferred.unwrap_or(anyone)
@@ -45,6 +49,11 @@ fn victim(cluster: &mut Cluster) -> usize {
 fn member(cluster: &Cluster, slot: usize) -> Option<Member> {
     let leader = cluster.servers[cluster.leader()?].raft.as_ref()?;
     leader.status().membership().member(cluster.servers[slot].id).cloned()
+}
+
+/// Whether a server votes, on a disk that counts.
+fn is_counted(cluster: &Cluster, slot: usize) -> bool {
+    member(cluster, slot).is_some_and(|member| member.votes() && member.counts(cluster.servers[slot].incarnation))
 }
 
 /// Whether a member has lost a disk and does not vote with its new one yet.
@@ -58,13 +67,11 @@ fn count(cluster: &mut Cluster, victim: usize, comes_back: bool) {
     let leader = cluster.leader();
     let raft = leader.and_then(|leader| cluster.servers[leader].raft.as_ref());
     let is_joint = raft.is_some_and(|raft| raft.status().membership().is_joint());
-    let counts = member(cluster, victim)
-        .is_some_and(|member| member.votes() && member.counts(cluster.servers[victim].incarnation));
     let happened = [
         (comes_back, Happening::OldDiskCameBack),
         (!comes_back, Happening::Wiped),
         (!comes_back && leader == Some(victim), Happening::WipedLeader),
-        (!comes_back && counts, Happening::WipedVoter),
+        (!comes_back && is_counted(cluster, victim), Happening::WipedVoter),
         (!comes_back && is_joint && member(cluster, victim).is_some(), Happening::WipedWhileJoint),
         (!comes_back && is_healing(cluster, victim), Happening::WipedWhileHealing),
     ];
