@@ -475,6 +475,33 @@ fn a_read_is_given_up_after_the_longest_election_timeout() {
     assert_eq!(answers(&server.receive(2, 1, reply(2, 1))), []);
 }
 
+/// A read index was given, and no leader is heard any more: who reads what is committed here waits for the application alone, and
+/// who would need more of the log hears that nobody brings it. As long as a leader is heard, it may.
+#[test]
+fn a_read_is_refused_where_nobody_brings_the_log() {
+    let longest = config(1).election_ticks_max;
+    let confirmed_at = |at| {
+        let mut server = follower();
+        server.application_held = true;
+        server.receive(2, 1, append(id(1, 1), log(2, &[1]), 2));
+        server.raft.set_election_timeout(1000);
+        server.read(1);
+        assert_eq!(answers(&server.receive(2, 1, reply(1, at))), []);
+        server
+    };
+    let mut needs_more = confirmed_at(3);
+    for _ in 0..2 * longest {
+        needs_more.receive(2, 1, heartbeat(id(1, 2), 2));
+        assert_eq!(answers(&needs_more.ticks(1)), [], "its leader is heard");
+    }
+    needs_more.raft.set_election_timeout(1000);
+    assert_eq!(answers(&needs_more.ticks(longest - 2)), []);
+    assert_eq!(answers(&needs_more.ticks(1)), refused(1, Refusal::NoLeader));
+    let mut has_it = confirmed_at(2);
+    assert_eq!(answers(&has_it.ticks(2 * longest)), []);
+    assert_eq!(answers(&has_it.step(Event::Applied(Index(2)))), [(1, Ok(2))]);
+}
+
 /// A sleeping driver wakes up in time to ask again and to give up.
 #[test]
 fn a_driver_does_not_sleep_past_a_read() {
