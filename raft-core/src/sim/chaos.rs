@@ -354,7 +354,7 @@ impl Chaos {
         let timeout = u64::from(config.election_ticks_max) + u64::from(handicap);
         let entries = self.cluster.servers.iter().map(|server| server.seen.last.index.0).max().unwrap_or_default();
         let lost = self.cluster.servers.iter().map(|server| server.old_disks().count()).max().unwrap_or_default();
-        let pauses = if lost > 0 { timeout << (2 * lost + 1) } else { 0 };
+        let pauses = if lost > 0 { timeout << (2 * lost + 1).min(16) } else { 0 };
         let snapshot = self.plan.seats.iter().map(|seat| u64::from(seat.config.snapshot_timeout_ticks)).max();
         TICK * (1000
             + 100 * timeout

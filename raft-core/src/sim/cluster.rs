@@ -149,6 +149,8 @@ pub(crate) struct Cluster {
     pub(crate) change: Option<RequestId>,
     /// What may be lost.
     pub(crate) account: Account,
+    /// Of which voters a leader has said that they lost their disks.
+    pub(crate) said_lost: Vec<NodeId>,
     actions: Vec<Action>,
 }
 
@@ -179,6 +181,7 @@ impl Cluster {
             answers_by: None,
             change: None,
             account: Account::default(),
+            said_lost: Vec::new(),
             actions: Vec::new(),
         }
     }

@@ -75,8 +75,7 @@ impl Cluster {
             }
             // What becomes of a change is seen in the configuration.
             Action::Accepted { request, first, count } if is_ask(request) => {
-                self.coverage.count(Happening::ChangeAccepted);
-                self.oracles.change_accepted(slot, &self.servers[slot], request, (first, count))
+                self.change_accepted(slot, request, (first, count))
             }
             Action::Accepted { request, first, count } => {
                 self.oracles.answered(request, Some(count))?;
@@ -106,13 +105,13 @@ impl Cluster {
             Action::Fetch { id, from, to, bytes_max } => self.fetch(slot, id, (from, to), bytes_max),
             Action::Readable { request, at } => self.readable(slot, before, request, at),
             Action::Halt { why } => {
-                self.oracles.halted(self.servers[slot].id, &why)?;
+                self.oracles.halted(&self.servers[slot], &why)?;
                 self.halt(slot);
                 self.servers[slot].was_replaced = true;
                 Ok(())
             }
             Action::News(news) => {
-                self.oracles.told(slot, &self.servers[slot], news);
+                self.told(slot, news);
                 Ok(())
             }
         }

@@ -9,6 +9,7 @@ use super::duties::TransferTemper;
 use super::entropy::{Entropy, Odds};
 use super::machine::MachineTemper;
 use super::network::Weather;
+use super::paging::FetchTemper;
 use super::queue::{TICK, Time};
 use super::server::{Clock, Seat};
 use super::trace::Trace;
@@ -83,6 +84,7 @@ fn temper(entropy: &mut Entropy) -> Temper {
         disk: DiskTemper { latency: (0, entropy.magnitude(TICK / 8, 4 * TICK)), ..DiskTemper::FAST },
         machine: MachineTemper { snapshot_every: Some(entropy.between(20, 100)), ..MachineTemper::FAST },
         transfer: TransferTemper { delay: (0, 20 * TICK), ..TransferTemper::FAST },
+        fetches: FetchTemper::FAST,
     }
 }
 

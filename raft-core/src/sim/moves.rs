@@ -6,11 +6,14 @@ use std::format;
 use std::vec::Vec;
 
 use super::cluster::Cluster;
+use super::coverage::Happening;
 use super::entropy::{Entropy, Odds};
 use super::queue::{TICK, Time};
 use super::violation::Verdict;
 use super::wipes;
-use crate::{Address, Change, Config, Edit, EntryId, Event, Member, MemberRole, Membership, NodeId, WipedPolicy};
+use crate::{
+    Address, Change, Config, Edit, EntryId, Event, Member, MemberRole, Membership, News, NodeId, RequestId, WipedPolicy,
+};
 
 /// The changes of a run, and the losses of disks.
 #[derive(Clone, Copy, Debug)]
@@ -154,17 +157,34 @@ pub(crate) fn take_replaced_away(cluster: &mut Cluster) -> Verdict {
     Ok(())
 }
 
-/// Where leaders only say which voters have lost their disks, operators readmit them.
+/// Where leaders only say which voters have lost their disks, operators readmit them: those of which they hear.
 pub(crate) fn readmit_lost(cluster: &mut Cluster) -> Verdict {
     let Some(leader) = cluster.leader().filter(|_| cluster.account.healing.is_none()) else { return Ok(()) };
     let Some(raft) = &cluster.servers[leader].raft else { return Ok(()) };
     let membership = raft.status().membership();
-    let lost = cluster.servers.iter().find(|server| {
+    let mut heard_of = cluster.servers.iter().filter(|server| cluster.said_lost.contains(&server.id));
+    let lost = heard_of.find(|server| {
         let member = membership.member(server.id);
         member.is_some_and(|member| member.role == MemberRole::Voter && !member.counts(server.incarnation))
     });
     match lost.map(|server| server.id) {
         Some(id) => request(cluster, leader, Change::of(Edit::Readmit { id })),
         None => Ok(()),
+    }
+}
+
+impl Cluster {
+    /// A change has begun with the entry `first`.
+    pub(crate) fn change_accepted(&mut self, slot: usize, request: RequestId, first: (EntryId, u64)) -> Verdict {
+        self.coverage.count(Happening::ChangeAccepted);
+        self.oracles.change_accepted(slot, &self.servers[slot], request, first)
+    }
+
+    /// Operators hear what the server in `slot` tells its observers.
+    pub(crate) fn told(&mut self, slot: usize, news: News) {
+        if let News::PeerWiped { peer } = news {
+            self.said_lost.push(peer);
+        }
+        self.oracles.told(slot, &self.servers[slot], news);
     }
 }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 use crate::sim::clients::{CommandId, command_id};
 use crate::sim::digest::Digest;
 use crate::sim::machine::State;
-use crate::{EntryId, Index, Membership, Payload, Term};
+use crate::{EntryId, Incarnation, Index, Membership, NodeId, Payload, Term};
 
 struct Known {
     payload: Digest,
@@ -72,6 +72,11 @@ impl Committed {
     pub(crate) fn configuration_at(&self, index: Index) -> Option<&Membership> {
         let newest_first = self.configurations.iter().rev();
         newest_first.map(|(at, membership)| (at, &**membership)).find(|(at, _)| **at <= index).map(|(_, found)| found)
+    }
+
+    /// Whether one of them records this disk for a member.
+    pub(crate) fn counted(&self, id: NodeId, disk: Incarnation) -> bool {
+        self.configurations.iter().any(|(_, known)| known.member(id).is_some_and(|member| member.disk == disk))
     }
 
     /// The newest one, and its entry.

@@ -385,8 +385,8 @@ impl Oracles {
         self.transfer_is_quiet.crashed(slot);
     }
 
-    pub(crate) fn halted(&self, server: NodeId, why: &Fatal) -> Verdict {
-        no_halt::halted(server, why)
+    pub(crate) fn halted(&self, server: &Server, why: &Fatal) -> Verdict {
+        no_halt::halted(server, why, &self.committed)
     }
 
     /// Whether the calm phase of a run is over.
