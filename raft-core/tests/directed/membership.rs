@@ -303,6 +303,26 @@ fn a_lost_disk_heals() {
     assert_eq!(news, [Action::News(News::PeerWiped { peer: NodeId(3) })], "told once");
 }
 
+/// It is given time to come back on its old disk: the longest election timeout in which that one is silent, as long again before it
+/// is demoted, and twice as long, all in all, before another disk is recorded.
+#[test]
+fn a_lost_disk_is_given_time_to_come_back() {
+    let mut server = ready(|config| (config.wiped, config.record_disks) = (WipedPolicy::Heal, true));
+    all_matched(&mut server, &[(2, life(2)), (3, life(3))]);
+    let longest = u64::from(server.config.election_ticks_max / server.config.heartbeat_ticks);
+    let mut first_round = |is_so: &dyn Fn(&Membership) -> bool| {
+        (0..100_u64).find(|_| {
+            all_matched(&mut server, &[(2, life(2)), (3, joined(3))]);
+            is_so(server.status().membership())
+        })
+    };
+    let demoted = first_round(&|membership| membership.is_joint()).expect("it is readmitted");
+    assert!((2 * longest - 1..2 * longest + 3).contains(&demoted), "after {demoted} rounds, {longest} a timeout");
+    let recorded =
+        first_round(&|membership| membership.member(NodeId(3)).unwrap().disk == joined(3)).expect("it is recorded");
+    assert!((longest - 3..longest + 3).contains(&recorded), "after {recorded} more rounds, {longest} a timeout");
+}
+
 /// Without the policy the leader only tells of it, and an operator readmits the server.
 #[test]
 fn a_lost_disk_waits_for_an_operator() {
