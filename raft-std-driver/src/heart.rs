@@ -320,7 +320,7 @@ impl Heart {
                 Action::Refused { request, why } => self.requests.refused(request, why),
                 Action::Accepted { .. } => {}
                 Action::Fetch { id, from, to, bytes_max } => {
-                    self.shared.give_disk(DiskWork::Read { id, from, to, bytes_max })
+                    self.shared.give_disk(DiskWork::Read { id, from, to, bytes_max });
                 }
                 Action::Halt { why } => self.halt(why),
                 Action::News(news) => self.tell(news),
