@@ -173,9 +173,10 @@ fn what_a_reply_promises_is_saved() {
     let entry = |term| raft_core::Entry { term: Term(term), payload: raft_core::Payload::Command("x".into()) };
     let entries = Entries::from_vec(Index(1), vec![entry(2), entry(5)]).unwrap();
     let append = |entries, prev, reply| Rpc::AppendEntries { prev, entries, commit: Index(0), round: 1, reply };
-    let outcome = AppendOutcome::Matched { received: Index(2), durable: Index(2) };
+    let heard = AppendOutcome::Matched { received: Index(2), durable: Index(0) };
+    let saved = AppendOutcome::Matched { received: Index(2), durable: Index(2) };
     let appended = ask(&raft, append(entries.clone(), EntryId::ZERO, true));
-    assert_eq!(appended, [Rpc::AppendEntriesReply { round: 1, outcome }]);
+    assert_eq!(appended, [heard, saved].map(|outcome| Rpc::AppendEntriesReply { round: 1, outcome }));
     assert_eq!(restored(&persister).entries, entries);
     assert_eq!(ask(&raft, append(Entries::new(), EntryId::new(5, 2), false)), [], "nothing is owed");
 
