@@ -1,4 +1,4 @@
-//! The log file of a driver of one's own: what the core asks for, whole or not at all, after any crash.
+//! The log file of a custom driver: after any crash it holds each write as a whole, or not at all.
 
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -8,20 +8,20 @@ use std::path::Path;
 use raft_core::codec::{decode_write, encode_write};
 use raft_core::{Bytes, Entries, Entry, HardState, Incarnation, Index, Membership, NodeId, Restored, Write, WriteId};
 
-/// CRC-32 of where a frame belongs and of what it holds.
+/// The CRC-32 of a frame's place and body.
 fn checksum(at: u64, body: &[u8]) -> u32 {
     let update =
         |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)));
     !at.to_le_bytes().iter().chain(body).fold(!0, update)
 }
 
-/// A frame, for the disk and for the wire: length, checksum, body. It is one only where it belongs.
+/// Makes a frame, for the disk or for the wire: length, checksum, body. It is valid only at the place `at`.
 pub fn seal(at: u64, body: &[u8]) -> io::Result<Vec<u8>> {
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     Ok([&length.to_le_bytes(), &checksum(at, body).to_le_bytes(), body].concat())
 }
 
-/// The body of the frame that `bytes` start with, and what follows it; `None` if it is not whole.
+/// Splits `bytes` into the body of its first frame and the rest; `None` if the frame is not whole, or not for this place.
 pub fn unseal(at: u64, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
@@ -29,7 +29,7 @@ pub fn unseal(at: u64, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (u32::from_le_bytes(*sum) == checksum(at, body)).then_some((body, rest))
 }
 
-/// Makes the log file of a new server in `dir`: once in its life, by its operator, for all the first `members`.
+/// Makes the log file of a new server in `dir`. Its operator calls this once, with the first `members` of the cluster.
 pub fn create(dir: &Path, id: NodeId, members: &[NodeId]) -> io::Result<()> {
     let incarnation = Incarnation::founder(RandomState::new().hash_one(id)); // a random number
     let numbers = [incarnation.0].into_iter().chain(members.iter().map(|member| member.0));
@@ -40,20 +40,20 @@ pub fn create(dir: &Path, id: NodeId, members: &[NodeId]) -> io::Result<()> {
     File::open(dir)?.sync_all() // a new name is durable when its directory is
 }
 
-/// The log file: its head, then a frame for each write. The first frame that follows a sync belongs to its own place in
-/// the file, and so do those that share the next sync with it: a group.
+/// The log file: its head, then one frame per write. The frames that share a sync are a group: the place of each is the
+/// offset of the group's first frame.
 pub(crate) struct Disk {
     file: File,
     group: u64,
     end: u64,
-    newest: Option<WriteId>, // in the group, which is not yet synced
+    newest: Option<WriteId>, // the last write of the group that is not yet synced
 }
 
 impl Disk {
     pub(crate) fn open(dir: &Path, id: NodeId) -> io::Result<(Disk, Restored)> {
         let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let mut file = OpenOptions::new().read(true).write(true).open(dir.join("raft.log"))?;
-        file.try_lock()?; // no two servers under one name
+        file.try_lock()?; // no second process may use it
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let (head, mut rest) = unseal(id.0, &bytes).ok_or_else(|| damaged("damaged, or another server's log"))?;
@@ -65,11 +65,11 @@ impl Disk {
             replay(&decode_write(Bytes::copy_from_slice(write)).map_err(io::Error::other)?, &mut hard_state, &mut log);
             (group, rest, end) = (start, after, (bytes.len() - after.len()) as u64);
         }
-        // The last group may be torn: nobody was told that it is durable. If another one follows, this is damage.
+        // A torn last group was never reported as durable: it is cut off. If another group follows, this is damage.
         if (1..rest.len()).any(|skip| unseal(end + skip as u64, &rest[skip..]).is_some()) {
             return Err(damaged("a broken frame stands before a whole one"));
         }
-        // What was read may have been in the system's memory only: write the last group again before believing it.
+        // What was read may have been in the page cache only: write the last group again before relying on it.
         file.set_len(end)?;
         file.seek(SeekFrom::Start(group))?;
         file.write_all(&bytes[usize::try_from(group).map_err(io::Error::other)?..bytes.len() - rest.len()])?;
@@ -89,7 +89,7 @@ impl Disk {
         self.file.write_all(&frame)
     }
 
-    /// One sync for the group. Says what is durable by it: the newest write and all before it.
+    /// Syncs the group. Returns its last write: this one and all before it are durable.
     pub(crate) fn sync(&mut self) -> io::Result<Option<WriteId>> {
         if self.newest.is_some() {
             self.file.sync_data()?;
@@ -99,7 +99,7 @@ impl Disk {
     }
 }
 
-/// Brings a write to bear on what came before it: new entries replace everything from their first index on.
+/// Applies a write to the state before it: new entries replace everything from their first index on.
 fn replay(write: &Write, hard_state: &mut HardState, log: &mut Vec<Entry>) {
     *hard_state = write.hard_state.unwrap_or(*hard_state);
     if let Some(first) = write.entries.first() {

@@ -1,4 +1,4 @@
-//! A driver of one's own: one thread, one UDP socket, one log file, nothing but `std` and `raft-core`.
+//! A custom driver: one thread, one UDP socket, one log file, nothing but `std` and `raft-core`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -12,22 +12,22 @@ use raft_core::{Action, Bytes, Config, EntryId, Event, Index, NodeId, Payload, R
 use super::disk::{Disk, seal, unseal};
 
 const TICK: Duration = Duration::from_millis(10);
-const MAIL_MAX: usize = 256; // in one turn, about what the socket holds: a flood must not hold up the clock
+const DATAGRAMS_MAX: usize = 256; // per turn, about what the socket holds: a flood must not delay the clock
 const DATAGRAM_BYTES_MAX: usize = 9 << 10; // the largest that every system's loopback takes
-const COMMAND_BYTES_MAX: u64 = 8 << 10; // the rest of a datagram is for what surrounds them
+const COMMAND_BYTES_MAX: u64 = 8 << 10; // the rest of a datagram is for the message around a command
 
-/// What became of a command. What was asked for and not answered when a node stops is unknown: it may have taken effect.
+/// The outcome of a command. Without one when the node stops, it is unknown: the command may have taken effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It took effect.
     Applied(EntryId),
-    /// Another one stands in its place: it never took effect and never will.
+    /// Another entry was committed in its place: it never took effect and never will.
     Superseded,
     /// It never entered the log.
     Refused(Refusal),
 }
 
-/// The replicated state takes a command. It begins empty at every start, and is given everything again.
+/// Applies a command to the replicated state, which is empty at each start and is given all commands again.
 pub type Apply = Box<dyn FnMut(EntryId, &[u8])>;
 
 /// One server.
@@ -37,14 +37,14 @@ pub struct Node {
     socket: UdpSocket,
     peers: BTreeMap<NodeId, SocketAddr>,
     apply: Apply,
-    clock: Instant, // the core knows the time up to here
+    clock: Instant, // the time that the core has been told
     waiting: BTreeMap<(Index, Term), RequestId>,
     outcomes: Vec<(RequestId, Outcome)>,
     stopped: bool,
 }
 
 impl Node {
-    /// The server whose file is in `dir`. `socket` is bound to where its peers send.
+    /// Opens the server whose file is in `dir`. `socket` is bound to the address that its peers send to.
     pub fn open(
         id: NodeId,
         dir: &Path,
@@ -66,13 +66,13 @@ impl Node {
         Ok(Node { raft, disk, socket, peers, apply, clock: Instant::now(), waiting, outcomes, stopped: false })
     }
 
-    /// The core, to look at.
+    /// The core, for inspection.
     pub fn raft(&self) -> &Raft {
         &self.raft
     }
 
-    /// One turn of the loop. Without `commands` it first waits, no longer than `wait`, for mail or the clock. Returns what
-    /// became of commands, these and earlier ones. After an error it has stopped for good: only its file can bring it back.
+    /// Runs one turn of the loop. Without `commands` it first waits for a message or the clock, at most `wait`. Returns
+    /// outcomes of these and of earlier commands. After an error the node has stopped: open another one from its file.
     pub fn turn(&mut self, wait: Duration, commands: Vec<(RequestId, Bytes)>) -> io::Result<Vec<(RequestId, Outcome)>> {
         if std::mem::replace(&mut self.stopped, true) {
             return Err(io::Error::other("the node has stopped"));
@@ -86,9 +86,9 @@ impl Node {
             self.step(Event::Tick { elapsed: ticks })?;
         }
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        for _ in 0..MAIL_MAX {
+        for _ in 0..DATAGRAMS_MAX {
             let Ok((length, address)) = self.socket.recv_from(&mut datagram) else { break };
-            // The address says who it is from, not the message.
+            // The address identifies the sender, not the message.
             let from = self.peers.iter().find(|(_, peer)| **peer == address).map(|(from, _)| *from);
             let body = unseal(0, &datagram[..length]).map(|(body, _)| Bytes::copy_from_slice(body));
             if let (Some(from), Some(Ok(message))) = (from, body.map(decode_message)) {
@@ -105,12 +105,12 @@ impl Node {
         Ok(std::mem::take(&mut self.outcomes))
     }
 
-    /// std has no poll(2), but for one socket a peek with a time limit does the same.
+    /// Waits for a message or the clock. `std` has no poll(2); for one socket, a peek with a timeout does the same.
     fn sleep(&self, wait: Duration) -> io::Result<()> {
         let due = self.clock + TICK * self.raft.ticks_until_due();
         let wait = wait.min(due.saturating_duration_since(Instant::now()));
         if wait.is_zero() {
-            return Ok(()); // for a socket it would mean for ever
+            return Ok(()); // a socket takes no timeout of 0
         }
         self.socket.set_read_timeout(Some(wait))?;
         self.socket.set_nonblocking(false)?;
@@ -118,7 +118,7 @@ impl Node {
         self.socket.set_nonblocking(true)
     }
 
-    /// Feeds an event, carries out what the core wants, and feeds what comes of that.
+    /// Feeds an event, carries out the actions, and feeds the events that result.
     fn step(&mut self, event: Event) -> io::Result<()> {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -143,14 +143,14 @@ impl Node {
                     Action::SendSnapshot { .. } | Action::Restore(_) | Action::Discard(_) | Action::Fetch { .. } => {
                         return Err(io::Error::other("there are no snapshots, and the whole log is in memory"));
                     }
-                    Action::Readable { .. } | Action::Transferred { .. } => {} // nobody asks
+                    Action::Readable { .. } | Action::Transferred { .. } => {} // never requested here
                 }
             }
         }
         Ok(())
     }
 
-    /// Whoever waits for this index learns what became of its command, in whichever term it was accepted.
+    /// Applies an entry, and resolves the requests that wait for its index, whichever term they were accepted in.
     fn apply(&mut self, id: EntryId, payload: &Payload) {
         if let Payload::Command(command) = payload {
             (self.apply)(id, command);
