@@ -185,10 +185,13 @@ impl Entries {
 
     /// Those from index `from` on. What is left of a run that is cut keeps no more than twice itself alive.
     #[must_use]
+    #[inline]
     pub fn starting_at(self, from: Index) -> Entries {
-        if self.first_index().is_none_or(|first| from <= first) {
-            return self;
-        }
+        if self.first_index().is_none_or(|first| from <= first) { self } else { self.cut_before(from) }
+    }
+
+    #[inline(never)]
+    fn cut_before(self, from: Index) -> Entries {
         let mut tail = Entries::new();
         for run in self.runs().iter().filter(|run| run.last() >= from) {
             tail.push_run(run.clip(from, Index::MAX).settled());
@@ -231,6 +234,15 @@ impl Entries {
             Runs::None => &[],
             Runs::One(run) => slice::from_ref(run),
             Runs::Many(runs) => runs,
+        }
+    }
+
+    /// The run, if they are one.
+    #[inline(always)]
+    pub(crate) fn into_one(self) -> Result<Run, Entries> {
+        match self.runs {
+            Runs::One(run) => Ok(run),
+            runs @ (Runs::None | Runs::Many(_)) => Err(Entries { runs }),
         }
     }
 

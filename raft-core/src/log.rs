@@ -118,12 +118,14 @@ impl Log {
     }
 
     /// The term at `index`, known from the base through the last entry.
+    #[inline(always)]
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
-        let last = self.last();
-        if index == last.index {
-            return Some(last.term);
-        }
-        if index < self.base.index || index > last.index {
+        if index == self.last.index { Some(self.last.term) } else { self.earlier_term_at(index) }
+    }
+
+    #[inline(never)]
+    fn earlier_term_at(&self, index: Index) -> Option<Term> {
+        if index < self.base.index || index > self.last.index {
             return None;
         }
         if let Some(newest) = self.terms.back().filter(|start| start.index <= index) {
@@ -163,10 +165,20 @@ impl Log {
     }
 
     /// Append a segment that continues the log.
+    #[inline(always)] // called once; a call would move the entries again
     pub(crate) fn append(&mut self, entries: Entries) {
+        match entries.into_one() {
+            Ok(run) => self.append_run(run),
+            Err(entries) => self.append_runs(entries),
+        }
+    }
+
+    #[inline(never)]
+    fn append_runs(&mut self, entries: Entries) {
         entries.for_each_run(|run| self.append_run(run));
     }
 
+    #[inline(always)]
     fn append_run(&mut self, run: Run) {
         debug_assert_eq!(run.first(), self.last().index.next());
         let last = EntryId { term: run.last_term(), index: run.last() };
@@ -302,10 +314,13 @@ impl Log {
     }
 
     /// What the entries after `index` count against byte limits.
+    #[inline(always)]
     pub(crate) fn bytes_after(&self, index: Index) -> u64 {
-        if index >= self.last.index {
-            return 0;
-        }
+        if index >= self.last.index { 0 } else { self.bytes_after_earlier(index) }
+    }
+
+    #[inline(never)]
+    fn bytes_after_earlier(&self, index: Index) -> u64 {
         let next = index.next();
         let offset = match self.run_at(next).and_then(|i| self.runs.get(i)) {
             Some(Placed { run, offset }) => {

@@ -6,7 +6,7 @@
 //! - **Fetching**: a follower that needs evicted entries next, or the application after a restart, has them fetched
 //!   ([`Action::Fetch`](crate::Action::Fetch)), one request at a time for each of them.
 //! - **An answer counts** if nothing has happened meanwhile that makes it useless: a change of role or of what the follower
-//!   needs next, an installed snapshot, compaction. Else its id is void, and it is counted as stale. It must be of entries of
+//!   needs next, an installed snapshot, compaction. Else its id is void, and it is counted as late. It must be of entries of
 //!   this log, without gaps from the first one that was asked for. One that is not, one without entries (reading failed for
 //!   now), and one that does not come within `disk_stall_ticks` are asked for again: at a heartbeat for a follower, at a tick
 //!   for the application, under a new id.

@@ -53,6 +53,7 @@ impl Voters<'_> {
     }
 }
 
+#[inline(always)]
 fn reached_by_majority(voters: &[NodeId], reached: &impl Fn(NodeId) -> Index) -> Index {
     if let [a, b, c] = *voters {
         // The usual number: the middle one needs no sorting.

@@ -177,6 +177,7 @@ fn fill_window(server: &mut Server, progress: &mut Progress, round: u64) {
 }
 
 /// The entries of one AppendEntries: batched by count and by bytes.
+#[inline]
 fn next_batch(server: &mut Server, next: Index) -> Entries {
     let (count, bytes) = (server.config.append_entries_max.min(BATCH_ENTRIES_MAX), server.config.append_bytes_max);
     server.log.slice_merged(next, Index::MAX, count, bytes)

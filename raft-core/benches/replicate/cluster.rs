@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use raft_core::{
-    Action, Bytes, Config, Entries, Event, Incarnation, Index, Membership, Message, NodeId, Payload, Raft, RequestId,
-    Restored, RoleKind, Write,
+    Action, Bytes, Config, Entries, Event, Incarnation, Index, Membership, NodeId, Payload, Raft, RequestId, Restored,
+    RoleKind, Write,
 };
 
 const COMPACT_EVERY: u64 = 4096;
@@ -29,8 +29,7 @@ struct Node {
 pub(crate) struct Cluster {
     shape: Shape,
     nodes: Vec<Node>,
-    /// From, to, what.
-    mail: VecDeque<(NodeId, NodeId, Message)>,
+    mail: VecDeque<(NodeId, Event)>,
     actions: Vec<Action>,
     started: u64,
 }
@@ -67,8 +66,8 @@ impl Cluster {
     /// One event, and all that follows from it.
     fn deliver(&mut self, to: usize, event: Event) {
         self.step(to, event);
-        while let Some((from, to, message)) = self.mail.pop_front() {
-            self.step(slot(to), Event::Receive { from, message });
+        while let Some((to, event)) = self.mail.pop_front() {
+            self.step(slot(to), event);
         }
     }
 
@@ -82,7 +81,7 @@ impl Cluster {
             let (mut persisted, mut applied) = (None, None);
             for action in actions.drain(..) {
                 match action {
-                    Action::Send { to, message } => mail.push_back((from, to, message)),
+                    Action::Send { to, message } => mail.push_back((to, Event::Receive { from, message })),
                     Action::Persist(write) => {
                         persisted = Some(write.id);
                         node.log.push(write);
