@@ -23,6 +23,12 @@ usage: explore [--world NAME] [--BOUND N]... [--replay WORDS]
   --step-downs N    leaders that hear no quorum (default 0)
   --compactions N   snapshots that applications make (default 0)
   --late-writes N   times that a disk takes its time; 255: always (default 0)
+  --reads N         reads that clients ask for (default 0)
+  --transfers N     transfers of leadership that are asked for (default 0)
+  --wipes N         disks that are lost; wants --stage 3 (default 0)
+  --changes N       changes of the membership that are asked for (default 0)
+  --stage N         the first configuration: 0 three voters, 1 server 1 leaves it, 2 server 3 is a
+                    learner, 3 voters on recorded disks (default 0)
   --window N        entries in a message, and messages in flight (default 8)
   --pre-votes 0|1   whether pre-votes travel (default 0)
   --leases 0|1      whether who hears a leader may refuse to vote (default 0)

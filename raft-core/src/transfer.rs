@@ -146,6 +146,11 @@ impl Transfer {
         print.word(deadline.wrapping_sub(now));
     }
 
+    /// As if its deadline were this.
+    pub(crate) fn end_at(&mut self, deadline: u64) {
+        self.deadline = deadline;
+    }
+
     /// As if its deadline were far.
     pub(crate) fn rewind_clock(&mut self) {
         self.deadline = u64::from(u32::MAX);

@@ -90,6 +90,42 @@ fn installation() {
     explored("installation", 5_500_000);
 }
 
+/// A read is asked for in any state, on any server: it sees all that any leader had committed before.
+#[test]
+fn read() {
+    explored("read", 6_000_000);
+}
+
+/// Leadership is to be handed over in any state.
+#[test]
+fn transfer() {
+    explored("transfer", 600_000);
+}
+
+/// A server loses its disk and starts again on an empty one, in any state: it is not counted, and nothing committed is lost.
+#[test]
+fn wipe() {
+    explored("wipe", 2_600_000);
+}
+
+/// Servers begin in a joint configuration; the server that it removes may lead, and leaves.
+#[test]
+fn leave() {
+    explored("leave", 550_000);
+}
+
+/// A learner becomes a voter.
+#[test]
+fn promotion() {
+    explored("promotion", 600_000);
+}
+
+/// A voter is removed, by itself or by another leader.
+#[test]
+fn removal() {
+    explored("removal", 7_500_000);
+}
+
 /// The reductions lose nothing: with them there are fewer states, never less than a sixth for mirrors alone, and the same
 /// most distant one.
 #[test]

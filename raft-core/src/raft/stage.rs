@@ -50,6 +50,16 @@ impl Raft {
         reads.rewind_clock(server.config.heartbeat_ticks);
     }
 
+    /// Let what this server was asked for have taken too long. Nothing comes of it before the next event.
+    pub fn lose_patience(&mut self) {
+        let Raft { server, role, transfer, .. } = self;
+        // Other clocks of a leader stand still: it hears its followers.
+        if !matches!(role, Role::Leader(_)) {
+            server.now += u64::from(server.config.election_ticks_max);
+        }
+        transfer.iter_mut().for_each(|transfer| transfer.end_at(server.now));
+    }
+
     /// Let the shortest election timeout pass in silence. Nothing comes of it before the next event.
     pub fn pass_silence(&mut self) {
         self.server.now += u64::from(self.server.config.election_ticks_min);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::string::String;
 
 use super::SERVERS;
+use super::stages::Stage;
 use crate::sim::violation::{Invariant, Verdict};
 use crate::{Config, NodeId};
 
@@ -18,11 +19,15 @@ pub(crate) enum Budget {
     StepDowns,
     Compactions,
     LateWrites,
+    Reads,
+    Transfers,
+    Wipes,
+    Changes,
 }
 
 /// How much of each budget is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spent([u8; 8]);
+pub(crate) struct Spent([u8; 12]);
 
 impl Spent {
     #[must_use]
@@ -32,8 +37,8 @@ impl Spent {
         self
     }
 
-    pub(crate) fn word(self) -> u64 {
-        u64::from_le_bytes(self.0)
+    pub(crate) fn words(self) -> impl Iterator<Item = u64> {
+        self.0.into_iter().map(u64::from)
     }
 }
 
@@ -60,6 +65,17 @@ pub struct Bounds {
     /// Times that a disk which was idle takes its time: what is written from then on stays under way until the explorer says
     /// how much of it is done. [`Bounds::ALWAYS`] is no budget: every write is late. Other writes are done at once.
     pub late_writes: u8,
+    /// Reads that clients ask for, on any server at any time.
+    pub reads: u8,
+    /// Transfers of leadership that are asked for, on any server at any time; any of them may take too long.
+    pub transfers: u8,
+    /// Disks that are lost, each with a restart on an empty one. Of more than one at once nothing is promised, and the world must
+    /// begin with recorded disks.
+    pub wipes: u8,
+    /// Changes of the membership that an operator asks for, on any leader.
+    pub changes: u8,
+    /// Where the world begins.
+    pub stage: Stage,
     /// Whether pre-votes travel like all other messages. If not, whoever campaigns has won its pre-vote.
     pub pre_votes: bool,
     /// Whether who hears a live leader may refuse to vote (thesis §4.2.3). If not, the silence was always long enough.
@@ -74,7 +90,7 @@ pub struct Bounds {
     pub symmetry: bool,
     /// Replies that nobody will ever look at leave the network at once.
     pub tidy: bool,
-    /// Whether only the end of a path is judged: by Figure 3, by votes, and by servers that halt. If not, the rules that keep
+    /// Whether only the end of a path is judged: by Figure 3, by votes, by answers to reads and transfers, and by servers that halt. If not, the rules that keep
     /// those invariants are looked at too, and tell sooner.
     pub figure_3: bool,
     /// Whether disks say that writes are done and keep nothing: then invariants break, which shows that it is seen.
@@ -98,6 +114,11 @@ impl Bounds {
         step_downs: 0,
         compactions: 0,
         late_writes: 0,
+        reads: 0,
+        transfers: 0,
+        wipes: 0,
+        changes: 0,
+        stage: Stage::Voters,
         pre_votes: false,
         leases: false,
         noop: false,
@@ -123,6 +144,10 @@ impl Bounds {
             Budget::StepDowns => self.step_downs,
             Budget::Compactions => self.compactions,
             Budget::LateWrites => self.late_writes,
+            Budget::Reads => self.reads,
+            Budget::Transfers => self.transfers,
+            Budget::Wipes => self.wipes,
+            Budget::Changes => self.changes,
         }
     }
 
@@ -141,6 +166,8 @@ impl Bounds {
                     | Invariant::LeaderCompleteness
                     | Invariant::StateMachineSafety
                     | Invariant::SingleVote
+                    | Invariant::ReadIndex
+                    | Invariant::OneAnswer
                     | Invariant::NoHalt
             )
         };
@@ -187,6 +214,11 @@ impl Bounds {
             "step-downs" => self.step_downs = number?,
             "compactions" => self.compactions = number?,
             "late-writes" => self.late_writes = number?,
+            "reads" => self.reads = number?,
+            "transfers" => self.transfers = number?,
+            "wipes" => self.wipes = number?,
+            "changes" => self.changes = number?,
+            "stage" => self.stage = Stage::of_number(value).ok_or_else(wrong)?,
             "window" => self.window = number?.max(1),
             "pre-votes" => self.pre_votes = flag()?,
             "leases" => self.leases = flag()?,
@@ -206,7 +238,7 @@ impl Bounds {
     pub const TERMS_MAX: u8 = 6;
 
     /// The worlds that the tests explore, each about one thing.
-    pub const WORLDS: [(&str, Bounds); 13] = [
+    pub const WORLDS: [(&str, Bounds); 19] = [
         ("plain", Bounds { symmetry: false, tidy: false, ..Bounds::CALM }),
         ("elections", Bounds { terms: 3, campaigns: 3, commands: 0, crashes: 1, ..Bounds::LATE }),
         (
@@ -223,6 +255,15 @@ impl Bounds {
         ("heartbeats", Bounds { heartbeats: 1, ..Bounds::CALM }),
         ("compaction", Bounds { crashes: 1, compactions: 1, ..Bounds::LATE }),
         ("installation", Bounds { commands: 2, compactions: 1, ..Bounds::CALM }),
+        ("read", Bounds { reads: 1, commands: 0, noop: true, ..Bounds::CALM }),
+        ("transfer", Bounds { transfers: 1, leases: true, ..Bounds::CALM }),
+        ("wipe", Bounds { wipes: 1, stage: Stage::Recorded, ..Bounds::CALM }),
+        ("leave", Bounds { terms: 3, campaigns: 3, commands: 0, stage: Stage::Leave, symmetry: false, ..Bounds::CALM }),
+        (
+            "promotion",
+            Bounds { commands: 0, changes: 1, noop: true, stage: Stage::Learner, symmetry: false, ..Bounds::CALM },
+        ),
+        ("removal", Bounds { changes: 1, symmetry: false, ..Bounds::CALM }),
     ];
 
     /// The world of this name.
@@ -234,7 +275,7 @@ impl Bounds {
 
 impl Bounds {
     /// All that the command line can set, by name.
-    fn words(&self) -> [(&'static str, usize); 19] {
+    fn words(&self) -> [(&'static str, usize); 24] {
         let number = |number: u8| usize::from(number);
         let flag = |flag: bool| usize::from(flag);
         [
@@ -247,6 +288,11 @@ impl Bounds {
             ("step-downs", number(self.step_downs)),
             ("compactions", number(self.compactions)),
             ("late-writes", number(self.late_writes)),
+            ("reads", number(self.reads)),
+            ("transfers", number(self.transfers)),
+            ("wipes", number(self.wipes)),
+            ("changes", number(self.changes)),
+            ("stage", self.stage.number()),
             ("window", number(self.window)),
             ("pre-votes", flag(self.pre_votes)),
             ("leases", flag(self.leases)),

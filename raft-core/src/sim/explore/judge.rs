@@ -8,9 +8,10 @@ use super::bounds::slot;
 use super::local::Local;
 use super::rules::{Known, facts};
 use super::tables::{History, Tables, Touched};
+use crate::sim::disk::Image;
 use crate::sim::quorum::is_quorum;
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{EntryId, Index, Membership, NodeId, Payload, RoleKind, Status};
+use crate::{EntryId, HardState, Index, Membership, NodeId, Payload, RoleKind, Status};
 
 /// The rules of the whole cluster, as far as this change can break them. `known` is the history so far, `before` the server
 /// in `slot` before the change. Says what the history is now.
@@ -38,8 +39,9 @@ pub(crate) fn judge(
             format!("servers {earlier} and {} both lead in term {term}", slot + 1)
         })?;
         news.get_or_insert_with(|| history.clone()).leaders[term] = u8::try_from(slot + 1).unwrap_or(0);
+        bounds.heed(quorum_elects(&servers, slot, before_of(tables, before)))?;
     }
-    let before = tables.locals[before as usize].raft.status();
+    let before = before_of(tables, before);
     if commits && (leads_in(before, servers[slot]) || servers[slot].raft.status().role() == RoleKind::Leader) {
         bounds.heed(quorum_keeps(&servers, slot, before))?;
         record(servers[slot], news.get_or_insert_with(|| history.clone()));
@@ -62,6 +64,32 @@ pub(crate) fn judge(
     Ok(news.map_or(known, |history| tables.history(&history)))
 }
 
+fn before_of(tables: &Tables, before: u32) -> Status<'_> {
+    tables.locals[before as usize].raft.status()
+}
+
+/// Whether one of the disks that `membership` counts for `id` is as `holds` says.
+fn has_disk(servers: &[&Local; SERVERS], membership: &Membership, id: NodeId, holds: impl Fn(&Image) -> bool) -> bool {
+    let of_name = servers.iter().filter(|server| server.id() == id);
+    let counts = |disk| membership.member(id).is_some_and(|member| member.counts(disk));
+    of_name.flat_map(|server| server.disks()).any(|(disk, image)| counts(disk) && holds(image))
+}
+
+/// A leader has the votes of a quorum of the configuration in force (§5.2, §6): on the disks that count, which say so as long as
+/// they are in its term.
+fn quorum_elects(servers: &[&Local; SERVERS], slot: usize, before: Status<'_>) -> Verdict {
+    let status = servers[slot].raft.status();
+    let (term, id, membership) = (status.term(), status.id(), before.membership());
+    let votes = |image: &Image| {
+        let HardState { term: in_term, voted_for } = image.hard_state;
+        in_term > term || in_term == term && voted_for.is_some_and(|vote| vote.id == id)
+    };
+    let elected = is_quorum(membership, |voter| has_disk(servers, membership, voter, votes));
+    ensure(elected, Invariant::UncountedIsSilent, || {
+        format!("server {id} of {membership} leads in term {term} without the votes of a quorum")
+    })
+}
+
 /// Whether it led before, in the term that it is in now: a leader that is not in what it commits follows at once.
 fn leads_in(before: Status<'_>, after: &Local) -> bool {
     before.role() == RoleKind::Leader && before.term() == after.raft.status().term()
@@ -75,11 +103,7 @@ fn quorum_keeps(servers: &[&Local; SERVERS], slot: usize, before: Status<'_>) ->
     let (term, commit) = (status.term(), status.commit());
     let id = EntryId { term: status.term_at(commit).unwrap_or_default(), index: commit };
     let keeps = |membership: &Membership, id: EntryId| {
-        is_quorum(membership, |voter| {
-            let of_name = servers.iter().filter(|server| server.id() == voter);
-            let counts = |disk| membership.member(voter).is_some_and(|member| member.counts(disk));
-            of_name.filter(|server| counts(server.raft.status().incarnation())).any(|server| server.image.keeps(id))
-        })
+        is_quorum(membership, |voter| has_disk(servers, membership, voter, |image| image.keeps(id)))
     };
     let kept = keeps(before.membership(), id) || keeps(status.membership(), id);
     // The configuration before is gone only when it is committed, by itself.
@@ -181,7 +205,8 @@ fn configurations_match(one: &Local, other: &Local) -> Verdict {
 fn promises_are_kept(servers: &[&Local; SERVERS], leader: usize) -> Verdict {
     let status = servers[leader].raft.status();
     for follower in status.followers() {
-        let Some(image) = slot(follower.id).map(|slot| &servers[slot].image) else { continue };
+        let Some(server) = slot(follower.id).map(|slot| servers[slot]) else { continue };
+        let Some((_, image)) = server.disks().find(|(disk, _)| *disk == follower.disk) else { continue };
         let kept = image.hard_state.term != status.term() || image.keeps(follower.matched);
         ensure(kept, Invariant::Promises, || {
             let (id, matched, last) = (follower.id, follower.matched, image.last());
@@ -210,7 +235,7 @@ mod tests {
         let entries = Entries::from_vec(Index(1), entries.collect()).unwrap();
         let hard_state = Some(HardState { term: Term(last), voted_for: None });
         local.image.take(&Write { id: WriteId::from_number(1), hard_state, snapshot: None, entries });
-        local.raft = start(&local.image, node(slot), &Bounds::CALM).unwrap();
+        local.raft = start(&local.image, node(slot), (local.disk, 1), &Bounds::CALM).unwrap();
         local
     }
 

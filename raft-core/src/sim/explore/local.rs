@@ -4,59 +4,18 @@ use std::collections::VecDeque;
 use std::vec;
 use std::vec::Vec;
 
-use super::SERVERS;
 use super::bounds::{Bounds, node};
+use super::mail::{Content, Mail, loss, receipt};
+use super::requests::{self, Requests};
 use super::rules;
+use super::stages::DISK;
 use crate::fingerprint::Fingerprint;
 use crate::sim::disk::Image;
 use crate::sim::violation::{Invariant, Verdict, broken};
 use crate::{
-    Action, Bytes, Config, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, Raft, RequestId, Restored,
-    Rpc, SnapshotMeta, Term, Write,
+    Action, Bytes, Config, EntryId, Event, Incarnation, Index, Membership, Message, NodeId, Raft, Restored, RoleKind,
+    Rpc, SnapshotMeta, Status, Term, Write,
 };
-
-/// What is on its way to a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    Message(Message),
-    /// A snapshot with all its data.
-    Snapshot {
-        term: Term,
-        meta: SnapshotMeta,
-    },
-    /// The transport's word to a leader that its snapshot has arrived.
-    Report {
-        snapshot: EntryId,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mail {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) content: Content,
-}
-
-impl Mail {
-    pub(crate) fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
-        let mut print = Fingerprint::new(names);
-        print.word(7);
-        print.node(self.from);
-        print.node(self.to);
-        match &self.content {
-            Content::Message(message) => message.fingerprint(&mut print),
-            Content::Snapshot { term, meta } => {
-                print.words([u64::MAX, term.0]);
-                meta.fingerprint(&mut print);
-            }
-            Content::Report { snapshot } => {
-                print.words([u64::MAX, u64::MAX]);
-                print.entry_id(*snapshot);
-            }
-        }
-        print.finish()
-    }
-}
 
 /// What may happen to one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +32,16 @@ pub(crate) enum Act<'a> {
     Persist(usize),
     /// It crashes and starts again; so many of the writes under way were done.
     Crash(usize),
+    /// A client asks for a read; any leader has committed through this index before.
+    Read(Index),
+    /// Leadership is to be transferred to this server.
+    Transfer(NodeId),
+    /// An operator asks for the change that this world has.
+    Change,
+    /// A transfer that it was asked for has taken too long.
+    GiveUp,
+    /// Its disk is lost: it starts again with an empty one, under its id.
+    Wipe,
     Receive(&'a Mail),
     /// As `Receive`, after an election timeout of silence.
     ReceiveInSilence(&'a Mail),
@@ -88,8 +57,16 @@ pub(crate) struct Local {
     pub(crate) image: Image,
     /// What is under way to the disk.
     pub(crate) outstanding: VecDeque<Write>,
-    /// The newest vote that it has shown to others, in whatever life.
+    /// The newest vote that it has shown to others, in whatever life on this disk.
     pub(crate) vote_shown: (Term, Option<NodeId>),
+    /// Which disk it is on.
+    pub(crate) disk: Incarnation,
+    /// Which start of the server this is; told apart only where reads are asked for.
+    boot: u64,
+    /// What its clients wait for.
+    pub(crate) requests: Requests,
+    /// The disk that it lost, as it was then: what it had promised stays promised.
+    pub(crate) lost: Option<(Incarnation, Image)>,
 }
 
 /// What came of an act.
@@ -100,14 +77,16 @@ pub(crate) struct Effect {
 
 impl Local {
     pub(crate) fn new(slot: usize, bounds: &Bounds) -> Verdict<Local> {
-        Local::of(slot, Membership::new((0..SERVERS).map(node)), bounds)
+        Local::of(slot, bounds.stage.membership(), bounds)
     }
 
     /// A server that begins with this configuration.
     pub(crate) fn of(slot: usize, membership: Membership, bounds: &Bounds) -> Verdict<Local> {
         let image = Image::new(SnapshotMeta { last: EntryId::ZERO, membership: membership.into() });
-        let raft = start(&image, node(slot), bounds)?;
-        let mut local = Local { raft, image, outstanding: VecDeque::new(), vote_shown: (Term(0), None) };
+        let raft = start(&image, node(slot), (DISK, 1), bounds)?;
+        let (outstanding, requests) = (VecDeque::new(), Requests::default());
+        let vote_shown = (Term(0), None);
+        let mut local = Local { raft, image, outstanding, vote_shown, disk: DISK, boot: 1, requests, lost: None };
         local.raft.rewind_clocks();
         Ok(local)
     }
@@ -116,13 +95,23 @@ impl Local {
         self.raft.status().id()
     }
 
+    /// What this server has promised, on whatever disk.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = (Incarnation, &Image)> {
+        let lost = self.lost.iter().map(|(disk, image)| (*disk, image));
+        lost.chain([(self.disk, &self.image)])
+    }
+
     pub(crate) fn fingerprint(&self, names: &[(NodeId, u64)]) -> u128 {
-        let Local { raft, image, outstanding, vote_shown: (term, vote) } = self;
+        let Local { raft, image, outstanding, vote_shown: (term, vote), disk, boot, requests, lost } = self;
         let mut print = Fingerprint::new(names);
         print.wide(raft.fingerprint(names));
-        image.hard_state.fingerprint(&mut print);
-        image.snapshot.fingerprint(&mut print);
-        image.entries().fingerprint(&mut print);
+        print_image(&mut print, image);
+        print.words([disk.0, *boot]);
+        requests.fingerprint(&mut print);
+        print.set(lost, |print, (disk, image)| {
+            print.word(disk.0);
+            print_image(print, image);
+        });
         print.word(outstanding.len() as u64);
         outstanding.iter().for_each(|write| write.fingerprint(&mut print));
         print.term(*term);
@@ -137,7 +126,11 @@ impl Local {
         let events = run.events_of(act)?;
         let idle = run.local.outstanding.is_empty();
         for event in events {
-            run.feed(event)?;
+            // Of the pre-votes that a campaign is granted, as many as it takes.
+            let role = run.local.raft.status().role();
+            if !matches!(event, Event::Receive { .. }) || act != Act::Campaign || role == RoleKind::PreCandidate {
+                run.feed(event)?;
+            }
         }
         while idle && !late && !run.local.outstanding.is_empty() {
             let through = run.local.outstanding.len();
@@ -154,8 +147,11 @@ impl Local {
             after.raft.pass_silence();
         }
         after.raft.rewind_clocks();
-        if !matches!(act, Act::Crash(_)) {
+        if !matches!(act, Act::Crash(_) | Act::Wipe) {
             bounds.heed(rules::lived(&self.raft, &after.raft))?;
+            bounds.heed(rules::campaigns(self, &after.raft))?;
+            bounds.heed(rules::changes(&self.raft, &after.raft))?;
+            bounds.heed(requests::is_quiet(self, &after))?;
         }
         if let Act::Receive(mail) | Act::ReceiveInSilence(mail) = act {
             bounds.heed(rules::grants(&self.raft, &after.raft, mail))?;
@@ -167,10 +163,15 @@ impl Local {
 }
 
 /// The core, made of what a disk kept. The application kept nothing.
-pub(crate) fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft> {
+pub(crate) fn start(
+    image: &Image,
+    id: NodeId,
+    (incarnation, boot): (Incarnation, u64),
+    bounds: &Bounds,
+) -> Verdict<Raft> {
     let restored = Restored {
-        incarnation: Incarnation(1),
-        boot: 1,
+        incarnation,
+        boot,
         hard_state: image.hard_state,
         snapshot: image.snapshot.clone(),
         entries: image.entries(),
@@ -178,6 +179,12 @@ pub(crate) fn start(image: &Image, id: NodeId, bounds: &Bounds) -> Verdict<Raft>
     };
     let config = Config { id, ..bounds.config(0) };
     Raft::new(config, restored).or_else(|error| broken(Invariant::Restart, std::format!("{error}")))
+}
+
+fn print_image(print: &mut Fingerprint<'_>, image: &Image) {
+    image.hard_state.fingerprint(print);
+    image.snapshot.fingerprint(print);
+    image.entries().fingerprint(print);
 }
 
 /// A command names the entry that it becomes, so that no two entries have the same.
@@ -200,15 +207,12 @@ impl Run<'_> {
         let status = raft.status();
         let events = match act {
             Act::Campaign => {
-                let voter = (0..SERVERS).map(node).find(|id| *id != status.id()).unwrap_or_default();
-                let reply = Rpc::PreVoteReply { granted: true };
-                let message = Message { term: status.term(), incarnation: Incarnation(1), rpc: reply };
-                raft.pass_silence();
-                raft.set_election_timeout(0);
                 let mut events = vec![Event::Tick { elapsed: 0 }];
                 if !bounds.pre_votes {
-                    events.push(Event::Receive { from: voter, message });
+                    events.extend(pre_votes(status));
                 }
+                raft.pass_silence();
+                raft.set_election_timeout(0);
                 events
             }
             Act::Heartbeat => vec![Event::Tick { elapsed: 1 }],
@@ -218,16 +222,30 @@ impl Run<'_> {
             }
             Act::Start => {
                 let next = EntryId { term: status.term(), index: status.last().index.next() };
-                vec![Event::Start { request: RequestId(1), commands: [command(next)].into() }]
+                vec![Event::Start { request: requests::AT_ONCE, commands: [command(next)].into() }]
             }
             Act::Compact => vec![Event::Compact { index: status.applied() }],
             Act::Persist(writes) => vec![self.persist(writes)],
             Act::Crash(kept) => {
                 let _ = self.persist(kept);
-                let local = &mut *self.local;
-                local.outstanding.clear();
-                local.raft = start(&local.image, local.id(), bounds)?;
-                bounds.heed(rules::restarted(local))?;
+                restart(self.local, bounds)?;
+                vec![Event::Tick { elapsed: 0 }]
+            }
+            Act::Wipe => {
+                lose_disk(self.local);
+                restart(self.local, bounds)?;
+                vec![Event::Tick { elapsed: 0 }]
+            }
+            Act::Read(told) => vec![Event::Read { request: self.local.requests.read(told) }],
+            Act::Transfer(to) => {
+                let request = self.local.requests.transfer(status.term());
+                vec![Event::Transfer { request, to: Some(to) }]
+            }
+            Act::Change => {
+                vec![Event::Change { request: requests::AT_ONCE, change: bounds.stage.change().into() }]
+            }
+            Act::GiveUp => {
+                raft.lose_patience();
                 vec![Event::Tick { elapsed: 0 }]
             }
             Act::Receive(mail) => vec![receipt(mail)],
@@ -235,13 +253,7 @@ impl Run<'_> {
                 raft.pass_silence();
                 vec![receipt(mail)]
             }
-            Act::Lose(mail) => {
-                let snapshot = match &mail.content {
-                    Content::Snapshot { meta, .. } => meta.last,
-                    Content::Message(_) | Content::Report { .. } => EntryId::ZERO,
-                };
-                vec![Event::SnapshotSent { to: mail.to, snapshot, delivered: false }]
-            }
+            Act::Lose(mail) => vec![loss(mail)],
         };
         Ok(events)
     }
@@ -285,6 +297,7 @@ impl Run<'_> {
         match action {
             Action::Send { to, message } => {
                 self.bounds.heed(rules::sends(self.local, to, &message))?;
+                self.bounds.heed(requests::hands_over(self.local, to, &message))?;
                 rules::votes(self.local, to, &message)?;
                 self.send(Mail { from, to, content: Content::Message(message) });
             }
@@ -304,24 +317,43 @@ impl Run<'_> {
                 return Ok(Some(*handed));
             }
             Action::Halt { why } => return broken(Invariant::NoHalt, std::format!("server {from} halts: {why}")),
-            Action::Discard(_)
-            | Action::Accepted { .. }
-            | Action::Readable { .. }
-            | Action::Transferred { .. }
-            | Action::Refused { .. }
-            | Action::News(_) => {}
+            Action::Readable { request, at } => {
+                self.bounds.heed(requests::readable(self.local, request, at))?;
+            }
+            Action::Transferred { request, leader } => {
+                self.bounds.heed(requests::transferred(self.local, request, leader))?;
+            }
+            Action::Refused { request, .. } => self.bounds.heed(self.local.requests.refused(request))?,
+            Action::Discard(_) | Action::Accepted { .. } | Action::News(_) => {}
             Action::Fetch { id, .. } => return broken(Invariant::WriteThrough, std::format!("fetches {id}")),
         }
         Ok(None)
     }
 }
 
-/// What a server is told when mail arrives.
-fn receipt(mail: &Mail) -> Event {
-    let from = mail.from;
-    match &mail.content {
-        Content::Message(message) => Event::Receive { from, message: message.clone() },
-        Content::Snapshot { term, meta } => Event::SnapshotReceived { from, term: *term, snapshot: meta.clone() },
-        Content::Report { snapshot } => Event::SnapshotSent { to: from, snapshot: *snapshot, delivered: true },
-    }
+/// The disk is replaced by an empty one. What the lost one had promised is remembered.
+fn lose_disk(local: &mut Local) {
+    let image = Image::new(SnapshotMeta::default());
+    local.lost = Some((local.disk, core::mem::replace(&mut local.image, image)));
+    (local.disk, local.vote_shown) = (Incarnation::joined(DISK.0), (Term(0), None));
+}
+
+/// It starts again with what its disk has kept, and nobody waits for it any more.
+fn restart(local: &mut Local, bounds: &Bounds) -> Verdict {
+    local.outstanding.clear();
+    local.requests = Requests::default();
+    local.boot += u64::from(bounds.reads > 0);
+    local.raft = start(&local.image, local.id(), (local.disk, local.boot), bounds)?;
+    bounds.heed(rules::restarted(local))
+}
+
+/// All voters of the configuration in force grant a pre-vote.
+fn pre_votes(status: Status<'_>) -> Vec<Event> {
+    let voters = status.membership().members().iter().filter(|member| member.votes() && member.id != status.id());
+    let grants = voters.map(|voter| {
+        let rpc = Rpc::PreVoteReply { granted: true };
+        let incarnation = if voter.disk == Incarnation(0) { DISK } else { voter.disk };
+        Event::Receive { from: voter.id, message: Message { term: status.term(), incarnation, rpc } }
+    });
+    grants.collect()
 }

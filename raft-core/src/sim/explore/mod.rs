@@ -12,20 +12,24 @@
 //! # Ok::<(), Box<raft_core::sim::explore::Counterexample>>(())
 //! ```
 //!
-//! Reading order: `bounds` (how large), `local` (a server and what happens to it), `world` (what may happen next), `search`
-//! (the exploration), `tables` (why it is fast); `rules` and `judge` hold the invariants, `story` tells a path.
+//! Reading order: `bounds` (how large), `stages` (where it begins), `local` (a server and what happens to it), `world` (what may happen next), `search`
+//! (the exploration), `tables` (why it is fast); `rules`, `requests` and `judge` hold the invariants, `story` tells a path.
 
 mod bounds;
 mod judge;
 mod local;
+mod mail;
+mod requests;
 mod rules;
 mod search;
+mod stages;
 mod story;
 mod tables;
 mod world;
 
 pub use bounds::Bounds;
 pub use search::{Report, explore};
+pub use stages::Stage;
 pub use story::{Counterexample, replay};
 
 /// How many servers there are.

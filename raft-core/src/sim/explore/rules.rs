@@ -3,7 +3,8 @@
 
 use std::format;
 
-use super::local::{Content, Local, Mail, command};
+use super::local::{Local, command};
+use super::mail::{Content, Mail};
 use crate::entries::Payload;
 use crate::sim::disk::Image;
 use crate::sim::violation::{Invariant, Verdict, ensure};
@@ -77,6 +78,42 @@ pub(crate) fn lived(before: &Raft, after: &Raft) -> Verdict {
         let known = old.followers().find(same).map_or(EntryId::ZERO, |old| old.matched);
         let sound = new.matched >= known && new.next > new.matched.index;
         ensure(sound, Invariant::MatchIndex, || format!("knew {known} of a follower, and now knows {new:?}"))?;
+    }
+    Ok(())
+}
+
+/// Only a voter campaigns, on the disk that counts for it (§6, thesis §4.2.2). Who lost its vote with the newest configuration
+/// may, until it knows that one to be committed.
+pub(crate) fn campaigns(before: &Local, after: &Raft) -> Verdict {
+    let (old, new) = (before.raft.status(), after.status());
+    if new.role() != RoleKind::Candidate || old.role() == RoleKind::Candidate && old.term() == new.term() {
+        return Ok(());
+    }
+    let mut written = before.image.clone();
+    before.outstanding.iter().for_each(|write| written.take(write));
+    let mut newest_first = written.configurations().iter().rev();
+    let (newest, earlier) = (newest_first.next(), newest_first.next());
+    let may = newest.is_some_and(|(at, newest)| match newest.member(new.id()).filter(|member| member.votes()) {
+        Some(member) => member.counts(new.incarnation()),
+        None => *at > old.commit() && earlier.is_some_and(|(_, earlier)| earlier.is_voter(new.id())),
+    });
+    ensure(may, Invariant::Candidacy, || format!("is {}, without a vote in {newest:?}", facts(new)))
+}
+
+/// A leader appends a configuration only behind one that is committed (§6): by then, where the two are appended in one act.
+pub(crate) fn changes(before: &Raft, after: &Raft) -> Verdict {
+    let (old, new) = (before.status(), after.status());
+    if new.role() != RoleKind::Leader {
+        return Ok(());
+    }
+    let is_configuration = |index: &u64| matches!(new.entry(Index(*index)), Some(Payload::Membership(_)));
+    let mut earlier = new.snapshot().last.index;
+    for index in (new.first_index().0..=new.last().index.0).filter(is_configuration).map(Index) {
+        let appended = index > old.last().index && new.term_at(index) == Some(new.term());
+        ensure(!appended || earlier <= new.commit(), Invariant::OnePending, || {
+            format!("appends the configuration {index} behind {earlier}, being {}", facts(new))
+        })?;
+        earlier = index;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::bounds::{Bounds, node};
-use super::local::Content;
+use super::mail::Content;
 use super::rules::facts;
 use super::search::Report;
 use super::tables::{Deed, Tables};
@@ -131,6 +131,11 @@ pub(crate) fn word(tables: &Tables, choice: Choice) -> String {
         Deed::StepDown => format!("stepdown{server}"),
         Deed::Start => format!("start{server}"),
         Deed::Compact => format!("compact{server}"),
+        Deed::Read(told) => format!("read{server}.{told}"),
+        Deed::Transfer(to) => format!("transfer{server}.{}", node(usize::from(to))),
+        Deed::Change => format!("change{server}"),
+        Deed::GiveUp => format!("giveup{server}"),
+        Deed::Wipe => format!("wipe{server}"),
         Deed::Persist(count) => format!("persist{server}.{count}"),
         Deed::Crash(kept) => format!("crash{server}.{kept}"),
         Deed::Receive(id) => format!("receive{server}.{}", mail(id)),
@@ -149,6 +154,11 @@ fn line(tables: &Tables, world: &World, choice: Choice) -> String {
         Deed::StepDown => "has heard no quorum".into(),
         Deed::Start => "is given a command".into(),
         Deed::Compact => "compacts its log".into(),
+        Deed::Read(told) => format!("is asked for a read, {told} being committed"),
+        Deed::Transfer(to) => format!("is to hand over to {}", node(usize::from(to))),
+        Deed::Change => format!("is asked for a change: {}", tables.bounds.stage.change()),
+        Deed::GiveUp => "gives the transfer up".into(),
+        Deed::Wipe => "loses its disk, and starts again".into(),
         Deed::Persist(count) => format!("has {count} of {outstanding} writes done"),
         Deed::Crash(kept) => format!("crashes with {kept} of {outstanding} writes done, and restarts"),
         Deed::Receive(id) => format!("receives {}", mail(tables, id)),

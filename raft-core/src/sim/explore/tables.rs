@@ -9,7 +9,8 @@ use std::vec::Vec;
 use smallvec::SmallVec;
 
 use super::bounds::{Bounds, node, slot};
-use super::local::{Act, Content, Local, Mail};
+use super::local::{Act, Local};
+use super::mail::{Content, Mail};
 use crate::fingerprint::Fingerprint;
 use crate::sim::violation::{Verdict, Violation};
 use crate::{EntryId, Index, Message, NodeId, RoleKind, Rpc, Status, Term};
@@ -94,6 +95,9 @@ pub(crate) struct Facts {
     pub(crate) live_leader: Option<NodeId>,
     pub(crate) outstanding: u8,
     pub(crate) can_compact: bool,
+    /// A transfer waits.
+    pub(crate) is_transferring: bool,
+    pub(crate) is_wiped: bool,
 }
 
 impl Facts {
@@ -106,6 +110,8 @@ impl Facts {
             live_leader: status.live_leader(),
             outstanding: u8::try_from(local.outstanding.len()).unwrap_or(u8::MAX),
             can_compact: status.applied() > status.snapshot().last.index,
+            is_transferring: local.requests.is_transferring(),
+            is_wiped: local.lost.is_some(),
         }
     }
 }
@@ -137,6 +143,13 @@ pub(crate) enum Deed {
     StepDown,
     Start,
     Compact,
+    /// With the last index that is known to be committed.
+    Read(u8),
+    /// To the server in this slot.
+    Transfer(u8),
+    Change,
+    GiveUp,
+    Wipe,
     Persist(u8),
     Crash(u8),
     Receive(u32),
@@ -164,6 +177,11 @@ impl Deed {
             Deed::Receive(mail) => (7, mail),
             Deed::ReceiveInSilence(mail) => (8, mail),
             Deed::Lose(mail) => (9, mail),
+            Deed::Read(told) => (10, u32::from(told)),
+            Deed::Transfer(to) => (11, u32::from(to)),
+            Deed::Change => (12, 0),
+            Deed::GiveUp => (13, 0),
+            Deed::Wipe => (14, 0),
         };
         u64::from(local) << 32 | u64::from(argument) << 5 | kind << 1 | u64::from(late)
     }
@@ -266,6 +284,11 @@ impl Tables {
             Deed::StepDown => Act::StepDown,
             Deed::Start => Act::Start,
             Deed::Compact => Act::Compact,
+            Deed::Read(told) => Act::Read(Index(u64::from(told))),
+            Deed::Transfer(to) => Act::Transfer(node(usize::from(to))),
+            Deed::Change => Act::Change,
+            Deed::GiveUp => Act::GiveUp,
+            Deed::Wipe => Act::Wipe,
             Deed::Persist(count) => Act::Persist(usize::from(count)),
             Deed::Crash(kept) => Act::Crash(usize::from(kept)),
             Deed::Receive(id) => Act::Receive(mail(id)),
@@ -315,12 +338,9 @@ impl Tables {
                 term <= facts.durable_term && !leads && !may_lead
             }
             Rpc::PreVoteReply { .. } => term < facts.durable_term,
-            Rpc::PreVote { .. }
-            | Rpc::RequestVote { .. }
-            | Rpc::AppendEntries { .. }
-            | Rpc::TimeoutNow { .. }
-            | Rpc::ReadIndex { .. }
-            | Rpc::ReadIndexReply { .. } => false,
+            // These are looked at in their own term only.
+            Rpc::TimeoutNow { .. } | Rpc::ReadIndex { .. } | Rpc::ReadIndexReply { .. } => term < facts.durable_term,
+            Rpc::PreVote { .. } | Rpc::RequestVote { .. } | Rpc::AppendEntries { .. } => false,
         };
         let does_nothing = |outcome: &Outcome| outcome.next == receiver && outcome.sent.is_empty();
         over && self.outcome(receiver, Deed::Receive(mail), true).is_ok_and(does_nothing)

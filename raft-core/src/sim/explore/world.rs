@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 use super::SERVERS;
 use super::bounds::{Bounds, Budget, Spent, node};
 use super::judge::judge;
-use super::local::{Content, Local, Mail};
+use super::local::Local;
+use super::mail::{Content, Mail};
 use super::tables::{Deed, History, MIRRORS, Prints, Tables, Touched};
 use crate::sim::violation::Verdict;
 use crate::{Message, RoleKind, Rpc};
@@ -88,12 +89,36 @@ impl World {
         if facts.can_compact && may(Budget::Compactions) {
             deeds.push(Deed::Compact);
         }
+        self.requests(tables, slot, &mut deeds);
         deeds.extend((1..=facts.outstanding).map(Deed::Persist));
         if may(Budget::Crashes) {
             deeds.extend((0..=facts.outstanding).map(Deed::Crash));
         }
         for deed in deeds {
             self.offer(tables, Choice { slot, deed, late: false, again: false }, choices);
+        }
+    }
+
+    /// What clients, operators and bad luck do to a server.
+    fn requests(&self, tables: &Tables, slot: usize, deeds: &mut SmallVec<[Deed; 12]>) {
+        let facts = tables.facts[self.locals[slot] as usize];
+        let may = |budget| tables.bounds.allow(self.spent, budget);
+        if may(Budget::Reads) {
+            let committed = tables.histories[self.history as usize].committed.len();
+            deeds.push(Deed::Read(u8::try_from(committed).unwrap_or(u8::MAX)));
+        }
+        if !facts.is_transferring && may(Budget::Transfers) {
+            let others = (0..SERVERS).filter(|other| *other != slot);
+            deeds.extend(others.map(|other| Deed::Transfer(u8::try_from(other).unwrap_or(u8::MAX))));
+        }
+        if facts.role == RoleKind::Leader && may(Budget::Changes) {
+            deeds.push(Deed::Change);
+        }
+        if facts.is_transferring {
+            deeds.push(Deed::GiveUp);
+        }
+        if !facts.is_wiped && may(Budget::Wipes) {
+            deeds.push(Deed::Wipe);
         }
     }
 
@@ -108,6 +133,11 @@ impl World {
             }
             _ => false,
         };
+        if let Content::Message(Message { rpc: Rpc::TimeoutNow { .. }, term, .. }) = content
+            && term.0 >= u64::from(tables.bounds.terms)
+        {
+            return; // No campaign leads beyond.
+        }
         let mut deeds: SmallVec<[Deed; 2]> = SmallVec::new();
         if !asks || tables.bounds.leases {
             deeds.push(Deed::Receive(mail));
@@ -146,7 +176,7 @@ impl World {
         let (local, touched) = (outcome.next, outcome.touched);
         let mut come = outcome.sent.clone();
         let (was, is) = (tables.facts[before as usize].outstanding, tables.facts[local as usize].outstanding);
-        let emptied = deed == Deed::Persist(was) || matches!(deed, Deed::Crash(_));
+        let emptied = deed == Deed::Persist(was) || matches!(deed, Deed::Crash(_) | Deed::Wipe);
         let held = late && is > 0 && (was == 0 || emptied);
         let always = tables.bounds.late_writes == Bounds::ALWAYS;
         if late && !held && !always || local == before && come.is_empty() && (deed.mail().is_none() || again) {
@@ -157,7 +187,7 @@ impl World {
             gone.push(mail);
         }
         self.send_report(tables, deed, &mut come);
-        if let Deed::Crash(_) = deed {
+        if let Deed::Crash(_) | Deed::Wipe = deed {
             let mine = self.mail.iter().copied().filter(|mail| tables.slots(*mail).1 == slot);
             gone.extend(mine.filter(|mail| matches!(tables.mails[*mail as usize].content, Content::Report { .. })));
         }
@@ -213,7 +243,11 @@ impl World {
             Deed::Start => Some(Budget::Commands),
             Deed::Compact => Some(Budget::Compactions),
             Deed::Crash(_) => Some(Budget::Crashes),
-            Deed::Persist(_) | Deed::Receive(_) | Deed::ReceiveInSilence(_) | Deed::Lose(_) => None,
+            Deed::Read(_) => Some(Budget::Reads),
+            Deed::Transfer(_) => Some(Budget::Transfers),
+            Deed::Change => Some(Budget::Changes),
+            Deed::Wipe => Some(Budget::Wipes),
+            Deed::GiveUp | Deed::Persist(_) | Deed::Receive(_) | Deed::ReceiveInSilence(_) | Deed::Lose(_) => None,
         };
         let mut spent = budget.map_or(self.spent, |budget| self.spent.with(budget));
         if choice.again {
@@ -283,7 +317,8 @@ fn take(sums: &mut Prints, prints: &Prints) {
 
 fn spent_print(spent: Spent) -> u128 {
     let mut print = crate::fingerprint::Fingerprint::new(&[]);
-    print.words([9, spent.word()]);
+    print.word(9);
+    print.words(spent.words());
     print.finish()
 }
 
