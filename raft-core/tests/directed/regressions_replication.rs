@@ -529,3 +529,15 @@ fn reasons_have_numbers() {
     assert!(contract.contains(&format!("| code | `Refusal` |\n|--:|---|\n{listed}\n")), "{listed}");
     assert!(contract.contains(&format!("| code | `Fatal` |\n|--:|---|\n{fatal}\n")), "{fatal}");
 }
+
+/// What the leader's own disk commits, its followers hear at once.
+#[test]
+fn a_commit_by_the_own_disk_is_told() {
+    let mut leader = leader(|_| ());
+    leader.disk_held = true;
+    leader.start(&["x"]);
+    assert_eq!(leader.receive(2, 1, matched(1)), [], "one of three has it");
+    let actions = leader.persist();
+    assert_eq!(leader.status().commit(), Index(1));
+    assert_eq!(appends_to(&actions, 2), [(id(1, 1), 1, 1)]);
+}
