@@ -121,8 +121,8 @@ fn lead(server: &mut Server) -> Role {
     Role::Leader(leader)
 }
 
-/// A pre-vote in our own term: would we vote for this server in the next one? No promise, no trace (thesis §9.6). Who has
-/// an election of this term to wait for refuses: a new term would throw it away.
+/// A pre-vote in our own term: would we vote for this server in the next one? No promise, no trace (thesis §9.6). A
+/// server that waits for the outcome of an election in this term refuses: a new term would throw the votes away.
 pub(crate) fn pre_vote_requested(server: &mut Server, role: &mut Role, from: NodeId, last: EntryId) {
     let free = match role {
         Role::Follower(follower) => server.now >= follower.waits_until,

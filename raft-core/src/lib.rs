@@ -43,10 +43,10 @@
 //!
 //! # Reading order
 //!
-//! `raft.rs` is the door: a step passes the gate, follows one rule, settles, hands over. The rules are in `election.rs`,
-//! `replication.rs` and `snapshot.rs`, each with both ends of its conversation. `server.rs` is Figure 2's "state on all
-//! servers", `role.rs` and `progress.rs` what candidates and leaders have besides. `disk.rs` is why no promise leaves
-//! before it is durable.
+//! `raft.rs` takes events: a step passes `gate.rs`, follows one rule, settles, hands over. The rules are in `election.rs`,
+//! `replication.rs` (the leader's end), `appending.rs` (the follower's) and `snapshot.rs`; those of the rest in `change.rs`,
+//! `healing.rs`, `transfer.rs`, `read.rs` and `paging.rs`. `server.rs` is Figure 2's "state on all servers", `role.rs` and
+//! `progress.rs` what candidates and leaders have besides. `disk.rs` keeps promises back until they are durable.
 //!
 //! # Features
 //!
