@@ -57,6 +57,58 @@ const ORDER: &[&str] = &[
     "tests",
 ];
 
+/// The same of the driver of threads.
+const ORDER_STD: &[&str] = &[
+    "sync",
+    "workers",
+    "queue",
+    "storage",
+    "error",
+    "config",
+    "machine",
+    "mark",
+    "asked",
+    "changes",
+    "waiters",
+    "status",
+    "events",
+    "observer",
+    "log_lines",
+    "inbox",
+    "server",
+    "transport",
+    "shared",
+    "refusals",
+    "receiving",
+    "outgoing",
+    "disk_part",
+    "machine_part",
+    "core_loop",
+    "control",
+    "engine",
+    "node",
+    "lab",
+    "lib",
+    "tests",
+];
+
+/// And of the driver of tasks.
+const ORDER_TOKIO: &[&str] = &[
+    "sync",
+    "workers",
+    "transport",
+    "tls",
+    "error",
+    "meters",
+    "watching",
+    "core_task",
+    "node",
+    "typed",
+    "builder",
+    "lib",
+    "tests",
+];
+
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 60;
 
@@ -113,8 +165,8 @@ fn source(root: &Path, path: &Path) -> Source {
     Source { path: path.to_owned(), module, lines }
 }
 
-fn place(module: &str) -> usize {
-    ORDER.iter().position(|known| *known == module).unwrap_or_else(|| panic!("{module}: which modules are above it?"))
+fn place(order: &[&str], module: &str) -> usize {
+    order.iter().position(|known| *known == module).unwrap_or_else(|| panic!("{module}: which modules are above it?"))
 }
 
 /// The modules behind each `crate::` of a line; a name that starts large is a re-export of the whole crate.
@@ -125,20 +177,27 @@ fn imports(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-#[test]
-fn a_file_imports_only_files_above_it() {
+/// The lines that import what is not above them.
+fn upward(Source { path, module, lines }: &Source, order: &[&str]) -> Vec<String> {
+    let own = place(order, module);
     let mut wrong = vec![];
-    for Source { path, module, lines } in sources("raft-core") {
-        for (number, line) in lines.iter().enumerate().filter(|_| !["lib", "sim"].contains(&module.as_str())) {
-            for import in imports(line) {
-                let whole_crate = import.chars().next().is_none_or(char::is_uppercase);
-                if whole_crate || (import != module && place(import) >= place(&module)) {
-                    wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
-                }
+    for (number, line) in lines.iter().enumerate().filter(|_| !["lib", "sim", "tests"].contains(&module.as_str())) {
+        for import in imports(line) {
+            let whole_crate = import.chars().next().is_none_or(char::is_uppercase);
+            if whole_crate || (import != module && place(order, import) >= own) {
+                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
             }
         }
-        place(&module);
     }
+    wrong
+}
+
+#[test]
+fn a_file_imports_only_files_above_it() {
+    let wrong: Vec<String> = [("raft-core", ORDER), ("raft-std-driver", ORDER_STD), ("raft-tokio-driver", ORDER_TOKIO)]
+        .into_iter()
+        .flat_map(|(of, order)| sources(of).into_iter().flat_map(move |source| upward(&source, order)))
+        .collect();
     assert!(wrong.is_empty(), "imports that go up, or name no module:\n{}", wrong.join("\n"));
 }
 

@@ -8,10 +8,11 @@ use raft_core::{Bytes, Change, EntryId, Index, NodeId, Refusal};
 use crate::changes::{ChangeError, ChangeOutcome, ChangeWaiter};
 use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
 use crate::inbox::{Note, Submission};
-use crate::machine_part::MachineWork;
+use crate::refusals::call_refused;
+use crate::server::jobs::ApplyJob;
 use crate::shared::{Alive, Shared};
 use crate::status::NodeStatus;
-use crate::waiters::{Entrance, Outcome, StartError, Waiter, call_refused};
+use crate::waiters::{Entrance, Outcome, StartError, Waiter};
 use crate::workers::block_on;
 
 /// A handle on a node made by [`Setup::start`](crate::engine::Setup::start). The last one dropped, the node stops.
@@ -154,7 +155,7 @@ impl Control {
         let Some((asking, first)) = self.shared.snapshot.ask() else { return Err(SnapshotError::Stopped) };
         if first {
             // If the node has stopped, the machine's part gives the question up when it ends.
-            drop(self.shared.machine.push(MachineWork::Snapshot));
+            drop(self.shared.apply.push(ApplyJob::Snapshot));
         }
         asking.await.unwrap_or(Err(SnapshotError::Stopped))
     }

@@ -5,24 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use raft_core::{EntryId, Event, FetchId, Index, SnapshotWrite, Write};
+use raft_core::{Event, SnapshotWrite, Write};
 
 use crate::receiving::Custody;
+use crate::server::jobs::LogJob;
 use crate::shared::Shared;
 use crate::storage::{Snapshots, Storage, StorageError};
-
-pub(crate) enum DiskWork {
-    Persist(Write),
-    /// The received snapshot that ends here is not wanted.
-    Discard(EntryId),
-    /// These entries are not in memory any more.
-    Read {
-        id: FetchId,
-        from: Index,
-        to: Index,
-        bytes_max: u64,
-    },
-}
 
 pub(crate) struct DiskPart {
     pub(crate) shared: Arc<Shared>,
@@ -46,14 +34,14 @@ impl DiskPart {
         poll_fn(move |context| self.poll(context, &mut waiting))
     }
 
-    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<DiskWork>) -> Poll<Result<(), String>> {
+    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<LogJob>) -> Poll<Result<(), String>> {
         let (mut writes, mut unwanted, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        while ready!(self.shared.disk.poll_take(context, waiting)) {
+        while ready!(self.shared.log.poll_take(context, waiting)) {
             for work in waiting.drain(..) {
                 match work {
-                    DiskWork::Persist(write) => writes.push(write),
-                    DiskWork::Discard(last) => unwanted.push(last),
-                    DiskWork::Read { id, from, to, bytes_max } => wanted.push((id, from, to, bytes_max)),
+                    LogJob::Persist(write) => writes.push(write),
+                    LogJob::Discard(last) => unwanted.push(last),
+                    LogJob::Read { id, from, to, bytes_max } => wanted.push((id, from, to, bytes_max)),
                 }
             }
             self.persist(&writes).map_err(|error| error.to_string())?;

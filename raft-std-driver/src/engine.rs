@@ -11,13 +11,14 @@ use raft_core::{Config, EntryId, Index, Raft, Restored};
 
 use crate::config::NodeConfig;
 use crate::control::Control;
+use crate::core_loop::CoreLoop;
 use crate::disk_part::DiskPart;
 use crate::error::NodeError;
-use crate::heart::Heart;
 use crate::machine::StateMachine;
 use crate::machine_part::{MachinePart, Standing};
 use crate::observer::Observer;
 use crate::receiving::{Custody, Reception};
+use crate::server::Server;
 use crate::shared::{Alive, Shared, drop_watched, watch};
 use crate::storage::Storage;
 use crate::transport::Transport;
@@ -61,9 +62,10 @@ impl Setup {
             .in_scope(|| transport.start(Arc::new(reception)))
             .map_err(|error| NodeError::Transport(Arc::new(error)))?;
 
-        let mut heart = Heart::new(shared.clone(), raft, transport, snapshots.clone(), tick, backlog_bytes_max, now);
-        heart.show(0, 0);
-        let engine = Engine { heart: Some(heart), begun: false, alive: shared.keep_alive() };
+        let server = Server::new(raft, tick, backlog_bytes_max, now);
+        let mut core = CoreLoop::new(shared.clone(), server, transport, snapshots.clone());
+        core.show(0, 0);
+        let engine = Engine { core: Some(core), begun: false, alive: shared.keep_alive() };
         let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
         let disk = DiskPart { shared: shared.clone(), storage, snapshots, custody };
         let spawned = shared.spawn("disk", disk.run()).and_then(|()| shared.spawn("machine", machine.run()));
@@ -108,7 +110,7 @@ fn recover(
 
 /// The core of a node and what feeds it, to be polled by one loop. Dropping it stops the node.
 pub struct Engine {
-    heart: Option<Heart>,
+    core: Option<CoreLoop>,
     begun: bool,
     alive: Alive,
 }
@@ -119,11 +121,12 @@ impl Engine {
     /// Ready with `true` after a round: poll again. Pending when there is nothing to do: poll again when the waker says so
     /// or [`due`](Engine::due) has come. Ready with `false` when the node has stopped: by then the transport is shut down.
     pub fn poll(&mut self, context: &Context<'_>, now: Instant) -> Poll<bool> {
-        let Engine { heart, begun, alive } = self;
-        let Some(running) = heart else { return Poll::Ready(false) };
+        let Engine { core, begun, alive } = self;
+        let Some(running) = core else { return Poll::Ready(false) };
         let round = || {
             if !std::mem::replace(begun, true) {
-                running.begin();
+                // What the server says before anything has come in.
+                running.carry_out();
             }
             running.poll_round(context, now).map(Ok)
         };
@@ -131,7 +134,7 @@ impl Engine {
         let Poll::Ready(done) = watch(shared, "core", round) else { return Poll::Pending };
         let goes_on = done == Some(true);
         if !goes_on {
-            drop_watched(shared, "core", heart.take());
+            drop_watched(shared, "core", core.take());
         }
         Poll::Ready(goes_on)
     }
@@ -139,13 +142,13 @@ impl Engine {
     /// When to [`poll`](Engine::poll) even if nothing comes in; `None` = no need to.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.heart.as_ref().and_then(Heart::due)
+        self.core.as_ref().and_then(CoreLoop::due)
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        drop_watched(self.alive.shared(), "core", self.heart.take());
+        drop_watched(self.alive.shared(), "core", self.core.take());
     }
 }
 
@@ -161,8 +164,8 @@ mod tests {
     use raft_core::{Bytes, Incarnation, Membership, NodeId};
 
     use super::*;
+    use crate::events::NodeEvent;
     use crate::machine::{Command, SnapshotWriter};
-    use crate::observer::NodeEvent;
     use crate::queue::lock;
     use crate::storage::mem::MemDisk;
     use crate::storage::{Birth, ClusterId, Identity};
@@ -201,8 +204,7 @@ mod tests {
     fn lead(engine: &mut Engine) {
         let context = Context::from_waker(Waker::noop());
         let mut now = Instant::now();
-        let leads = |heart: &Heart| heart.leads();
-        while !engine.heart.as_ref().is_some_and(leads) {
+        while !engine.core.as_ref().is_some_and(CoreLoop::leads) {
             now += Duration::from_millis(10);
             assert_ne!(engine.poll(&context, now), Poll::Ready(false));
         }
@@ -245,7 +247,7 @@ mod tests {
             assert!(pin!(control.snapshot()).poll(&mut context).is_pending());
             assert!(pin!(control.status()).poll(&mut context).is_pending());
         }
-        assert_eq!((control.shared.machine.len(), control.shared.inbox.leftovers().notes.len()), (1, 1));
+        assert_eq!((control.shared.apply.len(), control.shared.inbox.leftovers().notes.len()), (1, 1));
     }
 
     /// A transfer that nobody looked at ends with the node, and one that is asked for afterwards too.

@@ -262,9 +262,11 @@ impl Inbox {
         state.own.parties.len() + state.outside.parties.len()
     }
 
-    /// A command that the core took is refused; it keeps some room until its caller has been called.
-    pub(crate) fn refused(&self) {
-        lock(&self.state).refused += 1;
+    /// So many commands that the core took are refused; they keep some room until their callers have been called.
+    pub(crate) fn refused(&self, count: u64) {
+        if count > 0 {
+            lock(&self.state).refused += count;
+        }
     }
 
     /// The caller of a refused command has been called.

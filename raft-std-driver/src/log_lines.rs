@@ -5,7 +5,8 @@ use std::time::Duration;
 use raft_core::{EntryId, Index, NodeId, RoleKind, Term};
 use tracing::Span;
 
-use crate::observer::NodeEvent;
+use crate::error::NodeError;
+use crate::events::NodeEvent;
 use crate::queue::lock;
 use crate::sync::Mutex;
 
@@ -122,7 +123,7 @@ impl LogLines {
         }
     }
 
-    fn stops(&self, cause: Option<&crate::NodeError>) {
+    fn stops(&self, cause: Option<&NodeError>) {
         let node = self.node;
         drop(lock(&self.election).take());
         match cause {

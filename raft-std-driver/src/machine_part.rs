@@ -6,40 +6,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use raft_core::{Bytes, Entries, EntryId, Event, Membership, Payload, SnapshotMeta};
+use raft_core::{Bytes, Entries, EntryId, Event, Membership, Payload};
 
 use crate::asked::Answer;
-use crate::changes::{ChangeWaiter, Changes};
+use crate::changes::Changes;
 use crate::error::SnapshotError;
+use crate::events::NodeEvent;
 use crate::inbox::Note;
 use crate::machine::{Command, SnapshotWriter, StateMachine};
-use crate::observer::NodeEvent;
 use crate::receiving::Custody;
+use crate::server::jobs::ApplyJob;
 use crate::shared::Shared;
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
-use crate::waiters::{Waiter, Waiters};
+use crate::waiters::Waiters;
 
 /// To those who asked for a snapshot, and wait for it to be in force.
 type SnapshotAnswer = Answer<Result<EntryId, SnapshotError>>;
-
-pub(crate) enum MachineWork {
-    /// Commands entered the log at consecutive indexes from `first` on.
-    Park {
-        first: EntryId,
-        waiters: Vec<Waiter>,
-    },
-    /// A change of the membership began with the entry `change`.
-    ParkChange {
-        change: EntryId,
-        waiter: ChangeWaiter,
-    },
-    Apply(Entries),
-    Restore(SnapshotMeta),
-    /// Somebody asks for a snapshot.
-    Snapshot,
-    /// The snapshot that was being built, or a newer one, is in force: it ends here.
-    Compacted(EntryId),
-}
 
 pub(crate) struct MachinePart {
     shared: Arc<Shared>,
@@ -106,8 +88,8 @@ impl MachinePart {
         poll_fn(move |context| self.poll(context, &mut waiting))
     }
 
-    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<MachineWork>) -> Poll<Result<(), String>> {
-        while ready!(self.shared.machine.poll_take(context, waiting)) {
+    fn poll(&mut self, context: &Context<'_>, waiting: &mut Vec<ApplyJob>) -> Poll<Result<(), String>> {
+        while ready!(self.shared.apply.poll_take(context, waiting)) {
             for work in waiting.drain(..) {
                 self.carry_out(work)?;
             }
@@ -115,15 +97,15 @@ impl MachinePart {
         Poll::Ready(Ok(()))
     }
 
-    fn carry_out(&mut self, work: MachineWork) -> Result<(), String> {
+    fn carry_out(&mut self, work: ApplyJob) -> Result<(), String> {
         match work {
-            MachineWork::Park { first, waiters } => self.waiters.park(first, waiters),
-            MachineWork::Apply(entries) => self.apply(&entries)?,
-            MachineWork::ParkChange { change, waiter } => self.changes.park(change, waiter),
-            MachineWork::Restore(snapshot) => self.restore(snapshot.last, &snapshot.membership)?,
+            ApplyJob::Park { first, waiters } => self.waiters.park(first, waiters),
+            ApplyJob::Apply(entries) => self.apply(&entries)?,
+            ApplyJob::ParkChange { change, waiter } => self.changes.park(change, waiter),
+            ApplyJob::Restore(snapshot) => self.restore(snapshot.last, &snapshot.membership)?,
             // It is due below.
-            MachineWork::Snapshot => {}
-            MachineWork::Compacted(last) => self.compacted(last),
+            ApplyJob::Snapshot => {}
+            ApplyJob::Compacted(last) => self.compacted(last),
         }
         self.build_if_due()
     }
@@ -225,8 +207,8 @@ impl Drop for MachinePart {
     fn drop(&mut self) {
         // It may have been dropped by its workers; or another has begun to stop the node and not come so far.
         self.shared.stop(None);
-        self.shared.machine.close();
-        drop(self.shared.machine.leftovers());
+        self.shared.apply.close();
+        drop(self.shared.apply.leftovers());
         self.shared.snapshot.close();
     }
 }

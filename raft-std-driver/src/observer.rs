@@ -1,110 +1,11 @@
-//! What happens in a node, told to whoever watches it: logs, metrics, tests.
+//! Who watches a node: logs, metrics, tests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{EntryId, NodeId, Raft, RoleKind, Status, Term};
+use raft_core::{NodeId, Raft, Status};
 
-use crate::error::NodeError;
-use crate::shared::Shared;
-
-/// Something worth telling that happened in a node.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum NodeEvent {
-    /// Its role, its term or its leader is another one.
-    Role {
-        /// Its term now.
-        term: Term,
-        /// Its role now.
-        role: RoleKind,
-        /// Who leads, as far as it knows.
-        leader: Option<NodeId>,
-    },
-    /// A peer came back without what it had promised: its disk is another one.
-    PeerWiped {
-        /// Who.
-        peer: NodeId,
-    },
-    /// Messages to a peer are being dropped.
-    Unreachable {
-        /// Who cannot be reached.
-        peer: NodeId,
-    },
-    /// There is a connection to a peer again, or for the first time.
-    Reachable {
-        /// Who can be reached.
-        peer: NodeId,
-    },
-    /// The machine was asked for a snapshot, which is being written.
-    SnapshotBegun {
-        /// What it ends at.
-        last: EntryId,
-    },
-    /// All of it is written and durable; it comes into force next.
-    SnapshotWritten {
-        /// What it ends at.
-        last: EntryId,
-        /// The length of its data.
-        bytes: u64,
-    },
-    /// A snapshot, the machine's own or a newer one of a leader, is durably in force, and the log behind it compacted.
-    Compacted {
-        /// What it ends at.
-        last: EntryId,
-    },
-    /// A peer began to send a snapshot.
-    SnapshotArriving {
-        /// Who.
-        from: NodeId,
-        /// What it ends at.
-        last: EntryId,
-    },
-    /// All of it is here and durable.
-    SnapshotReceived {
-        /// Who sent it.
-        from: NodeId,
-        /// What it ends at.
-        last: EntryId,
-        /// The length of its data.
-        bytes: u64,
-    },
-    /// It was not needed any more.
-    SnapshotUnwanted {
-        /// What it ends at.
-        last: EntryId,
-    },
-    /// A snapshot goes to a follower that is too far behind.
-    SnapshotSending {
-        /// To whom.
-        to: NodeId,
-        /// What it ends at.
-        last: EntryId,
-        /// The length of its data.
-        bytes: u64,
-    },
-    /// That has ended.
-    SnapshotSent {
-        /// To whom.
-        to: NodeId,
-        /// What it ends at.
-        last: EntryId,
-        /// Whether the peer confirmed all of it.
-        delivered: bool,
-    },
-    /// The machine's state was replaced by a snapshot.
-    Restored {
-        /// What it ends at.
-        last: EntryId,
-        /// The length of its data.
-        bytes: u64,
-    },
-    /// The node stops.
-    Stops {
-        /// Why, unless it was asked to.
-        cause: Option<NodeError>,
-    },
-}
+pub use crate::events::NodeEvent;
 
 /// Watches a node. Each call comes from where it happened, which goes on only afterwards: be quick, and never wait.
 pub trait Observer: Send + Sync + 'static {
@@ -155,10 +56,20 @@ impl<A: Observer, B: Observer> Observer for (Arc<A>, Arc<B>) {
     }
 }
 
+/// How much waits; asked only by who wants to know, since the answer takes a lock.
+pub(crate) trait Depths {
+    /// Calls that wait for room.
+    fn callers_waiting(&self) -> usize;
+    /// Jobs that wait for the log writer.
+    fn log(&self) -> usize;
+    /// Jobs that wait for the applier.
+    fn apply(&self) -> usize;
+}
+
 /// What the core has just been through.
 pub struct Round<'a> {
     pub(crate) raft: &'a Raft,
-    pub(crate) shared: &'a Shared,
+    pub(crate) depths: &'a dyn Depths,
     pub(crate) commands: usize,
     pub(crate) messages: usize,
 }
@@ -185,18 +96,18 @@ impl Round<'_> {
     /// How many calls wait for room, although the core has just taken all that had come in.
     #[must_use]
     pub fn callers_waiting(&self) -> usize {
-        self.shared.inbox.callers_waiting()
+        self.depths.callers_waiting()
     }
 
     /// How many writes and other errands wait for the disk.
     #[must_use]
     pub fn disk_depth(&self) -> usize {
-        self.shared.disk.len()
+        self.depths.log()
     }
 
     /// How many batches of entries and other errands wait for the machine.
     #[must_use]
     pub fn machine_depth(&self) -> usize {
-        self.shared.machine.len()
+        self.depths.apply()
     }
 }

@@ -56,24 +56,31 @@ impl<T> Queue<T> {
     /// # Errors
     /// Gives it back if the queue is closed.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
-        self.put(item, true)
-    }
-
-    /// Put one in that can wait until another wakes the taker.
-    pub(crate) fn push_quietly(&self, item: T) -> Result<(), T> {
-        self.put(item, false)
-    }
-
-    fn put(&self, item: T, wake: bool) -> Result<(), T> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(item);
         }
         state.items.push(item);
-        let taker = if wake { state.taker.rouse() } else { None };
+        let taker = state.taker.rouse();
         drop(state);
         taker.inspect(Waker::wake_by_ref);
         Ok(())
+    }
+
+    /// Put all of these in, and wake the taker unless they can wait until others come. If the queue is closed, they stay
+    /// where they are.
+    pub(crate) fn push_all(&self, items: &mut Vec<T>, wake: bool) {
+        if items.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        if state.closed {
+            return;
+        }
+        state.items.append(items);
+        let taker = if wake { state.taker.rouse() } else { None };
+        drop(state);
+        taker.inspect(Waker::wake_by_ref);
     }
 
     /// Wait for items and move all of them, in order, into `taken`, which must be empty. `false`, and nothing taken, once

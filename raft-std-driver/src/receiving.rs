@@ -7,7 +7,7 @@ use std::sync::Arc;
 use raft_core::{EntryId, Event, Index, Message, NodeId, SnapshotMeta, Term};
 
 use crate::error::NodeError;
-use crate::observer::NodeEvent;
+use crate::events::NodeEvent;
 use crate::queue::lock;
 use crate::shared::{Alive, Shared};
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};

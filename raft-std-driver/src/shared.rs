@@ -1,66 +1,29 @@
 //! What all parts of a node share: the queues between them, and how they stop together.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use raft_core::{EntryId, Index, NodeId};
 
 use crate::asked::Asked;
-use crate::disk_part::DiskWork;
 use crate::error::{NodeError, ReadError, SnapshotError};
+use crate::events::NodeEvent;
 use crate::inbox::{Caller, Inbox};
 use crate::log_lines::LogLines;
-use crate::machine_part::MachineWork;
-use crate::observer::{NodeEvent, Observer};
+use crate::mark::NodeMark;
+use crate::observer::{Depths, Observer};
 use crate::queue::{Queue, lock};
+use crate::server::jobs::{ApplyJob, LogJob};
 use crate::status::NodeStatus;
-use crate::sync::{Mutex, MutexGuard, thread_local};
+use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::RefusedCall;
-use crate::workers::Workers;
-
-thread_local! {
-    /// The node that this thread works for; 0 for none.
-    static HERE: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Tells the nodes of one process apart, whatever their ids.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NodeMark(u64);
-
-impl NodeMark {
-    fn fresh() -> NodeMark {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        NodeMark(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Whether the calling thread does the node's own work now, and must not wait for the rest of it.
-    pub(crate) fn is_here(self) -> bool {
-        HERE.with(|here| here.get() == self.0)
-    }
-
-    /// The calling thread works for this node until what is returned is dropped.
-    pub(crate) fn enter(self) -> Here {
-        Here(HERE.with(|here| here.replace(self.0)))
-    }
-}
-
-/// Remembers whom the thread worked for before.
-pub(crate) struct Here(u64);
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        HERE.with(|here| here.set(self.0));
-    }
-}
+use crate::workers::{Workers, panic_message};
 
 /// Between the handle and the parts. Who fails, or is asked to, stops all: it closes the queues, and each part ends when it
 /// next looks.
@@ -68,8 +31,8 @@ pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) mark: NodeMark,
     pub(crate) inbox: Inbox,
-    pub(crate) disk: Queue<DiskWork>,
-    pub(crate) machine: Queue<MachineWork>,
+    pub(crate) log: Queue<LogJob>,
+    pub(crate) apply: Queue<ApplyJob>,
     pub(crate) refusals: Queue<RefusedCall>,
     /// How things stand, which the core answers.
     pub(crate) status: Asked<NodeStatus>,
@@ -106,8 +69,8 @@ impl Shared {
             id,
             mark: NodeMark::fresh(),
             inbox: Inbox::new(inbox_bytes_max),
-            disk: Queue::default(),
-            machine: Queue::default(),
+            log: Queue::default(),
+            apply: Queue::default(),
             refusals: Queue::default(),
             status: Asked::default(),
             read: Asked::default(),
@@ -132,19 +95,9 @@ impl Shared {
             tracing::warn!(node = self.id.0, "who was told that the node stops has panicked");
         }
         self.inbox.close();
-        self.disk.close();
-        self.machine.close();
+        self.log.close();
+        self.apply.close();
         self.refusals.close();
-    }
-
-    /// Work for the disk. When that has stopped, so does the node.
-    pub(crate) fn give_disk(&self, work: DiskWork) {
-        let _stopped = self.disk.push(work);
-    }
-
-    /// The same for the machine.
-    pub(crate) fn give_machine(&self, work: MachineWork) {
-        let _stopped = self.machine.push(work);
     }
 
     /// Log it, and tell who watches.
@@ -329,9 +282,16 @@ impl Drop for Watched {
     }
 }
 
-/// What the thread that panicked said.
-#[must_use]
-pub fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("no message"))
+impl Depths for Shared {
+    fn callers_waiting(&self) -> usize {
+        self.inbox.callers_waiting()
+    }
+
+    fn log(&self) -> usize {
+        self.log.len()
+    }
+
+    fn apply(&self) -> usize {
+        self.apply.len()
+    }
 }

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use raft_core::{Bytes, EntryId, Index, Refusal};
 
-use crate::shared::{NodeMark, Shared};
+use crate::mark::NodeMark;
 use crate::sync::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 /// What became of a command that entered the log.
@@ -146,30 +145,6 @@ impl RefusedCall {
     }
 }
 
-/// The part of a node that makes these calls, until the node stops. The machine's would keep clients waiting who only need
-/// to hear who leads.
-pub(crate) async fn call_refused(shared: Arc<Shared>) -> Result<(), String> {
-    let refusals = Refusals(shared);
-    let mut waiting = Vec::new();
-    while refusals.0.refusals.take(&mut waiting).await {
-        for refused in waiting.drain(..) {
-            refused.call();
-            refusals.0.inbox.refusal_heard();
-        }
-    }
-    Ok(())
-}
-
-struct Refusals(Arc<Shared>);
-
-impl Drop for Refusals {
-    fn drop(&mut self) {
-        // Before the node stops with the cause, if a call has panicked.
-        self.0.refusals.close();
-        drop(self.0.refusals.leftovers());
-    }
-}
-
 impl Waiter {
     pub(crate) fn calling(call: Call) -> Waiter {
         Waiter { ear: Some(Ear::Call(call)), entered: false }
@@ -267,7 +242,7 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 

@@ -4,6 +4,7 @@
 //! in between. [`Threads`] gives each a thread of its own. A simulation that must be the same each time polls them on its
 //! one thread instead: nothing else of a node differs between the two.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -84,4 +85,11 @@ impl Wake for ThisThread {
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.unpark();
     }
+}
+
+/// What the thread that panicked said.
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("no message"))
 }

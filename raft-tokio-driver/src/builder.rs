@@ -16,7 +16,6 @@ use raft_std_driver::transport::Transport;
 use raft_std_driver::workers::Workers;
 
 use self::place::{FirstStart, Place};
-#[cfg(doc)]
 use crate::node::Node;
 use crate::transport::link::{Guard, Sockets};
 use crate::transport::tcp::TcpConfig;
@@ -60,8 +59,16 @@ impl fmt::Debug for Builder {
     }
 }
 
+impl Node {
+    /// What a server is made of, to be said before it starts.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
-    pub(crate) fn new() -> Builder {
+    fn new() -> Builder {
         Builder {
             id: None,
             cluster: ClusterId::default(),

@@ -9,7 +9,6 @@ use raft_std_driver::raft_core::{Bytes, EntryId, NodeId};
 use raft_std_driver::{Control, NodeError, NodeStatus, SnapshotError};
 use tokio::sync::watch;
 
-use crate::builder::Builder;
 use crate::error::{StartError, answer};
 use crate::meters::Meters;
 use crate::watching::{Events, Standing, Watching};
@@ -24,7 +23,7 @@ use crate::watching::{Events, Standing, Watching};
 /// [`start_all`](Node::start_all) fail at once, with [`StartError::OwnThread`], and [`snapshot`](Node::snapshot) with
 /// [`SnapshotError::OwnThread`]; [`shutdown`](Node::shutdown) stops the node, but returns at once, as
 /// [`stopped`](Node::stopped) does, before anything has ended. [`status`](Node::status) waits for the core, which answers
-/// unless the machine runs on the runtime's only thread ([`Builder::workers`]); [`watch`](Node::watch) shows as much without
+/// unless the machine runs on the runtime's only thread ([`Builder::workers`](crate::Builder::workers)); [`watch`](Node::watch) shows as much without
 /// waiting. A command that is to follow from another is best awaited in a task, by a `tokio::runtime::Handle`.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
@@ -44,12 +43,6 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// What a server is made of, to be said before it starts.
-    #[must_use]
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(crate) fn new(
         (id, address): (NodeId, Option<SocketAddr>),
         control: Control,
@@ -66,7 +59,7 @@ impl Node {
     }
 
     /// Where it listens for its peers, which tells the port if it was told to take a free one; `None` if its
-    /// [`transport`](Builder::transport) is not the TCP that comes with it.
+    /// [`transport`](crate::Builder::transport) is not the TCP that comes with it.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.0.address

@@ -15,18 +15,22 @@ mod asked;
 mod changes;
 #[path = "../../src/control.rs"]
 mod control;
+#[path = "../../src/core_loop.rs"]
+mod core_loop;
 #[path = "../../src/disk_part.rs"]
 mod disk_part;
 #[path = "../../src/engine.rs"]
 pub mod engine;
-#[path = "../../src/heart.rs"]
-mod heart;
+#[path = "../../src/events.rs"]
+mod events;
 #[path = "../../src/inbox.rs"]
 mod inbox;
 #[path = "../../src/log_lines.rs"]
 mod log_lines;
 #[path = "../../src/machine_part.rs"]
 mod machine_part;
+#[path = "../../src/mark.rs"]
+mod mark;
 #[path = "../../src/observer.rs"]
 pub mod observer;
 #[path = "../../src/outgoing.rs"]
@@ -35,8 +39,10 @@ mod outgoing;
 mod queue;
 #[path = "../../src/receiving.rs"]
 mod receiving;
-#[path = "../../src/requests.rs"]
-mod requests;
+#[path = "../../src/refusals.rs"]
+mod refusals;
+#[path = "../../src/server/mod.rs"]
+mod server;
 #[path = "../../src/shared.rs"]
 mod shared;
 #[path = "../../src/status.rs"]

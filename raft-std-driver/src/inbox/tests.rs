@@ -92,7 +92,7 @@ fn callers_wait_until_the_core_has_taken_what_waits() {
 #[test]
 fn refused_commands_keep_room_until_their_callers_were_called() {
     let inbox = Arc::new(Inbox::new(3 * ENTRY_OVERHEAD_BYTES));
-    (0..3).for_each(|_| inbox.refused());
+    inbox.refused(3);
     block_on(inbox.refused_at_the_door(Caller::Outside));
     let (tell, told) = channel();
     let caller = {

@@ -157,7 +157,7 @@ pub fn who_gives_up_keeps_nobody_out() {
 /// Refused commands keep their room until their callers were called: then those who wait get in, without the core's doing.
 pub fn refusals_give_back_their_room() {
     let (inbox, heard) = (Arc::new(Inbox::new(ENTRY_OVERHEAD_BYTES)), Heard::default());
-    (0..3).for_each(|_| inbox.refused());
+    inbox.refused(3);
     let core = spawn("core", {
         let inbox = Arc::clone(&inbox);
         move || answer_all(&inbox, |_| {})

@@ -32,4 +32,4 @@ pub use told::{TOLD_AGAIN_AFTER, Telling, Told};
 pub use trouble::Trouble;
 
 pub use crate::queue::lock;
-pub use crate::shared::panic_message;
+pub use crate::workers::panic_message;

@@ -9,9 +9,9 @@ use std::thread::{Builder, JoinHandle};
 use tracing::Span;
 
 use crate::queue::lock;
-use crate::shared::panic_message;
 use crate::transport::Inbound;
 use crate::transport::parts::{Cut, shut_down};
+use crate::workers::panic_message;
 
 impl Cut for TcpStream {
     /// Wakes the thread that is blocked on the socket.

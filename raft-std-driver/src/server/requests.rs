@@ -10,37 +10,37 @@ use crate::error::ReadError;
 
 /// Each request has one answer. Dropped, this tells all callers that still wait that there will be none.
 #[derive(Default)]
-pub(crate) struct Requests {
+pub(super) struct Requests {
     transfers: BTreeMap<RequestId, oneshot::Sender<Result<NodeId, Refusal>>>,
     /// One read is for all callers that waited at the moment when it was asked.
     reads: BTreeMap<RequestId, Answer<Result<Index, ReadError>>>,
 }
 
 impl Requests {
-    pub(crate) fn transfer(&mut self, request: RequestId, answer: oneshot::Sender<Result<NodeId, Refusal>>) {
+    pub(super) fn transfer(&mut self, request: RequestId, answer: oneshot::Sender<Result<NodeId, Refusal>>) {
         self.transfers.insert(request, answer);
     }
 
-    pub(crate) fn read(&mut self, request: RequestId, answer: Answer<Result<Index, ReadError>>) {
+    pub(super) fn read(&mut self, request: RequestId, answer: Answer<Result<Index, ReadError>>) {
         self.reads.insert(request, answer);
     }
 
     /// Another server leads.
-    pub(crate) fn transferred(&mut self, request: RequestId, leader: NodeId) {
+    pub(super) fn transferred(&mut self, request: RequestId, leader: NodeId) {
         if let Some(answer) = self.transfers.remove(&request) {
             let _gone = answer.send(Ok(leader));
         }
     }
 
     /// The machine may be read.
-    pub(crate) fn readable(&mut self, request: RequestId, at: Index) {
+    pub(super) fn readable(&mut self, request: RequestId, at: Index) {
         if let Some(answer) = self.reads.remove(&request) {
             answer.say(Ok(at));
         }
     }
 
     /// A request was refused, which may be a command's: that is heard elsewhere.
-    pub(crate) fn refused(&mut self, request: RequestId, why: Refusal) {
+    pub(super) fn refused(&mut self, request: RequestId, why: Refusal) {
         if let Some(answer) = self.transfers.remove(&request) {
             let _gone = answer.send(Err(why));
         }
@@ -50,13 +50,13 @@ impl Requests {
     }
 
     #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.transfers.is_empty() && self.reads.is_empty()
     }
 }
 
 /// Whether a request was taken, by the actions of the step that asked for it: then where it stands in the log.
-pub(crate) fn answer_to(actions: &[Action], request: RequestId) -> Result<EntryId, Refusal> {
+pub(super) fn answer_to(actions: &[Action], request: RequestId) -> Result<EntryId, Refusal> {
     let answer = actions.iter().find_map(|action| match action {
         Action::Accepted { request: accepted, first, .. } if *accepted == request => Some(Ok(*first)),
         Action::Refused { request: refused, why } if *refused == request => Some(Err(*why)),
