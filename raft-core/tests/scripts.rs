@@ -149,6 +149,7 @@ scripts! {
     reads_across_a_restart
     reads_and_a_new_leader
     reads_share_a_round
+    removed_again_is_seen_off_again
     replaced_server_holds_c3
     request_vote_waits_for_the_disk
     restart_and_what_was_applied

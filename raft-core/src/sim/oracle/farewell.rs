@@ -24,6 +24,18 @@ pub(crate) struct Farewell {
 }
 
 impl Farewell {
+    /// The server in `slot` has stepped: who is a member again, if only until the next change, will be seen off anew. The leader
+    /// need not have written to it in between.
+    pub(crate) fn stepped(&mut self, slot: usize, server: &Server) {
+        let of = &mut self.of[slot];
+        if of.seen_off.is_empty() {
+            return;
+        }
+        if let Some(raft) = &server.raft {
+            of.seen_off.retain(|(id, _)| !raft.status().membership().contains(*id));
+        }
+    }
+
     /// The server in `slot` writes to another one, and not in reply: an append, or a snapshot, at its own time `now`; or
     /// anything else.
     pub(crate) fn writes(&mut self, slot: usize, server: &Server, to: NodeId, (append, now): (bool, u64)) -> Verdict {
@@ -34,7 +46,6 @@ impl Farewell {
             *of = Leadership { life, term, seen_off: SmallVec::new() };
         }
         if raft.status().membership().contains(to) {
-            of.seen_off.retain(|(id, _)| *id != to);
             return Ok(());
         }
         let since = match of.seen_off.iter().find(|(id, _)| *id == to) {
@@ -57,8 +68,9 @@ impl Farewell {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{found, leader};
+    use super::super::testing::{found, leader, leader_of};
     use super::*;
+    use crate::Membership;
 
     #[test]
     fn whoever_is_written_to_for_too_long_is_found() {
@@ -73,5 +85,24 @@ mod tests {
         assert_eq!(writes(&server, 5, false, 16), broken, "a stranger is asked for its vote");
         server.life += 1;
         assert_eq!(writes(&server, 4, true, 16), None, "another leader begins anew");
+    }
+
+    #[test]
+    fn who_was_a_member_in_between_is_seen_off_anew() {
+        let of = |members: &[u64]| {
+            let mut server = leader_of(1, &Membership::new(members.iter().copied().map(NodeId)));
+            (server.config.farewell_ticks, server.config.heartbeat_ticks) = (8, 2);
+            server
+        };
+        let (with, without) = (of(&[1, 2]), of(&[1]));
+        let mut oracle = Farewell::default();
+        let writes = |oracle: &mut Farewell, now| found(oracle.writes(0, &without, NodeId(2), (true, now)));
+        assert_eq!(writes(&mut oracle, 5), None);
+        oracle.stepped(0, &without);
+        assert_eq!(writes(&mut oracle, 16), Some(Invariant::Farewell));
+        oracle.stepped(0, &with);
+        oracle.stepped(0, &without);
+        assert_eq!((writes(&mut oracle, 16), writes(&mut oracle, 26)), (None, None));
+        assert_eq!(writes(&mut oracle, 27), Some(Invariant::Farewell));
     }
 }

@@ -112,6 +112,7 @@ impl Oracles {
         monotone::stepped(before, seen)?;
         self.transfer_is_quiet.stepped(slot, server, before)?;
         self.ears.stepped(slot, server, before);
+        self.farewell.stepped(slot, server);
         if seen.durable != before.durable {
             promises::stepped(server)?;
         }
