@@ -106,6 +106,7 @@ mod log_lines;
 pub mod machine;
 mod machine_part;
 mod mark;
+pub mod net;
 mod node;
 pub mod observer;
 mod outgoing;

@@ -1,0 +1,110 @@
+//! A snapshot on its way in: offered, taken by this server, stored chunk by chunk, confirmed.
+
+use std::time::Instant;
+
+use raft_core::Bytes;
+
+use super::input::Input;
+use super::limits::{LinkConfig, after};
+use super::trouble::{Awaited, Trouble};
+use super::wire::{CHUNK_BYTES_MAX, OFFER_BYTES_MAX, Offer};
+
+/// So many chunks may wait to be stored before no more is read.
+const CHUNKS_MAX: usize = 2;
+
+/// How far it is.
+pub(super) enum Receiving {
+    /// Nothing has been offered.
+    Waiting { deadline: Option<Instant> },
+    /// This server has not said whether it takes it.
+    Offered { length: u64 },
+    /// The data comes. `storing` chunks wait to be stored; `since` then the sender is waited for.
+    Data { length: u64, came: u64, storing: usize, since: Instant },
+}
+
+/// What came.
+pub(super) enum Arrival {
+    Offer(Offer),
+    Chunk(Bytes),
+}
+
+impl Receiving {
+    pub(super) fn hear(&mut self, input: &mut Input, now: Instant) -> Result<Option<Arrival>, Trouble> {
+        if !self.is_ready() {
+            return Ok(None);
+        }
+        match self {
+            Receiving::Waiting { .. } => {
+                let Some(body) = input.frame(OFFER_BYTES_MAX)? else { return Ok(None) };
+                let offer = Offer::decode(&body)?;
+                *self = Receiving::Offered { length: offer.length };
+                Ok(Some(Arrival::Offer(offer)))
+            }
+            Receiving::Data { length, came, .. } if came == length => match input.has_part() {
+                true => Err(Trouble::SnapshotTooLong { offered: *length, came: came.saturating_add(1) }),
+                false => Ok(None),
+            },
+            Receiving::Data { length, came, storing, since } => {
+                let Some(chunk) = input.frame(CHUNK_BYTES_MAX)? else { return Ok(None) };
+                let total = came.saturating_add(chunk.len() as u64);
+                if total > *length {
+                    return Err(Trouble::SnapshotTooLong { offered: *length, came: total });
+                }
+                (*came, *since) = (total, now);
+                *storing += 1;
+                Ok(Some(Arrival::Chunk(chunk)))
+            }
+            Receiving::Offered { .. } => Ok(None),
+        }
+    }
+
+    /// Whether this server can take more. It wants to hear of the sender's end in any case, once all has come.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Receiving::Waiting { .. } => true,
+            Receiving::Offered { .. } => false,
+            Receiving::Data { length, came, storing, .. } => came == length || *storing < CHUNKS_MAX,
+        }
+    }
+
+    /// This server takes what was offered. Returns whether anything was.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let Receiving::Offered { length } = *self else { return false };
+        *self = Receiving::Data { length, came: 0, storing: 0, since: now };
+        true
+    }
+
+    /// So many chunks have been stored.
+    pub(super) fn stored(&mut self, chunks: usize, now: Instant) {
+        if let Receiving::Data { storing, since, .. } = self {
+            *storing = storing.saturating_sub(chunks);
+            *since = now;
+        }
+    }
+
+    /// Whether all data has come and been stored.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self, Receiving::Data { length, came, storing: 0, .. } if came == length)
+    }
+
+    pub(super) fn deadline(&self, heard_at: Instant, config: &LinkConfig) -> Option<(Instant, Awaited)> {
+        match self {
+            Receiving::Waiting { deadline } => deadline.map(|at| (at, Awaited::Offer)),
+            Receiving::Data { length, came, since, .. } if came < length && self.is_ready() => {
+                after(heard_at.max(*since), config.stall_timeout).map(|at| (at, Awaited::Data))
+            }
+            Receiving::Offered { .. } | Receiving::Data { .. } => None,
+        }
+    }
+
+    /// What the end of the stream cuts off.
+    pub(super) fn cut(&self) -> Trouble {
+        match *self {
+            Receiving::Waiting { .. } | Receiving::Offered { .. } => Trouble::Cut(Awaited::Offer),
+            Receiving::Data { length, came, .. } if came < length => {
+                Trouble::SnapshotTooShort { offered: length, came }
+            }
+            Receiving::Data { .. } => Trouble::Ended,
+        }
+    }
+}
