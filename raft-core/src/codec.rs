@@ -91,6 +91,30 @@ impl From<postcard::Error> for CodecError {
 /// # Errors
 /// [`CodecError::TooLarge`], with `out` as it was. Messages of a server whose `Config` is sound are never too large.
 pub fn encode_message(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let (head, entries) = message_head(message);
+    encode(&head, entries, out)
+}
+
+/// Append the beginning of a message's frame to `out`: what comes before its entries. The frame is complete when
+/// [`encode_entries`] has appended those, so that entries which go to many servers need to be encoded only once.
+///
+/// # Errors
+/// [`CodecError::TooLarge`], with `out` as it was.
+pub fn encode_message_head(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    encode(&message_head(message).0, None, out)
+}
+
+/// Append entries to `out` as they stand at the end of a message's frame, and of a write's.
+///
+/// # Errors
+/// [`CodecError::TooLarge`], with `out` as it was. Whether a frame of them is too large only [`decode_message`] can tell.
+pub fn encode_entries(entries: &Entries, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    out.reserve(room_for(entries)?);
+    put_entries(entries, out).inspect_err(|_| out.truncate(start))
+}
+
+fn message_head(message: &Message) -> (MessageHead, Option<&Entries>) {
     let (rpc, entries) = match &message.rpc {
         Rpc::PreVote { last } => (RpcHead::PreVote { last: *last }, None),
         Rpc::PreVoteReply { granted } => (RpcHead::PreVoteReply { granted: *granted }, None),
@@ -108,7 +132,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) -> Result<(), CodecE
         Rpc::ReadIndex { boot, seq } => (RpcHead::ReadIndex { boot: *boot, seq: *seq }, None),
         Rpc::ReadIndexReply { boot, seq, at } => (RpcHead::ReadIndexReply { boot: *boot, seq: *seq, at: *at }, None),
     };
-    encode(&MessageHead { term: message.term, incarnation: message.incarnation, rpc }, entries, out)
+    (MessageHead { term: message.term, incarnation: message.incarnation, rpc }, entries)
 }
 
 /// Read a message from its frame; its commands share the frame's memory.
@@ -261,10 +285,7 @@ impl Segment {
 
 fn encode(head: &impl Serialize, entries: Option<&Entries>, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let start = out.len();
-    let counted = entries.map_or(0, Entries::bytes);
-    // What an entry counts leaves room for its tag and term, so this one reservation nearly always does.
-    let room = usize::try_from(counted).ok().filter(|&bytes| bytes <= FRAME_BYTES_MAX);
-    out.reserve(room.ok_or(CodecError::TooLarge { bytes: counted })? + ENVELOPE_BYTES);
+    out.reserve(entries.map_or(Ok(0), room_for)? + ENVELOPE_BYTES);
     out.push(VERSION);
     let written = put(head, out).and_then(|()| entries.map_or(Ok(()), |entries| put_entries(entries, out)));
     let bytes = out.len() - start;
@@ -274,6 +295,12 @@ fn encode(head: &impl Serialize, entries: Option<&Entries>, out: &mut Vec<u8>) -
         out.truncate(start);
     }
     done
+}
+
+/// What an entry counts leaves room for its tag and term, so one reservation of this nearly always does.
+fn room_for(entries: &Entries) -> Result<usize, CodecError> {
+    let bytes = entries.bytes();
+    usize::try_from(bytes).ok().filter(|&room| room <= FRAME_BYTES_MAX).ok_or(CodecError::TooLarge { bytes })
 }
 
 fn put_entries(entries: &Entries, out: &mut Vec<u8>) -> Result<(), CodecError> {

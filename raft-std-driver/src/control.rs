@@ -173,7 +173,7 @@ impl Control {
         }
         let (answer, outcome) = oneshot::channel();
         // Given back by a node that has stopped, it is dropped, which answers it.
-        drop(self.shared.inbox.note(Note::Transfer { to, answer }));
+        drop(self.shared.inbox.note(Note::HandOver { to, answer }));
         Ok(outcome.await.map_err(|_| TransferError::Stopped)??)
     }
 

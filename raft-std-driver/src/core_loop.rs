@@ -13,23 +13,34 @@ use crate::events::NodeEvent;
 use crate::inbox::{Mail, Note};
 use crate::observer::Round;
 use crate::outgoing::open_snapshot;
-use crate::queue::lock;
+use crate::peers::{LinkId, Orders, Peers, TransferDone, TransferJob};
+use crate::queue::{Queue, lock};
+use crate::receiving::Reception;
 use crate::server::jobs::ApplyJob;
 use crate::server::{Outputs, Server, SnapshotOrder};
 use crate::shared::Shared;
 use crate::status::NodeStatus;
 use crate::storage::Snapshots;
 use crate::sync::Mutex;
+use crate::transfer_part::TransferPart;
 use crate::transport::Transport;
 use crate::waiters::RefusedCall;
 
 pub(crate) struct CoreLoop {
     shared: Arc<Shared>,
     server: Server,
-    transport: Arc<dyn Transport>,
+    /// How the peers are reached, unless the server has connections of its own.
+    transport: Option<Arc<dyn Transport>>,
     snapshots: Arc<dyn Snapshots>,
+    reception: Arc<Reception>,
+    /// The snapshots under way on the server's own connections, and what is to be done with their files.
+    transfers: BTreeMap<LinkId, Arc<Queue<TransferJob>>>,
     /// What the log says is committed.
     committed: Index,
+    /// What is to be done with sockets, until the loop takes it.
+    orders: Orders,
+    /// Whether something has been heard from sockets, and not been dealt with.
+    heard: bool,
     mail: Mail,
     outputs: Outputs,
     /// The snapshot that last could not be opened for each peer: it is asked for again and again, and told once.
@@ -49,8 +60,9 @@ impl CoreLoop {
     pub(crate) fn new(
         shared: Arc<Shared>,
         server: Server,
-        transport: Arc<dyn Transport>,
+        transport: Option<Arc<dyn Transport>>,
         snapshots: Arc<dyn Snapshots>,
+        reception: Arc<Reception>,
     ) -> CoreLoop {
         CoreLoop {
             committed: server.raft().status().commit(),
@@ -58,6 +70,10 @@ impl CoreLoop {
             server,
             transport,
             snapshots,
+            reception,
+            transfers: BTreeMap::new(),
+            orders: Orders::default(),
+            heard: false,
             mail: Mail::default(),
             outputs: Outputs::default(),
             unreadable: Arc::default(),
@@ -70,19 +86,37 @@ impl CoreLoop {
     pub(crate) fn poll_round(&mut self, context: &Context<'_>, now: Instant) -> Poll<bool> {
         match self.shared.inbox.poll_take(context, &mut self.mail) {
             Poll::Ready(false) => return Poll::Ready(false),
-            Poll::Pending if self.due().is_none_or(|due| now < due) => return Poll::Pending,
+            Poll::Pending if !self.heard && self.due().is_none_or(|due| now < due) => return Poll::Pending,
             Poll::Ready(true) | Poll::Pending => {}
         }
-        let (commands, messages) = (self.mail.commands.len(), self.mail.messages.len());
+        let (commands, mut messages) = (self.mail.commands.len(), self.mail.messages.len());
         self.server.pass_time(now);
+        messages += self.server.hear_peers();
         self.hear_notes();
         for (from, message) in self.mail.messages.drain(..) {
             self.server.receive(from, message);
         }
         self.server.propose(&mut self.mail.commands);
         self.carry_out();
+        self.heard = self.server.is_behind();
         self.show(commands, messages);
         Poll::Ready(true)
+    }
+
+    /// Tell the server what has happened to its sockets, `now`; it is dealt with in the next round.
+    pub(crate) fn tell_peers<T>(&mut self, tell: impl FnOnce(&mut Peers) -> T) -> Option<T> {
+        let peers = self.server.peers()?;
+        let told = tell(peers);
+        self.heard |= peers.has_word();
+        Some(told)
+    }
+
+    /// What is to be done with sockets; it is added to `orders`.
+    pub(crate) fn take_orders(&mut self, orders: &mut Orders) {
+        orders.append(&mut self.orders);
+        if let Some(peers) = self.server.peers() {
+            peers.take_orders(orders);
+        }
     }
 
     /// When there is something to do even if nothing comes in.
@@ -115,7 +149,8 @@ impl CoreLoop {
                         answer.say(NodeStatus::of(self.server.raft()));
                     }
                 }
-                Note::Transfer { to, answer } => self.server.transfer(to, answer),
+                Note::HandOver { to, answer } => self.server.transfer(to, answer),
+                Note::Transfer(transfer, done) => self.server.transfer_done(transfer, done),
                 Note::Read => {
                     if let Some(answer) = self.shared.read.take() {
                         self.server.read(answer);
@@ -130,9 +165,10 @@ impl CoreLoop {
     pub(crate) fn carry_out(&mut self) {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.server.take_outputs(&mut outputs);
-        for (to, message) in outputs.messages.drain(..) {
-            self.transport.send(to, message);
+        if let Some(transport) = &self.transport {
+            outputs.messages.drain(..).for_each(|(to, message)| transport.send(to, message));
         }
+        self.orders.append(&mut outputs.orders);
         self.shared.log.push_all(&mut outputs.log, true);
         let wake = !outputs.apply.iter().all(ApplyJob::is_quiet);
         self.shared.apply.push_all(&mut outputs.apply, wake);
@@ -144,6 +180,9 @@ impl CoreLoop {
         for order in outputs.snapshots.drain(..) {
             self.send_snapshot(order);
         }
+        for job in outputs.transfers.drain(..) {
+            self.work_on_transfer(job);
+        }
         self.shared.inbox.refused(outputs.refused.len() as u64);
         self.shared.refusals.push_all(&mut outputs.refused, true);
         self._stranded.refused.append(&mut outputs.refused);
@@ -153,10 +192,36 @@ impl CoreLoop {
         self.outputs = outputs;
     }
 
+    /// Each transfer has a thread of its own for its file.
+    fn work_on_transfer(&mut self, job: TransferJob) {
+        let transfer = job.transfer();
+        let failed: fn(String) -> TransferDone = match job {
+            TransferJob::Open { .. } => |why| TransferDone::Opened(Err(why)),
+            TransferJob::Create { .. } => |why| TransferDone::Created(Err(why)),
+            TransferJob::Close { .. } => return drop(self.transfers.remove(&transfer).inspect(|jobs| jobs.close())),
+            TransferJob::Read { .. } | TransferJob::Write { .. } | TransferJob::Finish { .. } => {
+                if let Some(jobs) = self.transfers.get(&transfer) {
+                    drop(jobs.push(job));
+                }
+                return;
+            }
+        };
+        let jobs = Arc::new(Queue::default());
+        drop(jobs.push(job));
+        self.transfers.insert(transfer, Arc::clone(&jobs));
+        let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
+        let part = TransferPart::new(shared, snapshots, Arc::clone(&self.reception), jobs, transfer);
+        if let Err(error) = self.shared.spawn("transfer", part.run()) {
+            let why = format!("no thread for the snapshot's file: {error}");
+            let _stopped = self.shared.inbox.note(Note::Transfer(transfer, failed(why)));
+        }
+    }
+
     /// Opening a snapshot may take long: it has a thread of its own.
     fn send_snapshot(&self, order: SnapshotOrder) {
         let SnapshotOrder { to, term, snapshot } = order;
-        let (snapshots, transport) = (Arc::clone(&self.snapshots), Arc::clone(&self.transport));
+        let Some(transport) = self.transport.clone() else { return };
+        let snapshots = Arc::clone(&self.snapshots);
         let (shared, last, unreadable) = (Arc::clone(&self.shared), snapshot.last, Arc::clone(&self.unreadable));
         let alive = self.shared.keep_alive();
         let spawned = self.shared.spawn("send", async move {
@@ -193,7 +258,10 @@ impl Drop for CoreLoop {
         self.shared.leave_word(NodeStatus { running: false, ..NodeStatus::of(self.server.raft()) });
         self.shared.status.close();
         self.shared.read.close();
-        self.transport.shutdown();
+        self.transfers.values().for_each(|jobs| jobs.close());
+        if let Some(transport) = &self.transport {
+            transport.shutdown();
+        }
         drop(self.shared.inbox.leftovers());
     }
 }

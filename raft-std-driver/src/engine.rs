@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use raft_core::{Config, EntryId, Index, Raft, Restored};
+use raft_core::{Config, EntryId, Index, NodeId, Raft, Restored};
 
 use crate::config::NodeConfig;
 use crate::control::Control;
@@ -16,12 +16,15 @@ use crate::disk_part::DiskPart;
 use crate::error::NodeError;
 use crate::machine::StateMachine;
 use crate::machine_part::{MachinePart, Standing};
+use crate::net::{LinkConfig, Security};
 use crate::observer::Observer;
+use crate::peers::{Orders, Peers};
 use crate::receiving::{Custody, Reception};
 use crate::server::Server;
 use crate::shared::{Alive, Shared, drop_watched, watch};
 use crate::storage::Storage;
-use crate::transport::Transport;
+use crate::traffic::Traffic;
+use crate::transport::{Inbound, Transport};
 use crate::workers::Workers;
 
 /// What a node is made of.
@@ -33,11 +36,26 @@ pub struct Setup {
     /// The application behind its log, which is restored from the last snapshot and the log.
     pub machine: Box<dyn StateMachine>,
     /// How it reaches its peers.
-    pub transport: Arc<dyn Transport>,
+    pub connections: Connections,
     /// Where its blocking work runs.
     pub workers: Arc<dyn Workers>,
     /// Who watches it.
     pub observer: Arc<dyn Observer>,
+}
+
+/// How a node reaches its peers.
+pub enum Connections {
+    /// By a transport.
+    Transport(Arc<dyn Transport>),
+    /// By connections of its own, whose sockets the loop owns: see [`Engine::tell_peers`].
+    Own {
+        /// Their settings.
+        config: LinkConfig,
+        /// Whether they are made safe.
+        security: Security,
+        /// The peers and their addresses, each a `host:port`.
+        peers: Vec<(NodeId, String)>,
+    },
 }
 
 impl Setup {
@@ -47,7 +65,7 @@ impl Setup {
     /// # Errors
     /// If the storage cannot be recovered or makes no server, or the transport cannot start, or there are no threads.
     pub fn start(self, now: Instant) -> Result<(Engine, Control), NodeError> {
-        let Setup { config, mut storage, machine, transport, workers, observer } = self;
+        let Setup { config, mut storage, machine, connections, workers, observer } = self;
         config.check()?;
         let NodeConfig { raft: config, tick, snapshot_log_bytes, inbox_bytes_max } = config;
         let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
@@ -56,14 +74,10 @@ impl Setup {
         let shared = Arc::new(Shared::new(id, inbox_bytes_max, workers, observer));
         let (snapshots, custody) = (storage.snapshots(), Arc::new(Custody::default()));
         let reception = Reception { shared: shared.clone(), snapshots: snapshots.clone(), custody: custody.clone() };
-        shared
-            .lines
-            .span()
-            .in_scope(|| transport.start(Arc::new(reception)))
-            .map_err(|error| NodeError::Transport(Arc::new(error)))?;
-
-        let server = Server::new(raft, tick, backlog_bytes_max, now);
-        let mut core = CoreLoop::new(shared.clone(), server, transport, snapshots.clone());
+        let reception = Arc::new(reception);
+        let (transport, peers) = connect(connections, &shared, &reception, now)?;
+        let server = Server::new(raft, peers, tick, backlog_bytes_max, now);
+        let mut core = CoreLoop::new(shared.clone(), server, transport, snapshots.clone(), reception);
         core.show(0, 0);
         let engine = Engine { core: Some(core), begun: false, alive: shared.keep_alive() };
         let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
@@ -73,6 +87,28 @@ impl Setup {
             Ok(()) => Ok((engine, Control::new(shared, command_bytes_max))),
             // The engine is dropped, which stops what runs and shuts the transport.
             Err(error) => Err(NodeError::NoThread(Arc::new(error))),
+        }
+    }
+}
+
+type Reached = (Option<Arc<dyn Transport>>, Option<Peers>);
+
+fn connect(
+    connections: Connections,
+    shared: &Arc<Shared>,
+    reception: &Arc<Reception>,
+    now: Instant,
+) -> Result<Reached, NodeError> {
+    match connections {
+        Connections::Transport(transport) => {
+            let started = shared.lines.span().in_scope(|| transport.start(Arc::clone(reception) as Arc<dyn Inbound>));
+            started.map_err(|error| NodeError::Transport(Arc::new(error)))?;
+            Ok((Some(transport), None))
+        }
+        Connections::Own { config, security, peers: members } => {
+            let mut peers = Peers::new(config, security);
+            peers.set_table(&members, now);
+            Ok((None, Some(peers)))
         }
     }
 }
@@ -139,6 +175,24 @@ impl Engine {
         Poll::Ready(goes_on)
     }
 
+    /// Tell the node's connections what has happened to their sockets; it is dealt with by the next [`poll`](Engine::poll).
+    /// Nothing, once the node has stopped, or if it is reached by a transport.
+    pub fn tell_peers<T>(&mut self, tell: impl FnOnce(&mut Peers) -> T) -> Option<T> {
+        self.core.as_mut()?.tell_peers(tell)
+    }
+
+    /// What is to be done with sockets since the last time; it is added to `orders`.
+    pub fn take_orders(&mut self, orders: &mut Orders) {
+        if let Some(core) = &mut self.core {
+            core.take_orders(orders);
+        }
+    }
+
+    /// What has been exchanged with each peer over the node's own connections, and how it stands with it.
+    pub fn traffic(&mut self) -> Vec<(NodeId, Traffic)> {
+        self.tell_peers(|peers| peers.traffic().collect()).unwrap_or_default()
+    }
+
     /// When to [`poll`](Engine::poll) even if nothing comes in; `None` = no need to.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
@@ -197,7 +251,14 @@ mod tests {
         let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
         let storage = Box::new(disk.open().unwrap());
         let transport = LocalNetwork::new().attach(id);
-        Setup { config: NodeConfig::new(id), storage, machine: Box::new(Echo), transport, workers, observer }
+        Setup {
+            config: NodeConfig::new(id),
+            storage,
+            machine: Box::new(Echo),
+            connections: Connections::Transport(transport),
+            workers,
+            observer,
+        }
     }
 
     /// Poll until the server leads.

@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use raft_core::{Bytes, Change, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, NodeId, Refusal, Rpc};
 
 use crate::changes::ChangeWaiter;
+use crate::peers::{LinkId, TransferDone};
 use crate::queue::{Sleeper, lock};
 use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::Waiter;
@@ -37,10 +38,12 @@ pub(crate) enum Note {
     Event(Event),
     /// The machine's snapshot through here is durable under its name.
     Built(EntryId),
+    /// A job on the file of a snapshot on its way has ended.
+    Transfer(LinkId, TransferDone),
     /// Handles want to know how things stand.
     Status,
     /// A handle wants leadership to be handed over.
-    Transfer {
+    HandOver {
         /// To which voter, if it is named.
         to: Option<NodeId>,
         /// Hears who leads. Dropped, it tells that nobody knows any more.

@@ -11,11 +11,14 @@ use raft_core::{Bytes, Change, EntryId, Index, NodeId};
 use crate::changes::{ChangeError, ChangeOutcome};
 use crate::config::NodeConfig;
 use crate::control::Control;
-use crate::engine::{Engine, Setup};
+use crate::engine::{Connections, Engine, Setup};
 use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
+use crate::event_loop::{EventLoop, Wires};
 use crate::machine::StateMachine;
+use crate::net::Security;
 use crate::status::NodeStatus;
 use crate::storage::Storage;
+use crate::tcp::Tcp;
 use crate::transport::Transport;
 use crate::waiters::{Outcome, StartError, Started, Waiter};
 use crate::workers::{Threads, block_on, block_on_until};
@@ -25,6 +28,48 @@ use crate::workers::{Threads, block_on, block_on_until};
 #[derive(Clone)]
 pub struct Node(Arc<Control>);
 
+/// How a node reaches its peers.
+pub enum Network {
+    /// Over TCP.
+    Tcp(Tcp),
+    /// By a transport: a [`LocalNetwork`](crate::transport::local::LocalNetwork) in tests, or one of your own.
+    Transport(Arc<dyn Transport>),
+}
+
+impl From<Tcp> for Network {
+    fn from(tcp: Tcp) -> Network {
+        Network::Tcp(tcp)
+    }
+}
+
+impl From<Arc<dyn Transport>> for Network {
+    fn from(transport: Arc<dyn Transport>) -> Network {
+        Network::Transport(transport)
+    }
+}
+
+impl<T: Transport> From<Arc<T>> for Network {
+    fn from(transport: Arc<T>) -> Network {
+        Network::Transport(transport)
+    }
+}
+
+impl Network {
+    fn split(self) -> (Connections, Option<Wires>) {
+        match self {
+            Network::Transport(transport) => (Connections::Transport(transport), None),
+            Network::Tcp(Tcp { listener, address, config, security, peers, strangers }) => {
+                let stall_timeout = config.stall_timeout;
+                if matches!(security, Security::Open) {
+                    let node = config.id.0;
+                    tracing::warn!(node, %address, "connections are open: who can reach them can read and forge messages");
+                }
+                (Connections::Own { config, security, peers }, Some(Wires { listener, stall_timeout, strangers }))
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Node").field(&self.0.shared.id.0).finish()
@@ -32,7 +77,8 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// Start a server on what its storage kept. `machine` is restored from the last snapshot and the log.
+    /// Start a server on what its storage kept, connected by [`Tcp`] or by a [`Transport`]. `machine` is restored from the last
+    /// snapshot and the log.
     ///
     /// # Errors
     /// If the storage cannot be recovered or makes no server, or the transport cannot start, or there are no threads.
@@ -40,20 +86,26 @@ impl Node {
         config: NodeConfig,
         storage: impl Storage,
         machine: impl StateMachine,
-        transport: Arc<dyn Transport>,
+        network: impl Into<Network>,
     ) -> Result<Node, NodeError> {
+        let (connections, wires) = network.into().split();
         let setup = Setup {
             config,
             storage: Box::new(storage),
             machine: Box::new(machine),
-            transport,
+            connections,
             workers: Arc::new(Threads),
             observer: Arc::new(()),
         };
         let (engine, control) = setup.start(Instant::now())?;
         let name = format!("raft-{}-core", control.shared.id);
         // Dropped with a closure that finds no thread, the engine stops the node.
-        if let Err(error) = thread::Builder::new().name(name).spawn(move || run(engine)) {
+        let spawned = match wires {
+            None => thread::Builder::new().name(name).spawn(move || run(engine)),
+            Some(wires) => EventLoop::new(engine, wires)
+                .and_then(|event_loop| thread::Builder::new().name(name).spawn(move || event_loop.run())),
+        };
+        if let Err(error) = spawned {
             block_on(control.ended())?;
             return Err(NodeError::NoThread(Arc::new(error)));
         }

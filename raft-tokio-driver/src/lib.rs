@@ -106,6 +106,7 @@ pub mod tls;
 pub mod transport;
 mod typed;
 mod watching;
+mod wires;
 pub mod workers;
 
 pub use builder::Builder;

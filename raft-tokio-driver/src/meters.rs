@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
 use raft_std_driver::raft_core::{Bytes, Index, NodeId, RoleKind, Term};
+use raft_std_driver::transport::Traffic;
 use raft_std_driver::transport::parts::lock;
-use raft_std_driver::transport::{Traffic, Transport};
 use tokio::time::Instant;
 
 use self::handles::{NodeHandles, Outcomes, PeerHandles};
@@ -54,8 +54,8 @@ impl Meters {
     }
 
     /// Add what has been exchanged since the last time.
-    pub(crate) fn traffic(&self, transport: &dyn Transport) {
-        for (peer, now) in transport.traffic() {
+    pub(crate) fn traffic(&self, traffic: Vec<(NodeId, Traffic)>) {
+        for (peer, now) in traffic {
             self.with_peer(peer, |PeerMeters { handles, traffic, .. }| {
                 // A peer that was removed and added again is counted from nothing.
                 let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);

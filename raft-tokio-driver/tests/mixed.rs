@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Ledger, in_time};
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, RoleKind};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity};
-use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{NodeConfig, Outcome, Started};
 use raft_tokio_driver::StartError;
 
@@ -106,15 +107,14 @@ impl Mixed {
                     Err(_) => FileStorage::init(&dir, Birth { identity, membership }, FileOptions::default()).unwrap(),
                 };
                 let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));
-                let settings = TcpConfig::new(CLUSTER, &Config::new(id));
-                let transport = match port {
-                    Some(port) => TcpTransport::listen_on(port, settings, peers),
-                    None => TcpTransport::bind(&address, settings, peers),
+                let settings = LinkConfig::new(CLUSTER, &Config::new(id));
+                let tcp = match port {
+                    Some(port) => Tcp::listen_on(port, settings, peers),
+                    None => Tcp::bind(&address, settings, peers),
                 };
-                let transport = transport.unwrap();
                 let mut config = NodeConfig::new(id);
                 tune(&mut config);
-                raft_std_driver::Node::spawn(config, storage, ledger, Arc::new(transport)).unwrap()
+                raft_std_driver::Node::spawn(config, storage, ledger, tcp.unwrap()).unwrap()
             };
             Either::Std(tokio::task::spawn_blocking(spawn).await.unwrap())
         } else {

@@ -135,6 +135,17 @@ quickcheck! {
         gathered[..before.len()] == before && gathered[before.len()..] == message_frame(&message.0)
     }
 
+    /// Entries stand in all frames alike, so that they can be encoded once for all who get them.
+    fn entries_can_be_appended_apart(message: Any<Message>, write: Any<Write>) -> bool {
+        let (mut frame, mut entries) = (Vec::new(), Vec::new());
+        encode_message_head(&message.0, &mut frame).unwrap();
+        if let Rpc::AppendEntries { entries, .. } = &message.0.rpc {
+            encode_entries(entries, &mut frame).unwrap();
+        }
+        encode_entries(&write.0.entries, &mut entries).unwrap();
+        frame == message_frame(&message.0) && write_frame(&write.0).ends_with(&entries)
+    }
+
     fn a_frame_cut_short_is_refused(message: Any<Message>, write: Any<Write>, at: usize) -> bool {
         let cut = |mut frame: Vec<u8>| {
             frame.truncate(at % frame.len());

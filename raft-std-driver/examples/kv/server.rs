@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal};
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
-use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
 
 use crate::args::ServeOptions;
@@ -27,11 +28,10 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let addresses = peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
     // All clients may call at once.
     let handshakes_max = CONNECTIONS_MAX;
-    let tcp = TcpConfig { handshakes_max, ..TcpConfig::new(ClusterId(options.cluster), &raft) };
-    let transport = TcpTransport::bind(listen, tcp, addresses.clone())?;
+    let links = LinkConfig { handshakes_max, ..LinkConfig::new(ClusterId(options.cluster), &raft) };
     let front = Front::new()?;
     let letterbox = front.letterbox();
-    transport.serve_strangers(move |stream, first| match first {
+    let tcp = Tcp::bind(listen, links, addresses.clone())?.strangers(move |stream, first| match first {
         GREETING => letterbox.arrived(stream),
         _ => tracing::debug!("somebody was disconnected who is neither peer nor client"),
     });
@@ -39,7 +39,7 @@ pub fn run(options: &ServeOptions) -> Result<(), Failure> {
     let storage = open_storage(options)?;
     let machine = Machine::default();
     let config = NodeConfig { raft, snapshot_log_bytes: options.snapshot_bytes, ..NodeConfig::new(NodeId(*id)) };
-    let node = Node::spawn(config, storage, machine.clone(), Arc::new(transport))?;
+    let node = Node::spawn(config, storage, machine.clone(), tcp)?;
     tracing::info!("server {id} listens to peers and clients at {listen}");
 
     let deaf = serve_clients(front, &node, Service::new(node.clone(), machine, addresses.collect())?)?;

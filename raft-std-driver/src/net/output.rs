@@ -89,12 +89,13 @@ impl Frame {
         )
     }
 
-    /// A frame of a message that shares nothing.
+    /// A frame of a message; `tail` is what its entries are encoded to, if other frames have the same ones.
     ///
     /// # Errors
     /// If it is too large, which no message of a server with a sound configuration is.
-    pub fn message(message: &Message) -> Result<Frame, CodecError> {
-        Frame::new(|out| Ok(codec::encode_message(message, out)?), None).map_err(|Encoding(error)| error)
+    pub fn message(message: &Message, tail: Option<&Tail>) -> Result<Frame, CodecError> {
+        let encode = if tail.is_some() { codec::encode_message_head } else { codec::encode_message };
+        Frame::new(|out| Ok(encode(message, out)?), tail).map_err(|Encoding(error)| error)
     }
 
     /// The bytes it takes on the wire.

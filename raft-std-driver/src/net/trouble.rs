@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use raft_core::codec::CodecError;
+
 use super::wire::{AnswerError, FrameError, Hello, HelloError, OfferError, Refusal};
 
 /// Why a connection ended, for the log: "server 2 at 10.0.0.2:4001 is disconnected: ...".
@@ -41,6 +43,12 @@ pub enum Trouble {
     /// Bytes that are no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// A frame that is no message.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// This server cannot go on with a snapshot: its file cannot be read or written, or another one is current by now.
+    #[error("{0}")]
+    Abandoned(String),
     /// A frame that offers no snapshot, though it should.
     #[error(transparent)]
     Offer(#[from] OfferError),

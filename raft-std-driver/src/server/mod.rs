@@ -30,6 +30,7 @@ use crate::changes::ChangeWaiter;
 use crate::error::ReadError;
 use crate::events::NodeEvent;
 use crate::inbox::Submission;
+use crate::peers::{LinkId, Orders, Peers, TransferDone, TransferJob};
 use crate::waiters::RefusedCall;
 
 /// Commands are joined into one `Start` as long as they count no more than this (nor more than the whole backlog may): what
@@ -39,10 +40,14 @@ const JOINED_BYTES_MAX: u64 = 4 << 20;
 /// What is to be done, each kind in its order.
 #[derive(Default)]
 pub(crate) struct Outputs {
-    /// For the peers.
+    /// For the peers, if they are reached by a transport of their own.
     pub(crate) messages: Vec<(NodeId, Message)>,
-    /// For followers that are too far behind.
+    /// For followers that are too far behind, in the same case.
     pub(crate) snapshots: Vec<SnapshotOrder>,
+    /// Work on the files of snapshots on their way, otherwise.
+    pub(crate) transfers: Vec<TransferJob>,
+    /// What is to be done with sockets.
+    pub(crate) orders: Orders,
     /// For the log writer.
     pub(crate) log: Vec<LogJob>,
     /// For the applier.
@@ -66,6 +71,9 @@ pub(crate) struct SnapshotOrder {
 pub(crate) struct Server {
     id: NodeId,
     raft: Raft,
+    /// The connections to its peers, unless they are reached by a transport of their own.
+    peers: Option<Peers>,
+    now: Instant,
     tick: Duration,
     /// Ticks have been fed up to here.
     ticked: Instant,
@@ -79,10 +87,18 @@ pub(crate) struct Server {
 
 impl Server {
     /// A server whose clock begins `now`. A state machine that is behind the snapshot is restored by the first outputs.
-    pub(crate) fn new(raft: Raft, tick: Duration, backlog_bytes_max: u64, now: Instant) -> Server {
+    pub(crate) fn new(
+        raft: Raft,
+        peers: Option<Peers>,
+        tick: Duration,
+        backlog_bytes_max: u64,
+        now: Instant,
+    ) -> Server {
         let mut server = Server {
             id: raft.status().id(),
             raft,
+            peers,
+            now,
             tick,
             ticked: now,
             joined_bytes_max: JOINED_BYTES_MAX.min(backlog_bytes_max),
@@ -102,21 +118,67 @@ impl Server {
 
     /// When there is something to do even if nothing comes in.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()))
+        let tick = self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()));
+        tick.into_iter().chain(self.peers.as_ref().and_then(Peers::due)).min()
     }
 
     /// What is to be done; it is put into `outputs`, which must be empty.
     pub(crate) fn take_outputs(&mut self, outputs: &mut Outputs) {
         std::mem::swap(&mut self.out, outputs);
+        if let Some(peers) = &mut self.peers {
+            peers.flush(self.now);
+            peers.take_orders(&mut outputs.orders);
+            outputs.transfers.append(&mut peers.word().jobs);
+            outputs.events.append(&mut peers.word().told);
+        }
+    }
+
+    /// The connections to its peers, if they are its own.
+    pub(crate) fn peers(&mut self) -> Option<&mut Peers> {
+        self.peers.as_mut()
+    }
+
+    /// Hear what the peers have said, or what became of their connections; gives the number of messages.
+    pub(crate) fn hear_peers(&mut self) -> usize {
+        let Some(peers) = &mut self.peers else { return 0 };
+        // What comes of these is heard the next time.
+        let mut events = std::mem::take(&mut peers.word().events);
+        let messages = events.iter().filter(|event| matches!(event, Event::Receive { .. })).count();
+        for event in events.drain(..) {
+            self.step(event);
+        }
+        if let Some(peers) = &mut self.peers
+            && peers.word().events.is_empty()
+        {
+            peers.word().events = events;
+        }
+        messages
+    }
+
+    /// A job on the file of a snapshot on its way has ended.
+    pub(crate) fn transfer_done(&mut self, transfer: LinkId, done: TransferDone) {
+        if let Some(peers) = &mut self.peers {
+            peers.transfer_done(transfer, done, self.now);
+            self.hear_peers();
+        }
+    }
+
+    /// Whether something is left to be heard.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.peers.as_ref().is_some_and(Peers::has_word)
     }
 
     /// Time first: the core must know how late it is before it hears what came in meanwhile.
     pub(crate) fn pass_time(&mut self, now: Instant) {
+        self.now = now.max(self.now);
         let passed = now.saturating_duration_since(self.ticked).as_nanos() / self.tick.as_nanos().max(1);
         let elapsed = u32::try_from(passed).unwrap_or(u32::MAX);
         if elapsed > 0 {
             self.ticked = self.ticked.checked_add(self.tick.saturating_mul(elapsed)).unwrap_or(now);
             self.step(Event::Tick { elapsed });
+        }
+        if let Some(peers) = &mut self.peers {
+            peers.pass_time(now);
         }
     }
 
@@ -261,19 +323,23 @@ impl Server {
 
     /// What the core said, in order.
     fn carry_out(&mut self) {
-        let Server { actions, out, requests, compaction, .. } = self;
+        let Server { actions, out, requests, compaction, peers, now, .. } = self;
         for action in actions.drain(..) {
             match action {
-                Action::Send { to, message } => out.messages.push((to, message)),
+                Action::Send { to, message } => match peers {
+                    Some(peers) => peers.send(to, &message, *now),
+                    None => out.messages.push((to, message)),
+                },
                 Action::Persist(write) => {
                     compaction.issued(write.id);
                     out.log.push(LogJob::Persist(write));
                 }
                 Action::Apply(entries) => out.apply.push(ApplyJob::Apply(entries)),
                 Action::Restore(snapshot) => out.apply.push(ApplyJob::Restore(snapshot)),
-                Action::SendSnapshot { to, term, snapshot } => {
-                    out.snapshots.push(SnapshotOrder { to, term, snapshot });
-                }
+                Action::SendSnapshot { to, term, snapshot } => match peers {
+                    Some(peers) => peers.send_snapshot(to, term, snapshot, *now),
+                    None => out.snapshots.push(SnapshotOrder { to, term, snapshot }),
+                },
                 Action::Discard(snapshot) => {
                     out.events.push(NodeEvent::SnapshotUnwanted { last: snapshot.last });
                     out.log.push(LogJob::Discard(snapshot.last));

@@ -54,7 +54,7 @@ fn member(members: &[u64], tune: fn(&mut Config)) -> Server {
     tune(&mut config);
     let backlog_bytes_max = config.backlog_bytes_max;
     let raft = Raft::new(config, Restored::new_cluster(incarnation, membership)).unwrap();
-    Server::new(raft, TICK, backlog_bytes_max, Instant::now())
+    Server::new(raft, None, TICK, backlog_bytes_max, Instant::now())
 }
 
 /// A leader without followers, with nothing left to be done.

@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 
 use raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
 
-pub use self::traffic::{PeerTraffic, Traffic};
+pub use self::traffic::PeerTraffic;
 use crate::storage::{SnapshotSink, StorageError};
+pub use crate::traffic::Traffic;
 
 /// A snapshot to be sent.
 pub struct OutgoingSnapshot {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use raft_std_driver::engine::Setup;
+use raft_std_driver::engine::{Connections, Setup};
 use raft_std_driver::machine::typed::{Application, Typed};
+use raft_std_driver::net::Security;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::storage::Identity;
 use raft_std_driver::transport::Transport;
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 
 use super::place::Place;
 use super::{Builder, Listen};
-use crate::core_task;
+use crate::core_task::{self, Reach};
 use crate::error::BuildError;
 use crate::meters::Meters;
 use crate::node::Node;
-use crate::transport::tcp::{TcpConfig, TcpTransport};
+use crate::transport::tcp::{BindError, TcpConfig, TcpSockets, TcpTransport, adopt};
 use crate::typed::TypedNode;
 use crate::watching::Watching;
+use crate::wires::Wires;
 
 impl Builder {
     /// Start the server on what its storage kept. Must be called within a tokio runtime, whose tasks then run it.
@@ -57,28 +59,22 @@ impl Builder {
         let (files, beside) = (self.files.unwrap_or_default(), self.beside.take());
         // What can fail for other reasons comes before a directory is made: that cannot be made twice.
         config.check()?;
-        let (address, transport) = self.links(&config, &workers).await?;
+        let (address, connections, reach) = self.links(&config, &workers).await?;
 
         let (watching, meters) = (Arc::new(Watching::new()), Arc::new(Meters::new(id)));
         let observer = Arc::new((Arc::clone(&watching), Arc::clone(&meters)));
-        let (links, caller) = (Arc::clone(&transport), Arc::new(()));
+        let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);
         let start = move || {
             unless_given_up(&waits)?;
             let storage = place.open(files, identity, &members)?;
-            let setup = Setup { config, storage, machine, transport: links, workers, observer };
+            let setup = Setup { config, storage, machine, connections, workers, observer };
             Ok(setup.start(Instant::now().into_std())?)
         };
         let (engine, control) = run(aside, start).await?;
         drop(caller);
         let beside = beside.map(|begin| begin());
-        tokio::spawn(core_task::run(
-            engine,
-            transport,
-            (control.keep_alive(), beside),
-            watching.clone(),
-            meters.clone(),
-        ));
+        tokio::spawn(core_task::run(engine, reach, (control.keep_alive(), beside), watching.clone(), meters.clone()));
         Ok(Node::new((id, address), control, watching, meters))
     }
 
@@ -87,9 +83,12 @@ impl Builder {
         self,
         config: &NodeConfig,
         workers: &Arc<dyn Workers>,
-    ) -> Result<(Option<SocketAddr>, Arc<dyn Transport>), BuildError> {
+    ) -> Result<(Option<SocketAddr>, Connections, Reach), BuildError> {
+        let by_transport =
+            |transport: Arc<dyn Transport>| (Connections::Transport(transport.clone()), Reach::Transport(transport));
         if let Some(transport) = self.transport {
-            return Ok((None, transport));
+            let (connections, reach) = by_transport(transport);
+            return Ok((None, connections, reach));
         }
         let id = config.raft.id;
         let mut settings = TcpConfig::new(self.cluster, &config.raft);
@@ -97,6 +96,23 @@ impl Builder {
         (settings.cluster, settings.id) = (self.cluster, id);
         let listen = self.listen.or_else(|| Some(Listen::At(address_of(id, &self.members)?)));
         let listen = listen.ok_or(BuildError::Missing { what: "where to listen", call: "members" })?;
+        if self.guard.is_none() {
+            let sockets =
+                self.sockets.unwrap_or_else(|| Arc::new(TcpSockets { stall_timeout: settings.stall_timeout }));
+            let listener = match listen {
+                Listen::At(address) => {
+                    sockets.listen(&address).await.map_err(|source| BindError { address, source })?
+                }
+                Listen::On(listener) => adopt(listener, settings.stall_timeout)
+                    .map_err(|source| BindError { address: "the given listener".to_owned(), source })?,
+            };
+            let unknown = |source| BindError { address: "the listener".to_owned(), source };
+            let address = listener.local_addr().map_err(unknown)?;
+            tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
+            let connections =
+                Connections::Own { config: settings.links(), security: Security::Open, peers: self.members };
+            return Ok((Some(address), connections, Reach::Wires(Wires::new(sockets, listener))));
+        }
         let mut tcp = TcpTransport::builder(settings).peers(self.members).workers(Arc::clone(workers));
         tcp = if let Some(guard) = self.guard { tcp.guard(guard) } else { tcp };
         tcp = if let Some(sockets) = self.sockets { tcp.sockets(sockets) } else { tcp };
@@ -104,7 +120,9 @@ impl Builder {
             Listen::At(address) => tcp.bind(&address).await?,
             Listen::On(listener) => tcp.listen_on(listener)?,
         };
-        Ok((Some(tcp.local_addr()), Arc::new(tcp)))
+        let address = tcp.local_addr();
+        let (connections, reach) = by_transport(Arc::new(tcp));
+        Ok((Some(address), connections, reach))
     }
 
     /// A runtime without what is needed is found before anything is touched.

@@ -46,6 +46,7 @@ use tracing::Span;
 use self::gate::Gate;
 use self::life::{Line, Tasks};
 pub use self::sockets::TcpSockets;
+pub(crate) use self::sockets::adopt;
 use super::link::{Guard, Listener, Sockets};
 use super::{Inbound, OutgoingSnapshot, Traffic, Transport};
 
@@ -135,7 +136,7 @@ impl Builder {
     /// # Panics
     /// Outside of a tokio runtime with IO enabled.
     pub fn listen_on(self, listener: TcpListener) -> Result<TcpTransport, BindError> {
-        let listener = sockets::adopt(listener, self.config.stall_timeout);
+        let listener = adopt(listener, self.config.stall_timeout);
         self.on(listener).map_err(|source| BindError { address: "what was given".to_owned(), source })
     }
 

@@ -1,8 +1,7 @@
 //! Listens in on what a server says on a connection of its own, and asks the oracles.
 
-use raft_std_driver::raft_core::{FRAME_BYTES_MAX, Message, NodeId, Rpc, codec};
-use raft_std_driver::transport::parts::Frames;
-use raft_std_driver::transport::wire::{Channel, HELLO_BYTES, Hello};
+use raft_std_driver::net::wire::{Channel, FRAME_HEADER_BYTES, FrameHeader, Hello};
+use raft_std_driver::raft_core::{Bytes, FRAME_BYTES_MAX, Message, NodeId, Rpc, codec};
 
 use crate::lab::Lab;
 use crate::oracle::votes::HEARD;
@@ -11,22 +10,22 @@ use crate::oracle::votes::HEARD;
 pub(crate) struct Tap {
     lab: Lab,
     me: usize,
-    /// As long as it is not complete.
-    hello: Vec<u8>,
+    /// What has been written of a hello, a frame or an answer that is not complete.
+    begun: Vec<u8>,
     listener: Listener,
 }
 
 enum Listener {
     /// Nobody has been greeted yet.
     Nobody,
-    Peer(NodeId, Box<Frames>),
+    Peer(NodeId),
     /// What else is said is no message.
     Other,
 }
 
 impl Tap {
     pub(crate) fn new(lab: &Lab, me: usize) -> Tap {
-        Tap { lab: lab.clone(), me, hello: Vec::new(), listener: Listener::Nobody }
+        Tap { lab: lab.clone(), me, begun: Vec::new(), listener: Listener::Nobody }
     }
 
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
@@ -34,29 +33,30 @@ impl Tap {
         self.lab.judge(|_| heard.map_err(|why| format!("s{} writes what makes no sense: {why}", self.me + 1)));
     }
 
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if let Listener::Other = self.listener {
+            return Ok(());
+        }
+        self.begun.extend(bytes);
         if let Listener::Nobody = self.listener {
-            let (greeting, rest) = bytes.split_at(bytes.len().min(HELLO_BYTES - self.hello.len()));
-            self.hello.extend(greeting);
-            bytes = rest;
-            let Ok(whole) = <&[u8; HELLO_BYTES]>::try_from(&self.hello[..]) else { return Ok(()) };
-            let hello = Hello::decode(whole).map_err(|why| why.to_string())?;
+            let Some((hello, length)) = Hello::decode(&self.begun).map_err(|why| why.to_string())? else {
+                return Ok(());
+            };
+            self.begun.drain(..length);
             self.listener = match hello.channel {
-                Channel::Messages => Listener::Peer(hello.to, Box::new(Frames::new())),
+                Channel::Messages => Listener::Peer(hello.to),
                 Channel::Snapshot => Listener::Other,
             };
         }
-        let Listener::Peer(to, frames) = &mut self.listener else { return Ok(()) };
-        while !bytes.is_empty() {
-            let room = frames.spare();
-            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
-            room[..now.len()].copy_from_slice(now);
-            frames.filled(now.len()).map_err(|why| why.to_string())?;
-            bytes = later;
-            while let Some(body) = frames.next(FRAME_BYTES_MAX).map_err(|why| why.to_string())? {
-                let message = codec::decode_message(body.into()).map_err(|why| why.to_string())?;
-                says(&self.lab, self.me, *to, &message);
-            }
+        let Listener::Peer(to) = self.listener else { return Ok(()) };
+        while let Some(header) = self.begun.first_chunk::<FRAME_HEADER_BYTES>() {
+            let header = FrameHeader::decode(header, FRAME_BYTES_MAX).map_err(|why| why.to_string())?;
+            let end = FRAME_HEADER_BYTES + header.length;
+            let Some(body) = self.begun.get(FRAME_HEADER_BYTES..end) else { return Ok(()) };
+            header.check(body).map_err(|why| why.to_string())?;
+            let message = codec::decode_message(Bytes::copy_from_slice(body)).map_err(|why| why.to_string())?;
+            self.begun.drain(..end);
+            says(&self.lab, self.me, to, &message);
         }
         Ok(())
     }

@@ -115,6 +115,6 @@ fn heartbeats_are_urgent() {
         let rpc = Rpc::AppendEntries { prev: EntryId::ZERO, entries, commit: Index(0), round: 1, reply: true };
         let message = Message { term: Term(1), incarnation: Incarnation(1), rpc };
         assert_eq!(Urgency::of(&message), urgency);
-        assert!(Frame::message(&message).is_ok());
+        assert!(Frame::message(&message, None).is_ok());
     }
 }

@@ -11,7 +11,7 @@ fn append(term: u64, bytes: usize) -> Frame {
     let entry = Entry { term: Term(term), payload: Payload::Command(vec![1; bytes].into()) };
     let entries = Entries::from_vec(Index(1), vec![entry]).unwrap();
     let rpc = Rpc::AppendEntries { prev: EntryId::ZERO, entries, commit: Index(0), round: 1, reply: true };
-    Frame::message(&Message { term: Term(term), incarnation: Incarnation(1), rpc }).unwrap()
+    Frame::message(&Message { term: Term(term), incarnation: Incarnation(1), rpc }, None).unwrap()
 }
 
 /// All bytes of a dialing link that says hello and sends frames of these lengths.

@@ -1,11 +1,11 @@
 //! The settings of a transport over TCP.
 
-use std::io;
 use std::time::Duration;
 
 use raft_core::{Config, NodeId};
 
 use super::Limits;
+use crate::net::LinkConfig;
 use crate::storage::ClusterId;
 
 /// The settings of a transport over TCP, whichever driver's. No duration may be zero.
@@ -71,6 +71,30 @@ impl TcpConfig {
         }
     }
 
+    /// The same, of the connections that a node has of its own.
+    #[must_use]
+    pub fn links(&self) -> LinkConfig {
+        LinkConfig {
+            cluster: self.cluster,
+            birth: 0,
+            id: self.id,
+            address: String::new(),
+            queue_appends_max: self.queue_appends_max,
+            queue_bytes_max: usize::try_from(self.queue_bytes_max).unwrap_or(usize::MAX),
+            queue_urgent_max: self.queue_urgent_max,
+            batch_bytes: usize::try_from(self.batch_bytes).unwrap_or(usize::MAX),
+            chunk_bytes: self.chunk_bytes,
+            connect_timeout: self.connect_timeout,
+            handshake_timeout: self.handshake_timeout,
+            stall_timeout: self.stall_timeout,
+            confirm_timeout: self.confirm_timeout,
+            backoff_min: self.backoff_min,
+            backoff_max: self.backoff_max,
+            handshakes_max: self.handshakes_max,
+            seed: self.seed,
+        }
+    }
+
     /// How much waits for each peer.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -83,12 +107,4 @@ impl TcpConfig {
     }
 }
 
-/// The transport could not take its address.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    /// Where it should have listened.
-    pub address: String,
-    /// What the operating system said.
-    pub source: io::Error,
-}
+pub use crate::tcp::BindError;

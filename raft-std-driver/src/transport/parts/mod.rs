@@ -14,8 +14,6 @@ mod mailbox;
 mod peer;
 mod place;
 mod snapshot;
-mod socket;
-mod told;
 mod trouble;
 
 pub use attempts::{Attempts, Backoff};
@@ -27,9 +25,9 @@ pub use mailbox::{Limits, Mailbox, Posted};
 pub use peer::{Peer, Peers, shut_down};
 pub use place::{Cut, Entering, Lobby, Occupied, Slot, Waiting};
 pub use snapshot::{Chunks, Receiving, Sending, Transfer, expect, put_offer};
-pub use socket::prepare;
-pub use told::{TOLD_AGAIN_AFTER, Telling, Told};
 pub use trouble::Trouble;
 
 pub use crate::queue::lock;
+pub use crate::socket::prepare;
+pub use crate::told::{TOLD_AGAIN_AFTER, Telling, Told};
 pub use crate::workers::panic_message;

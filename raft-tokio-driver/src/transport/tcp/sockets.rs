@@ -43,7 +43,7 @@ impl Sockets for TcpSockets {
 }
 
 /// A listener that is there already.
-pub(super) fn adopt(listener: std::net::TcpListener, stall_timeout: Duration) -> io::Result<Box<dyn Listener>> {
+pub(crate) fn adopt(listener: std::net::TcpListener, stall_timeout: Duration) -> io::Result<Box<dyn Listener>> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     Ok(Box::new(Accepting { listener, sockets: TcpSockets { stall_timeout } }))

@@ -62,6 +62,11 @@ impl<K: Ord> Told<K> {
         Telling::Aloud { repeats: std::mem::take(&mut known.repeats) }
     }
 
+    /// From now on these kinds are news again.
+    pub fn forget_if(&mut self, mut of: impl FnMut(&K) -> bool) {
+        self.kinds.retain(|kind, _| !of(kind));
+    }
+
     /// From now on everything is news again.
     pub fn forget(&mut self) {
         self.kinds.clear();
