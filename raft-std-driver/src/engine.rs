@@ -50,7 +50,7 @@ pub enum Connections {
     /// By connections of its own, whose sockets the loop owns: see [`Engine::tell_peers`].
     Own {
         /// Their settings.
-        config: LinkConfig,
+        config: Box<LinkConfig>,
         /// Whether they are made safe.
         security: Security,
         /// The peers and their addresses, each a `host:port`.
@@ -106,7 +106,7 @@ fn connect(
             Ok((Some(transport), None))
         }
         Connections::Own { config, security, peers: members } => {
-            let mut peers = Peers::new(config, security);
+            let mut peers = Peers::new(*config, security);
             peers.set_table(&members, now);
             Ok((None, Some(peers)))
         }

@@ -110,7 +110,7 @@ impl EventLoop {
     /// Run until the node stops.
     pub(crate) fn run(mut self) {
         let waker = Waker::from(Arc::clone(&self.waker));
-        let mut context = Context::from_waker(&waker);
+        let context = Context::from_waker(&waker);
         let mut events = Events::with_capacity(128);
         let mut is_behind = true;
         loop {
@@ -123,10 +123,10 @@ impl EventLoop {
             }
             let now = Instant::now();
             self.take_events(&events, now);
-            is_behind = match self.engine.poll(&mut context, now) {
+            is_behind = match self.engine.poll(&context, now) {
                 Poll::Ready(false) => return,
                 // Mostly there is nothing more, and the next thing that comes wakes the loop.
-                Poll::Ready(true) => match self.engine.poll(&mut context, now) {
+                Poll::Ready(true) => match self.engine.poll(&context, now) {
                     Poll::Ready(false) => return,
                     Poll::Ready(true) => true,
                     Poll::Pending => false,

@@ -31,14 +31,14 @@ pub struct Node(Arc<Control>);
 /// How a node reaches its peers.
 pub enum Network {
     /// Over TCP.
-    Tcp(Tcp),
+    Tcp(Box<Tcp>),
     /// By a transport: a [`LocalNetwork`](crate::transport::local::LocalNetwork) in tests, or one of your own.
     Transport(Arc<dyn Transport>),
 }
 
 impl From<Tcp> for Network {
     fn from(tcp: Tcp) -> Network {
-        Network::Tcp(tcp)
+        Network::Tcp(Box::new(tcp))
     }
 }
 
@@ -58,13 +58,17 @@ impl Network {
     fn split(self) -> (Connections, Option<Wires>) {
         match self {
             Network::Transport(transport) => (Connections::Transport(transport), None),
-            Network::Tcp(Tcp { listener, address, config, security, peers, strangers }) => {
+            Network::Tcp(tcp) => {
+                let Tcp { listener, address, config, security, peers, strangers } = *tcp;
                 let stall_timeout = config.stall_timeout;
                 if matches!(security, Security::Open) {
                     let node = config.id.0;
                     tracing::warn!(node, %address, "connections are open: who can reach them can read and forge messages");
                 }
-                (Connections::Own { config, security, peers }, Some(Wires { listener, stall_timeout, strangers }))
+                (
+                    Connections::Own { config: Box::new(config), security, peers },
+                    Some(Wires { listener, stall_timeout, strangers }),
+                )
             }
         }
     }

@@ -30,7 +30,7 @@ pub(crate) enum Reach {
 impl Reach {
     fn traffic(&self, engine: Option<&mut Engine>) -> Vec<(NodeId, Traffic)> {
         match self {
-            Reach::Wires(_) => engine.map(|engine| engine.traffic()).unwrap_or_default(),
+            Reach::Wires(_) => engine.map(Engine::traffic).unwrap_or_default(),
             Reach::Transport(transport) => transport.traffic(),
         }
     }

@@ -8,7 +8,6 @@ mod ports;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Ledger, in_time};

@@ -110,7 +110,7 @@ impl Builder {
             let address = listener.local_addr().map_err(unknown)?;
             tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
             let connections =
-                Connections::Own { config: settings.links(), security: Security::Open, peers: self.members };
+                Connections::Own { config: Box::new(settings.links()), security: Security::Open, peers: self.members };
             return Ok((Some(address), connections, Reach::Wires(Wires::new(sockets, listener))));
         }
         let mut tcp = TcpTransport::builder(settings).peers(self.members).workers(Arc::clone(workers));
