@@ -86,7 +86,8 @@
 //!
 //! # Features
 //!
-//! `sim`: `storage::sim`, the real storage on a disk in memory whose power can be cut, for simulations.
+//! - `sim`: `storage::sim`, the real storage on a disk in memory whose power can be cut, for simulations.
+//! - `tls`: the module `tls`, certificates and keys for links with mutual authentication.
 
 #[cfg(not(unix))]
 compile_error!("raft-std-driver runs on Unix only: its storage reads and writes at offsets and syncs directories");
@@ -125,6 +126,8 @@ pub mod tcp;
 mod told;
 mod traffic;
 mod transfer_part;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 mod waiters;
 pub mod workers;

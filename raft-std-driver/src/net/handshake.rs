@@ -8,8 +8,10 @@ use super::input::Input;
 use super::limits::LinkConfig;
 use super::output::Output;
 use super::session::Session;
-use super::trouble::Trouble;
+use super::trouble::{Awaited, Trouble};
 use super::wire::{self, Channel, Hello, HelloError, MAGIC};
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
 
 /// A handshake on its way. Its time is granted once, for all of it.
 pub(super) struct Handshake {
@@ -36,6 +38,15 @@ pub(super) enum Side {
     Accepting,
 }
 
+impl Side {
+    fn peer(self) -> Option<NodeId> {
+        match self {
+            Side::Dialing { peer, .. } => Some(peer),
+            Side::Accepting => None,
+        }
+    }
+}
+
 /// How a handshake went on.
 pub(super) enum Met {
     Stranger([u8; MAGIC.len()]),
@@ -52,12 +63,12 @@ impl Handshake {
     pub(super) fn advance(
         &mut self,
         config: &LinkConfig,
-        session: &Session,
+        session: &mut Session,
         input: &mut Input,
         output: &mut Output,
     ) -> Result<Option<Met>, Trouble> {
         if let Stage::Securing(side) = self.stage
-            && session.is_secure()?
+            && session.is_secure(side.peer())?
         {
             self.stage = greet(side, config, output);
         }
@@ -96,9 +107,16 @@ impl Handshake {
         }
     }
 
-    /// Whether the end of the stream breaks anything off: not if the other end has not said a word.
-    pub(super) fn has_begun(&self, input: &Input) -> bool {
-        !matches!(self.stage, Stage::Accepting) || input.has_part()
+    /// What it means that the other end has closed the connection.
+    pub(super) fn cut(&self, input: &Input) -> Trouble {
+        match self.stage {
+            #[cfg(feature = "tls")]
+            Stage::Securing(Side::Dialing { .. }) => TlsError::Ended.into(),
+            // It has not said a word.
+            Stage::Securing(Side::Accepting) => Trouble::Ended,
+            Stage::Accepting if !input.has_part() => Trouble::Ended,
+            _ => Trouble::Cut(Awaited::Handshake),
+        }
     }
 }
 

@@ -6,17 +6,17 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raft_core::{Bytes, FRAME_BYTES_MAX, NodeId, Term, codec};
+use raft_core::{Bytes, NodeId, codec};
 
-use super::handshake::{Handshake, Met, Side};
+use super::handshake::{Handshake, Side};
 use super::input::Input;
 use super::limits::{LinkConfig, after};
 use super::output::{Frame, Output};
-use super::receiving::{Arrival, Receiving};
-use super::sending::Sending;
+use super::receiving::Receiving;
 use super::session::{Security, Session};
+use super::state::{Heard, Parts, State};
 use super::trouble::{Awaited, Trouble};
-use super::wire::{self, Channel, Hello, HelloError, MAGIC, Offer, PROTOCOL, Refusal, Verdict};
+use super::wire::{self, Channel, HelloError, Offer, PROTOCOL, Refusal, Verdict};
 
 /// At most so often a link says that part of a message has come.
 const ARRIVING_PAUSE: Duration = Duration::from_millis(10);
@@ -37,57 +37,10 @@ pub struct Link {
     heard_at: Instant,
     /// When the other end took something last, or something began to wait; nothing while nothing waits.
     taken_at: Option<Instant>,
+    /// When this server began to wait for the other end again: what it kept waiting itself is not late.
+    resumed_at: Instant,
     /// When the link said last that part of a message has come.
     arriving_at: Instant,
-}
-
-enum State {
-    /// The ends get to know each other.
-    Handshake(Handshake),
-    /// Frames go out; nothing comes in.
-    Writing,
-    /// Frames come in; nothing goes out.
-    Reading,
-    /// A snapshot goes out.
-    Sending(Sending),
-    /// A snapshot comes in.
-    Receiving(Receiving),
-    /// The last words are being written; the other end is listened to, so that it hears them.
-    Parting {
-        deadline: Option<Instant>,
-        bytes_left: usize,
-    },
-    Over,
-}
-
-/// What a link has heard.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Heard {
-    /// The other end speaks another protocol: it began with these bytes, and not one more has been read. The link is over;
-    /// the socket may serve something else. Only where connections are open.
-    Stranger {
-        /// What has been read.
-        first: [u8; MAGIC.len()],
-    },
-    /// A peer wants to come in: [`admit`](Link::admit) or [`refuse`](Link::refuse) it. Cluster, birth, the server looked
-    /// for and the certificate's name have been checked.
-    Hello(Hello),
-    /// The accepting side takes this server in: frames may be sent, or a snapshot offered.
-    Admitted,
-    /// The body of a frame.
-    Frame(Bytes),
-    /// Part of a message of this term has come, and the rest has not. At most every 10 ms.
-    Arriving(Term),
-    /// A snapshot is offered: [`take`](Link::take) it, or [`fail`](Link::fail).
-    Offer(Offer),
-    /// The next part of the snapshot's data; say when it is [`stored`](Link::stored). What is to be done when all is
-    /// stored: [`is_complete`](Link::is_complete).
-    Chunk(Bytes),
-    /// The receiver wants the snapshot's data: it is asked for by [`wants_chunk`](Link::wants_chunk).
-    Wanted,
-    /// The receiver has made the snapshot durable. The link is over.
-    Stored,
 }
 
 impl Link {
@@ -122,6 +75,7 @@ impl Link {
             state: State::Handshake(Handshake::new(side, after(now, config.handshake_timeout))),
             heard_at: now,
             taken_at: None,
+            resumed_at: now,
             arriving_at: now,
         };
         link.next(now)?;
@@ -131,7 +85,7 @@ impl Link {
     /// Where the socket is to be read into, while [`wants_read`](Link::wants_read). Long frames are read in place.
     pub fn room(&mut self) -> &mut [u8] {
         let wanted = match &self.state {
-            State::Handshake(handshake) => handshake.bytes_wanted(&self.input),
+            State::Handshake(handshake) if self.session.is_open() => handshake.bytes_wanted(&self.input),
             _ => usize::MAX,
         };
         let room = self.session.room(&mut self.input);
@@ -145,8 +99,11 @@ impl Link {
         match count {
             0 => self.input.end(),
             _ => {
-                self.session.filled(&mut self.input, count);
+                self.session.filled(&mut self.input, count, now);
                 self.heard_at = now;
+                if let State::Parting { bytes_left, .. } = &mut self.state {
+                    *bytes_left = bytes_left.saturating_sub(count);
+                }
             }
         }
     }
@@ -164,14 +121,16 @@ impl Link {
 
     /// Let the peer in that said [`Heard::Hello`]. Without effect if none has, or no longer waits.
     pub fn admit(&mut self, now: Instant) {
-        if let Some(channel) = self.decides() {
+        if let Some(channel) = self.state.decides() {
             self.output.gather(&wire::encode_answer(Ok(())));
-            self.open(match channel {
+            self.input.expect_frames();
+            self.resumed_at = now;
+            self.state = match channel {
                 Channel::Messages => State::Reading,
                 Channel::Snapshot => {
                     State::Receiving(Receiving::Waiting { deadline: after(now, self.config.stall_timeout) })
                 }
-            });
+            };
             self.settle(now);
         }
     }
@@ -179,7 +138,7 @@ impl Link {
     /// Turn away the peer that said [`Heard::Hello`]. The link is over once it knows, or a moment later. Without effect if
     /// none has, or no longer waits.
     pub fn refuse(&mut self, why: Refusal, now: Instant) {
-        if self.decides().is_some() {
+        if self.state.decides().is_some() {
             self.part(&wire::encode_answer(Err(why)), PARTING, now);
         }
     }
@@ -224,13 +183,7 @@ impl Link {
     /// Whether the socket should be read.
     #[must_use]
     pub fn wants_read(&self) -> bool {
-        let ready = match &self.state {
-            State::Over => false,
-            State::Handshake(handshake) => handshake.decides().is_none(),
-            State::Receiving(receiving) => receiving.is_ready(),
-            State::Writing | State::Reading | State::Sending(_) | State::Parting { .. } => true,
-        };
-        ready && !self.input.is_ended() && self.session.has_room(&self.input)
+        self.state.wants_read() && !self.input.is_ended() && self.session.has_room(&self.input)
     }
 
     /// Whether something waits to be written.
@@ -257,7 +210,9 @@ impl Link {
     /// What that is. The link is over then. A link that was refused ends without an error.
     pub fn expire(&mut self, now: Instant) -> Result<(), Trouble> {
         let Some((_, awaited)) = self.deadline().filter(|(at, _)| *at <= now) else { return Ok(()) };
-        match mem::replace(&mut self.state, State::Over) {
+        let state = mem::replace(&mut self.state, State::Over);
+        self.settle(now);
+        match state {
             State::Parting { .. } => Ok(()),
             _ => Err(Trouble::TimedOut(awaited)),
         }
@@ -300,8 +255,9 @@ impl Link {
     /// Take the snapshot that was [offered](Heard::Offer). Without effect if none was.
     pub fn take(&mut self, now: Instant) {
         if let State::Receiving(receiving) = &mut self.state
-            && receiving.take(now)
+            && receiving.take()
         {
+            self.resumed_at = now;
             self.output.gather(&[Verdict::Go.encode()]);
             self.settle(now);
         }
@@ -310,7 +266,8 @@ impl Link {
     /// So many [chunks](Heard::Chunk) have been stored: call [`next`](Link::next) again, for more may have come.
     pub fn stored(&mut self, chunks: usize, now: Instant) {
         if let State::Receiving(receiving) = &mut self.state {
-            receiving.stored(chunks, now);
+            receiving.stored(chunks);
+            self.resumed_at = now;
         }
     }
 
@@ -335,22 +292,10 @@ impl Link {
         }
     }
 
-    fn decides(&self) -> Option<Channel> {
-        match &self.state {
-            State::Handshake(handshake) => handshake.decides(),
-            _ => None,
-        }
-    }
-
-    /// The handshake is over.
-    fn open(&mut self, state: State) {
-        self.state = state;
-        self.input.expect_frames();
-    }
-
     fn listen(&mut self, now: Instant) -> Result<Option<Heard>, Trouble> {
         loop {
-            let heard = self.advance(now)?;
+            let Link { config, session, input, output, state, .. } = self;
+            let heard = state.advance(Parts { config, session, input, output }, now)?;
             if heard.is_some() {
                 return Ok(heard);
             }
@@ -359,72 +304,9 @@ impl Link {
             }
         }
         if self.input.is_ended() {
-            self.check_end()?;
+            self.state.end_of_input(&self.input)?;
         }
         Ok(self.arriving(now))
-    }
-
-    /// What the bytes that have come amount to.
-    fn advance(&mut self, now: Instant) -> Result<Option<Heard>, Trouble> {
-        match &mut self.state {
-            State::Handshake(handshake) => {
-                let met = handshake.advance(&self.config, &self.session, &mut self.input, &mut self.output)?;
-                Ok(met.map(|met| self.met(met)))
-            }
-            State::Writing if self.input.has_part() => Err(Trouble::Unexpected),
-            State::Writing | State::Over => Ok(None),
-            State::Reading => Ok(self.input.frame(FRAME_BYTES_MAX)?.map(Heard::Frame)),
-            State::Sending(sending) => {
-                let Some([byte]) = self.input.take() else { return Ok(None) };
-                match sending.hear(byte, &self.config, now)? {
-                    Verdict::Stored => {
-                        self.state = State::Over;
-                        Ok(Some(Heard::Stored))
-                    }
-                    Verdict::Go | Verdict::Refused => Ok(Some(Heard::Wanted)),
-                }
-            }
-            State::Receiving(receiving) => Ok(receiving.hear(&mut self.input, now)?.map(|arrival| match arrival {
-                Arrival::Offer(offer) => Heard::Offer(offer),
-                Arrival::Chunk(chunk) => Heard::Chunk(chunk),
-            })),
-            State::Parting { bytes_left, .. } => {
-                *bytes_left = bytes_left.saturating_sub(self.input.waiting().len());
-                self.input.clear();
-                Ok(None)
-            }
-        }
-    }
-
-    fn met(&mut self, met: Met) -> Heard {
-        match met {
-            Met::Stranger(first) => {
-                self.state = State::Over;
-                Heard::Stranger { first }
-            }
-            Met::Hello(hello) => Heard::Hello(hello),
-            Met::Admitted(channel) => {
-                self.open(match channel {
-                    Channel::Messages => State::Writing,
-                    Channel::Snapshot => State::Sending(Sending::Ready),
-                });
-                Heard::Admitted
-            }
-        }
-    }
-
-    /// The other end says no more: whether that is what it may do.
-    fn check_end(&self) -> Result<(), Trouble> {
-        let awaited = match &self.state {
-            State::Handshake(handshake) if handshake.decides().is_some() => return Ok(()),
-            State::Receiving(receiving) if !receiving.is_ready() => return Ok(()),
-            State::Parting { .. } | State::Over => return Ok(()),
-            State::Receiving(receiving) => return Err(receiving.cut()),
-            State::Handshake(handshake) => handshake.has_begun(&self.input).then_some(Awaited::Handshake),
-            State::Sending(sending) => sending.awaited(),
-            State::Writing | State::Reading => self.input.has_part().then_some(Awaited::Frame),
-        };
-        Err(awaited.map_or(Trouble::Ended, Trouble::Cut))
     }
 
     /// Whether part of a message has come, and it is time to say so.
@@ -445,6 +327,9 @@ impl Link {
             Trouble::Hello(HelloError::Version { .. }) => {
                 self.part(&wire::encode_answer(Err(Refusal::Version { theirs: PROTOCOL })), PARTING, now);
             }
+            // TLS has an alert for the other end.
+            #[cfg(feature = "tls")]
+            Trouble::Tls(_) => self.part(&[], PARTING, now),
             _ => self.state = State::Over,
         }
         trouble
@@ -470,40 +355,27 @@ impl Link {
         }
         if self.is_over() {
             self.output.clear();
+            self.taken_at = None;
         }
     }
 
     /// The first thing that is waited for, and until when.
     fn deadline(&self) -> Option<(Instant, Awaited)> {
-        let stall = self.config.stall_timeout;
-        let reading = match &self.state {
-            State::Over => return None,
-            State::Handshake(handshake) => handshake.deadline.map(|at| (at, Awaited::Handshake)),
-            State::Parting { deadline, .. } => deadline.map(|at| (at, Awaited::Write)),
-            State::Writing => None,
-            State::Reading if self.input.has_part() => after(self.heard_at, stall).map(|at| (at, Awaited::Frame)),
-            State::Reading => None,
-            State::Sending(sending) => sending.deadline(),
-            State::Receiving(receiving) => receiving.deadline(self.heard_at, &self.config),
-        };
-        let writing = self.taken_at.and_then(|at| after(at, stall)).map(|at| (at, Awaited::Write));
-        reading.into_iter().chain(writing).min_by_key(|(at, _)| *at)
+        let since = self.heard_at.max(self.resumed_at);
+        let reading = self.state.deadline(&self.input, since, &self.config);
+        let record = self.session.record_began().filter(|_| self.state.wants_read());
+        let record = record.map(|began| (began.max(self.resumed_at), Awaited::Frame));
+        let writing = self.taken_at.map(|at| (at, Awaited::Write));
+        let stalls = record.into_iter().chain(writing);
+        let stalls = stalls.filter_map(|(at, awaited)| Some((after(at, self.config.stall_timeout)?, awaited)));
+        reading.into_iter().chain(stalls).min_by_key(|(at, _)| *at)
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Handshake(_) => "handshake",
-            State::Writing => "writing",
-            State::Reading => "reading",
-            State::Sending(_) => "sending",
-            State::Receiving(_) => "receiving",
-            State::Parting { .. } => "parting",
-            State::Over => "over",
-        };
         f.debug_struct("Link")
-            .field("state", &state)
+            .field("state", &self.state.name())
             .field("unsent_bytes", &self.unsent_bytes())
             .finish_non_exhaustive()
     }

@@ -18,7 +18,8 @@
 //! 4. Server 2 hears a [`Heard::Frame`] for each, and now and then [`Heard::Arriving`] while a long one is on its way.
 //! 5. After each of these calls the loop looks at [`wants_read`](Link::wants_read), [`wants_write`](Link::wants_write) and
 //!    [`due`](Link::due): at that time it calls [`expire`](Link::expire).
-//! 6. An error says why the link ends, once. The socket is closed when the link [`is_over`](Link::is_over): at once, or
+//! 6. If a write fails, the loop reads once more before it gives up: the other end's last words may be there.
+//! 7. An error says why the link ends, once. The socket is closed when the link [`is_over`](Link::is_over): at once, or
 //!    when its last words have been written and heard, for 200 ms at most.
 //!
 //! A snapshot travels on a link of its own ([`Channel::Snapshot`]). Once admitted, server 1 [offers](Link::offer) it, hears
@@ -28,9 +29,11 @@
 //! [`is_complete`](Link::is_complete), makes the snapshot durable and [confirms](Link::confirm). Server 1 hears
 //! [`Heard::Stored`].
 //!
-//! A file here imports only files above it: `wire`, `trouble`, `limits`, `input`, `output`, `session`, `handshake`,
-//! `sending`, `receiving`, `link`, `outbox`.
+//! A file here imports only files above it: `wire`, `trouble`, `limits`, `input`, `output`, `encryption`, `session`, `handshake`,
+//! `sending`, `receiving`, `state`, `link`, `outbox`.
 
+#[cfg(feature = "tls")]
+mod encryption;
 mod handshake;
 mod input;
 mod limits;
@@ -40,6 +43,7 @@ mod output;
 mod receiving;
 mod sending;
 mod session;
+mod state;
 mod trouble;
 pub mod wire;
 
@@ -47,9 +51,10 @@ pub mod wire;
 mod tests;
 
 pub use limits::LinkConfig;
-pub use link::{Heard, Link};
+pub use link::Link;
 pub use outbox::{Outbox, Posted, Urgency};
 pub use output::{Frame, Tail};
 pub use session::Security;
+pub use state::Heard;
 pub use trouble::{Awaited, Trouble};
 pub use wire::{Channel, Hello, Offer, Refusal};

@@ -16,7 +16,7 @@ const COPIED_BYTES_MAX: usize = 2 << 10;
 const GATHERED_BYTES: usize = 32 << 10;
 
 /// From so many bytes on, joining two checksums costs less than computing the second one again.
-const JOINED_BYTES_MIN: usize = 128 << 10;
+const JOINED_BYTES_MIN: usize = 512 << 10;
 
 /// The end of a frame's body that several frames share, with its checksum.
 #[derive(Clone, Debug)]

@@ -18,8 +18,8 @@ pub(super) enum Receiving {
     Waiting { deadline: Option<Instant> },
     /// This server has not said whether it takes it.
     Offered { length: u64 },
-    /// The data comes. `storing` chunks wait to be stored; `since` then the sender is waited for.
-    Data { length: u64, came: u64, storing: usize, since: Instant },
+    /// The data comes. `storing` chunks wait to be stored.
+    Data { length: u64, came: u64, storing: usize },
 }
 
 /// What came.
@@ -29,7 +29,7 @@ pub(super) enum Arrival {
 }
 
 impl Receiving {
-    pub(super) fn hear(&mut self, input: &mut Input, now: Instant) -> Result<Option<Arrival>, Trouble> {
+    pub(super) fn hear(&mut self, input: &mut Input) -> Result<Option<Arrival>, Trouble> {
         if !self.is_ready() {
             return Ok(None);
         }
@@ -44,13 +44,13 @@ impl Receiving {
                 true => Err(Trouble::SnapshotTooLong { offered: *length, came: came.saturating_add(1) }),
                 false => Ok(None),
             },
-            Receiving::Data { length, came, storing, since } => {
+            Receiving::Data { length, came, storing } => {
                 let Some(chunk) = input.frame(CHUNK_BYTES_MAX)? else { return Ok(None) };
                 let total = came.saturating_add(chunk.len() as u64);
                 if total > *length {
                     return Err(Trouble::SnapshotTooLong { offered: *length, came: total });
                 }
-                (*came, *since) = (total, now);
+                *came = total;
                 *storing += 1;
                 Ok(Some(Arrival::Chunk(chunk)))
             }
@@ -68,17 +68,16 @@ impl Receiving {
     }
 
     /// This server takes what was offered. Returns whether anything was.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn take(&mut self) -> bool {
         let Receiving::Offered { length } = *self else { return false };
-        *self = Receiving::Data { length, came: 0, storing: 0, since: now };
+        *self = Receiving::Data { length, came: 0, storing: 0 };
         true
     }
 
     /// So many chunks have been stored.
-    pub(super) fn stored(&mut self, chunks: usize, now: Instant) {
-        if let Receiving::Data { storing, since, .. } = self {
+    pub(super) fn stored(&mut self, chunks: usize) {
+        if let Receiving::Data { storing, .. } = self {
             *storing = storing.saturating_sub(chunks);
-            *since = now;
         }
     }
 
@@ -87,11 +86,12 @@ impl Receiving {
         matches!(self, Receiving::Data { length, came, storing: 0, .. } if came == length)
     }
 
-    pub(super) fn deadline(&self, heard_at: Instant, config: &LinkConfig) -> Option<(Instant, Awaited)> {
+    /// What the sender has to bring, and until when, if it is waited for since `since`.
+    pub(super) fn deadline(&self, since: Instant, config: &LinkConfig) -> Option<(Instant, Awaited)> {
         match self {
             Receiving::Waiting { deadline } => deadline.map(|at| (at, Awaited::Offer)),
-            Receiving::Data { length, came, since, .. } if came < length && self.is_ready() => {
-                after(heard_at.max(*since), config.stall_timeout).map(|at| (at, Awaited::Data))
+            Receiving::Data { length, came, .. } if came < length && self.is_ready() => {
+                after(since, config.stall_timeout).map(|at| (at, Awaited::Data))
             }
             Receiving::Offered { .. } | Receiving::Data { .. } => None,
         }

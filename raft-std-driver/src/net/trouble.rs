@@ -3,9 +3,13 @@
 use std::fmt;
 use std::io;
 
+#[cfg(feature = "tls")]
+use raft_core::NodeId;
 use raft_core::codec::CodecError;
 
 use super::wire::{AnswerError, FrameError, Hello, HelloError, OfferError, Refusal};
+#[cfg(feature = "tls")]
+use crate::tls::{CertificateFault, TlsError};
 
 /// Why a connection ended, for the log: "server 2 at 10.0.0.2:4001 is disconnected: ...".
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,23 @@ pub enum Trouble {
     /// The accepting side does not speak the protocol.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// Certificates are missing or wrong, or TLS failed in another way.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The other end does not begin as TLS does.
+    #[cfg(feature = "tls")]
+    #[error("it does not speak TLS, which this server requires: set up TLS on both ends")]
+    NotTls,
+    /// The dialing side's certificate is not that of the server it says it is.
+    #[cfg(feature = "tls")]
+    #[error("it claims to be server {claimed}, but its certificate {why}")]
+    Impostor {
+        /// Who it says it is.
+        claimed: NodeId,
+        /// What is wrong with its certificate.
+        why: CertificateFault,
+    },
     /// Bytes that are no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -350,22 +350,18 @@ impl Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// "Send the data."
-    Go,
+    Go = 1,
     /// "It is complete and durable here."
-    Stored,
+    Stored = 2,
     /// "I cannot take it."
-    Refused,
+    Refused = 3,
 }
 
 impl Verdict {
     /// The byte that says so.
     #[must_use]
     pub fn encode(self) -> u8 {
-        match self {
-            Verdict::Go => 1,
-            Verdict::Stored => 2,
-            Verdict::Refused => 3,
-        }
+        self as u8
     }
 
     /// The reverse of [`encode`](Verdict::encode).

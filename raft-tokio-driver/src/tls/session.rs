@@ -10,14 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use raft_core::NodeId;
+use raft_std_driver::raft_core::NodeId;
+use raft_std_driver::tls::{Credentials, Naming, PROTOCOL_WITH_WELCOME, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::config::Naming;
-use super::credentials::{Credentials, PROTOCOL};
-use super::error::TlsError;
 use crate::transport::link::{BoxStream, GuardError, Proof};
 
 /// The accepting side's first byte, after it has accepted the certificate.
@@ -33,8 +31,8 @@ pub(super) async fn connect(
     peer: NodeId,
     stream: BoxStream,
 ) -> Result<BoxStream, TlsError> {
-    let name = credentials.naming.name(peer)?;
-    let connector = TlsConnector::from(Arc::clone(&credentials.client));
+    let name = credentials.naming().name(peer)?;
+    let connector = TlsConnector::from(credentials.with_welcome().0);
     let mut stream = match connector.connect(name, stream).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
@@ -44,8 +42,10 @@ pub(super) async fn connect(
     };
     let (_, connection) = stream.get_ref();
     let checked = match (connection.alpn_protocol(), connection.peer_certificates().and_then(<[_]>::first)) {
-        (Some(PROTOCOL), Some(leaf)) => credentials.naming.check_certificate(peer, leaf).map_err(TlsError::Peer),
-        (Some(PROTOCOL), None) => Err(TlsError::NoCertificate),
+        (Some(PROTOCOL_WITH_WELCOME), Some(leaf)) => {
+            credentials.naming().check_certificate(peer, leaf).map_err(TlsError::Peer)
+        }
+        (Some(PROTOCOL_WITH_WELCOME), None) => Err(TlsError::NoCertificate),
         _ => Err(TlsError::OtherProtocol),
     };
     if let Err(error) = checked {
@@ -64,7 +64,7 @@ pub(super) async fn accept(
     credentials: Arc<Credentials>,
     stream: BoxStream,
 ) -> Result<(BoxStream, Certificate), TlsError> {
-    let acceptor = TlsAcceptor::from(Arc::clone(&credentials.server));
+    let acceptor = TlsAcceptor::from(credentials.with_welcome().1);
     let mut stream = match acceptor.accept(stream).into_fallible().await {
         Ok(stream) => stream,
         Err((error, stream)) => {
@@ -74,15 +74,15 @@ pub(super) async fn accept(
     };
     let (_, connection) = stream.get_ref();
     let leaf = match (connection.alpn_protocol(), connection.peer_certificates().and_then(<[_]>::first)) {
-        (Some(PROTOCOL), Some(leaf)) => Ok(leaf.clone().into_owned()),
-        (Some(PROTOCOL), None) => Err(TlsError::NoCertificate),
+        (Some(PROTOCOL_WITH_WELCOME), Some(leaf)) => Ok(leaf.clone().into_owned()),
+        (Some(PROTOCOL_WITH_WELCOME), None) => Err(TlsError::NoCertificate),
         _ => Err(TlsError::OtherProtocol),
     };
     match leaf {
         Ok(leaf) => {
             stream.write_u8(WELCOME).await.map_err(TlsError::of_handshake)?;
             stream.flush().await.map_err(TlsError::of_handshake)?;
-            Ok((Box::new(Link(stream)), Certificate { leaf, naming: credentials.naming.clone() }))
+            Ok((Box::new(Link(stream)), Certificate { leaf, naming: credentials.naming().clone() }))
         }
         Err(error) => {
             part(stream).await;

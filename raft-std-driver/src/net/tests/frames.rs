@@ -48,9 +48,9 @@ fn frames_come_out_however_they_come_in() {
 
 #[test]
 fn a_frame_in_parts_is_the_frame() {
-    let whole = body(3, 300_000);
+    let whole = body(3, 800_000);
     for (own, shared) in
-        [(0, 10), (1, 1), (40, 2000), (40, 3000), (3000, 40), (40, 127 << 10), (9, 140 << 10), (299, 1)]
+        [(0, 10), (1, 1), (40, 2000), (40, 3000), (3000, 40), (40, 511 << 10), (9, 600 << 10), (299, 1)]
     {
         let (head, tail) = (&whole[..own], &whole[own..own + shared]);
         let tail = Tail::new(Bytes::copy_from_slice(tail));

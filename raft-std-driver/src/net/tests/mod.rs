@@ -6,6 +6,8 @@ mod handshake;
 mod outbox;
 mod snapshots;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 use std::io::IoSlice;

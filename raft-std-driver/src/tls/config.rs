@@ -1,16 +1,17 @@
 //! Where certificates and keys come from, and how a certificate names a node.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use raft_core::NodeId;
-use tokio_rustls::rustls::client::verify_server_name;
-use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{Error, RootCertStore};
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::{Error, RootCertStore};
 
 use super::error::{CertificateFault, TlsError};
 use super::{Tls, credentials::Credentials};
@@ -75,6 +76,12 @@ impl TlsConfig {
     /// accept as `node`'s today, given the same authorities.
     pub fn load(self, node: NodeId) -> Result<Tls, TlsError> {
         Tls::new(self, node)
+    }
+
+    /// Without looking whether the peers will accept it.
+    #[cfg(test)]
+    pub(crate) fn unchecked(&self, node: NodeId) -> Result<Credentials, TlsError> {
+        self.credentials(&self.read()?, node)
     }
 
     /// Read the files.
@@ -160,7 +167,7 @@ impl Material {
 }
 
 fn certificates(origin: &Pem, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let found = CertificateDer::pem_slice_iter(&without_marks(pem)).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| not_pem(origin, &error))?;
     if found.is_empty() {
         return Err(TlsError::Pem { origin: origin.to_string(), why: "holds no certificate in PEM".to_string() });
@@ -169,15 +176,41 @@ fn certificates(origin: &Pem, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
 }
 
 fn private_key(origin: &Pem, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    if pem.windows(9).any(|window| window == b"ENCRYPTED") {
-        let why = "holds an encrypted key; it must be in the clear, readable for the server alone".to_string();
-        return Err(TlsError::Pem { origin: origin.to_string(), why });
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+    let pem = without_marks(pem);
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        _ if is_encrypted(&pem) => {
+            let why = "holds an encrypted key; it must be in the clear, readable for the server alone".to_string();
+            TlsError::Pem { origin: origin.to_string(), why }
+        }
         PemError::NoItemsFound => {
             TlsError::Pem { origin: origin.to_string(), why: "holds no private key in PEM".to_string() }
         }
         error => not_pem(origin, &error),
+    })
+}
+
+/// Some editors write a byte order mark at the start of a file; joined files have it within. It would hide the section
+/// that begins there.
+fn without_marks(pem: &[u8]) -> Cow<'_, [u8]> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if !pem.windows(MARK.len()).any(|window| window == MARK) {
+        return Cow::Borrowed(pem);
+    }
+    let (mut clean, mut rest) = (Vec::with_capacity(pem.len()), pem);
+    while let Some((first, behind)) = rest.split_first() {
+        rest = rest.strip_prefix(MARK).unwrap_or_else(|| {
+            clean.push(*first);
+            behind
+        });
+    }
+    Cow::Owned(clean)
+}
+
+/// Whether PEM that holds no clear key holds an encrypted one, of either form. What a key is called does not matter.
+fn is_encrypted(pem: &[u8]) -> bool {
+    pem.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| {
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY")
+            || (line.starts_with(b"Proc-Type:") && line.trim_ascii_end().ends_with(b",ENCRYPTED"))
     })
 }
 
@@ -200,8 +233,9 @@ fn bad(origin: &Pem, what: &str, error: Error) -> TlsError {
 }
 
 /// How a certificate names a node: a DNS name with the node id in it.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(super) struct Naming(String);
+pub struct Naming(String);
 
 impl Default for Naming {
     fn default() -> Naming {
@@ -219,16 +253,18 @@ impl Naming {
     }
 
     /// The name of a node.
-    pub(super) fn name(&self, node: NodeId) -> Result<ServerName<'static>, TlsError> {
+    ///
+    /// # Errors
+    /// If the pattern makes none.
+    pub fn name(&self, node: NodeId) -> Result<ServerName<'static>, TlsError> {
         self.fill(&node.0.to_string())
     }
 
     /// Whether a certificate is `node`'s. Its chain must have been verified.
-    pub(super) fn check_certificate(
-        &self,
-        node: NodeId,
-        certificate: &CertificateDer<'_>,
-    ) -> Result<(), CertificateFault> {
+    ///
+    /// # Errors
+    /// If it is not, why.
+    pub fn check_certificate(&self, node: NodeId, certificate: &CertificateDer<'_>) -> Result<(), CertificateFault> {
         let other = |error: &dyn fmt::Display| CertificateFault::Other(error.to_string());
         let name = self.name(node).map_err(|error| other(&error))?;
         let parsed = ParsedCertificate::try_from(certificate).map_err(|_| CertificateFault::Unreadable)?;

@@ -5,9 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_rustls::rustls;
-use tokio_rustls::rustls::pki_types::UnixTime;
-use tokio_rustls::rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose};
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError, ExtendedKeyPurpose};
 
 /// As many of a certificate's names are printed.
 const NAMES_PRINTED_MAX: usize = 8;
@@ -90,7 +89,9 @@ pub enum TlsError {
 
 impl TlsError {
     /// What a failed handshake means. tokio-rustls hides the error of rustls in one of the system.
-    pub(super) fn of_handshake(error: io::Error) -> TlsError {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_handshake(error: io::Error) -> TlsError {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(error) => TlsError::from(error),
             None if is_end(error.kind()) => TlsError::Ended,
@@ -99,7 +100,9 @@ impl TlsError {
     }
 
     /// What it means that the peer did not say welcome after the handshake.
-    pub(super) fn of_welcome(error: io::Error) -> TlsError {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_welcome(error: io::Error) -> TlsError {
         match TlsError::of_handshake(error) {
             TlsError::Ended => TlsError::NotAccepted,
             error => error,

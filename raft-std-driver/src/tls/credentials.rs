@@ -1,33 +1,36 @@
 //! Certificate, key and authorities, made into what rustls connects and accepts with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use raft_core::NodeId;
-use tokio_rustls::rustls::client::danger::ServerCertVerifier;
-use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::config::{Naming, Origins};
 use super::error::{CertificateFault, TlsError};
 
-/// What is spoken within TLS, as both ends must say. The version is that of what TLS adds, see `session.rs`; the transport
-/// says its own.
-pub(super) const PROTOCOL: &[u8] = b"raft-tls/1";
+/// What is spoken within TLS, as both ends must say.
+pub const PROTOCOL: &[u8] = b"raft-tls/2";
+
+/// The same of the tokio driver's own sessions, which add a byte of welcome.
+#[doc(hidden)]
+pub const PROTOCOL_WITH_WELCOME: &[u8] = b"raft-tls/1";
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// Everything for new connections, at one moment.
-#[derive(Debug)]
-pub(super) struct Credentials {
-    pub(super) client: Arc<ClientConfig>,
-    pub(super) server: Arc<ServerConfig>,
-    pub(super) naming: Naming,
+pub struct Credentials {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    naming: Naming,
     node: NodeId,
     chain: Vec<CertificateDer<'static>>,
     origin: String,
@@ -49,7 +52,7 @@ impl Credentials {
         let own = Arc::new(pair(chain.clone(), key, &provider, &origins)?);
 
         let roots = Arc::new(roots);
-        let failed = |error: &dyn std::fmt::Display| TlsError::Failed(error.to_string());
+        let failed = |error: &dyn fmt::Display| TlsError::Failed(error.to_string());
         let servers = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
             .build()
             .map_err(|error| failed(&error))?;
@@ -84,6 +87,33 @@ impl Credentials {
         Ok(Credentials { client, server, naming, node, chain, origin, servers, clients })
     }
 
+    /// What to connect with.
+    pub(crate) fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
+
+    /// What to accept with.
+    pub(crate) fn server(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    /// How certificates name nodes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// What to connect and accept with by [`PROTOCOL_WITH_WELCOME`].
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_welcome(&self) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+        let (mut client, mut server) = (ClientConfig::clone(&self.client), ServerConfig::clone(&self.server));
+        client.alpn_protocols = vec![PROTOCOL_WITH_WELCOME.to_vec()];
+        server.alpn_protocols = vec![PROTOCOL_WITH_WELCOME.to_vec()];
+        (Arc::new(client), Arc::new(server))
+    }
+
     /// Whether a peer with the same authorities would accept our certificate at this time: as a server's and as a client's.
     pub(super) fn check(&self, at: UnixTime) -> Result<(), TlsError> {
         let own = |fault| TlsError::Own { origin: self.origin.clone(), fault };
@@ -100,6 +130,13 @@ impl Credentials {
                 Error::InvalidCertificate(error) => own(CertificateFault::from(&error)),
                 error => own(CertificateFault::Other(error.to_string())),
             })
+    }
+}
+
+/// Without certificate and key.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
