@@ -70,13 +70,13 @@ impl Cluster {
             self.coverage.count(Happening::FetchLate);
             at += self.entropy.below(temper.late_moments);
         }
-        let (id, entries) = self.spoil(id, read);
+        let (id, entries) = self.spoil(id, read, to);
         self.queue.push(at, Item::Fetched { slot, life, id, entries });
         Ok(())
     }
 
-    /// What comes of entries that were read well.
-    fn spoil(&mut self, id: FetchId, read: Entries) -> (FetchId, Entries) {
+    /// What comes of entries that were read well, as far as `to` at most.
+    fn spoil(&mut self, id: FetchId, read: Entries, to: Index) -> (FetchId, Entries) {
         let temper = self.temper.fetches;
         let Cluster { entropy, coverage, .. } = self;
         if entropy.chance(temper.fails) {
@@ -85,7 +85,7 @@ impl Cluster {
         }
         if entropy.chance(temper.wrong) {
             coverage.count(Happening::FetchWrong);
-            return wrong(entropy, id, &read);
+            return wrong(entropy, id, &read, to);
         }
         if read.len() > 1 && entropy.chance(temper.short) {
             coverage.count(Happening::FetchShort);
@@ -118,8 +118,9 @@ impl Cluster {
     }
 }
 
-/// Other entries than those that were asked for, or the answer to another request.
-fn wrong(entropy: &mut Entropy, id: FetchId, read: &Entries) -> (FetchId, Entries) {
+/// Other entries than those that were asked for, or the answer to another request; always such that the core can find out. It knows
+/// indexes and terms, and not what a command was: that is the checksums' business.
+fn wrong(entropy: &mut Entropy, id: FetchId, read: &Entries, to: Index) -> (FetchId, Entries) {
     let first = read.first().map_or(Index(1), |first| first.index);
     let mut list: Vec<Entry> = read.slices().flat_map(|(_, entries)| entries.iter().cloned()).collect();
     let first = match entropy.below(5) {
@@ -132,8 +133,9 @@ fn wrong(entropy: &mut Entropy, id: FetchId, read: &Entries) -> (FetchId, Entrie
             first
         }
         _ => {
-            let next = list.last().map_or(Term(1), |entry| entry.term);
-            list.resize(list.len() + 500, Entry { term: next, payload: crate::Payload::Noop });
+            // Beyond the range: within it, entries of the right terms would be taken for the right ones.
+            let (term, count) = (list.last().map_or(Term(1), |entry| entry.term), to.0.saturating_sub(first.0) + 2);
+            list.resize(usize::try_from(count).unwrap_or(1), Entry { term, payload: crate::Payload::Noop });
             first
         }
     };
@@ -168,13 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_never_right() {
+    fn what_is_wrong_can_be_found_out() {
         let mut image = Image::new(meta(1, 4));
-        image.take(&write(5, &[1, 1, 2, 2]));
-        let (id, read) = (FetchId::from_number(3), image.read(Index(5), Index(8), u64::MAX));
-        for seed in 0..50 {
-            let (other, entries) = wrong(&mut Entropy::from_seed(seed), id, &read);
-            assert!(other != id || entries != read, "seed {seed}");
+        image.take(&write(5, &[1; 600]));
+        let (id, to) = (FetchId::from_number(3), Index(604));
+        // All that was asked for, or less: there was room for one.
+        for bytes in [u64::MAX, 0] {
+            let read = image.read(Index(5), to, bytes);
+            for seed in 0..50 {
+                let (other, entries) = wrong(&mut Entropy::from_seed(seed), id, &read, to);
+                let in_range = entries.first_index() == Some(Index(5)) && entries.last_index() <= Some(to);
+                let is_taken = in_range && entries.iter().all(|(id, _)| image.term_at(id.index) == Some(id.term));
+                assert!(other != id || !is_taken, "seed {seed}");
+            }
         }
     }
 }
