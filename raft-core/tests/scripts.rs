@@ -90,6 +90,7 @@ scripts! {
     a_promise_ends_with_its_term
     a_read_waits_for_an_install
     a_refusal_is_no_vote
+    a_refused_transfer_holds_up_nothing
     a_removed_server_disturbs_nobody
     a_removed_server_refuses_its_reads
     a_round_beside_entries

@@ -372,6 +372,7 @@ impl Oracles {
     /// All actions of a step of the server in `slot` have been carried out.
     pub(crate) fn settled(&mut self, slot: usize, server: &Server) -> Verdict {
         self.outcomes.settled()?;
+        self.transfer_is_quiet.settled(slot)?;
         self.fetch_exact.settled(slot, server);
         limits::settled(server)?;
         write_through::settled(server)?;

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use crate::sim::server::{Seen, Server};
 use crate::sim::violation::{Invariant, Verdict, ensure};
-use crate::{Index, NodeId, Payload, RequestId, Term};
+use crate::{EntryId, Index, NodeId, Payload, RequestId, Term};
 
 /// A transfer that is under way.
 #[derive(Clone, Copy)]
@@ -15,6 +15,19 @@ struct UnderWay {
     request: RequestId,
     /// The term in which it was asked for.
     term: Term,
+    /// The step in which it is asked for is not over: it may be refused, and what enters the log is judged when that is known.
+    is_new: bool,
+    /// What entered the log in that step.
+    noise: Option<(Index, EntryId)>,
+}
+
+impl UnderWay {
+    fn is_quiet(&self) -> Verdict {
+        ensure(self.noise.is_none(), Invariant::TransferIsQuiet, || {
+            let (first, last) = self.noise.unwrap_or_default();
+            format!("entries {first}..{last} during a transfer")
+        })
+    }
 }
 
 #[derive(Default)]
@@ -27,7 +40,7 @@ impl TransferIsQuiet {
     /// A server is asked for a transfer. While it has one under way it must refuse a second, which this does not look at.
     pub(crate) fn asked(&mut self, slot: usize, request: RequestId, term: Term) {
         if self.of(slot).is_none() {
-            self.under_way.push(UnderWay { slot, request, term });
+            self.under_way.push(UnderWay { slot, request, term, is_new: true, noise: None });
         }
     }
 
@@ -36,17 +49,28 @@ impl TransferIsQuiet {
     }
 
     /// The server in `slot`, which was `before`, has stepped.
-    pub(crate) fn stepped(&self, slot: usize, server: &Server, before: &Seen) -> Verdict {
+    pub(crate) fn stepped(&mut self, slot: usize, server: &Server, before: &Seen) -> Verdict {
         let seen = &server.seen;
-        if self.of(slot).is_none() || !seen.leads_on_from(before) || seen.last == before.last {
+        if !seen.leads_on_from(before) || seen.last == before.last {
             return Ok(());
         }
+        let Some(transfer) = self.under_way.iter_mut().find(|transfer| transfer.slot == slot) else { return Ok(()) };
         let status = server.raft.as_ref().map(|raft| raft.status());
         let payload = |index| status.and_then(|status| status.entry(Index(index)));
-        let noise = (before.last.index.next().0..=seen.last.index.0).find(|index| !ends_a_change(payload(*index)));
-        ensure(noise.is_none(), Invariant::TransferIsQuiet, || {
-            format!("entries {}..{} during a transfer", before.last.index.next(), seen.last)
-        })
+        let noise = (before.last.index.next().0..=seen.last.index.0).any(|index| !ends_a_change(payload(index)));
+        transfer.noise = noise.then(|| (before.last.index.next(), seen.last));
+        if transfer.is_new { Ok(()) } else { transfer.is_quiet() }
+    }
+
+    /// The step of the server in `slot` is over. A transfer that was asked for in it and is still there has begun.
+    pub(crate) fn settled(&mut self, slot: usize) -> Verdict {
+        match self.under_way.iter_mut().find(|transfer| transfer.slot == slot && transfer.is_new) {
+            Some(transfer) => {
+                transfer.is_new = false;
+                transfer.is_quiet()
+            }
+            None => Ok(()),
+        }
     }
 
     /// A request was answered, by the name of the new leader if it was granted.
@@ -83,7 +107,7 @@ fn ends_a_change(payload: Option<&Payload>) -> bool {
 mod tests {
     use super::super::testing::{found, leader};
     use super::*;
-    use crate::{Bytes, EntryId, Event, Membership};
+    use crate::{Bytes, Event, Membership};
 
     const REQUEST: RequestId = RequestId(900_001);
 
@@ -105,6 +129,7 @@ mod tests {
         let mut oracle = TransferIsQuiet::default();
         assert_eq!(oracle.stepped(0, &server, &before), Ok(()), "nobody asked");
         oracle.asked(0, REQUEST, Term(1));
+        assert_eq!(oracle.settled(0), Ok(()));
         assert_eq!(found(oracle.stepped(0, &server, &before)), Some(Invariant::TransferIsQuiet));
         assert_eq!(oracle.stepped(1, &server, &before), Ok(()), "another server");
         assert_eq!(oracle.answered(0, &server, RequestId(900_002), None), Ok(()), "a second one that is refused");
@@ -114,6 +139,21 @@ mod tests {
         oracle.asked(0, REQUEST, Term(1));
         oracle.crashed(0);
         assert_eq!(oracle.stepped(0, &server, &before), Ok(()), "so it is after a crash");
+    }
+
+    /// What stands in the log behind the request is noise, unless the request is refused in the same step.
+    #[test]
+    fn an_entry_in_the_step_of_the_request_is_found_if_the_transfer_begins() {
+        let (server, before) = appended();
+        let mut oracle = TransferIsQuiet::default();
+        oracle.asked(0, REQUEST, Term(1));
+        assert_eq!(oracle.stepped(0, &server, &before), Ok(()), "it is not known yet");
+        assert_eq!(found(oracle.settled(0)), Some(Invariant::TransferIsQuiet));
+        let mut oracle = TransferIsQuiet::default();
+        oracle.asked(0, REQUEST, Term(1));
+        assert_eq!(oracle.stepped(0, &server, &before), Ok(()));
+        assert_eq!(oracle.answered(0, &server, REQUEST, None), Ok(()), "refused");
+        assert_eq!(oracle.settled(0), Ok(()));
     }
 
     #[test]
