@@ -26,7 +26,7 @@ use crate::types::{Index, NodeId, ServerId, Term};
 
 /// What tests and explorers do to a server, and drivers never.
 #[cfg(feature = "sim")]
-mod stage;
+pub(crate) mod stage;
 
 /// One Raft server: a deterministic state machine without threads, timers or IO.
 ///

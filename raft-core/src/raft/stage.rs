@@ -1,8 +1,30 @@
+use smallvec::SmallVec;
+
 use super::Raft;
 use crate::fingerprint::Fingerprint;
 use crate::role::Role;
 use crate::transfer::Transfer;
 use crate::types::NodeId;
+
+/// When a server does what by itself, and when it heard whom: for the oracle that watches who moves a timer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timers {
+    pub(crate) now: u64,
+    /// The election timeout in force.
+    pub(crate) timeout: u32,
+    /// The leader that was heard last, and when.
+    pub(crate) heard: Option<(NodeId, u64)>,
+    /// When to campaign; a leader does not.
+    pub(crate) election_at: Option<u64>,
+    /// Until when another candidate has time: the one that a follower voted for, or a rival.
+    pub(crate) waits_until: u64,
+    /// When a candidate asks again, and whether it has asked for votes in this term.
+    pub(crate) ask_again_at: Option<u64>,
+    pub(crate) asked: bool,
+    /// When a leader's next heartbeat is due, and when it heard each follower.
+    pub(crate) heartbeat_at: Option<u64>,
+    pub(crate) followers: SmallVec<[(NodeId, u64); 8]>,
+}
 
 impl Raft {
     /// Let the election timer run out after `ticks`, so that no test depends on the dice. A leader has no such timer.
@@ -48,6 +70,27 @@ impl Raft {
         role.rewind_clock(server.config.heartbeat_ticks);
         transfer.iter_mut().for_each(Transfer::rewind_clock);
         reads.rewind_clock(server.config.heartbeat_ticks);
+    }
+
+    pub(crate) fn timers(&self) -> Timers {
+        let Raft { server, role, .. } = self;
+        let election_at = role.deadline();
+        let timers =
+            Timers { now: server.now, timeout: server.timeout, heard: server.heard, election_at, ..Timers::default() };
+        match role {
+            Role::Follower(follower) => Timers { waits_until: follower.waits_until, ..timers },
+            Role::Candidate(candidate) => Timers {
+                waits_until: candidate.waits_until,
+                ask_again_at: Some(candidate.ask_again_at),
+                asked: candidate.asked,
+                ..timers
+            },
+            Role::Leader(leader) => Timers {
+                heartbeat_at: Some(leader.heartbeat_at),
+                followers: leader.followers.iter().map(|progress| (progress.id, progress.heard_at)).collect(),
+                ..timers
+            },
+        }
     }
 
     /// Let what this server was asked for have taken too long. Nothing comes of it before the next event.

@@ -47,6 +47,8 @@ pub enum Invariant {
     CommitRule,
     /// A leader out of touch with a majority leads no longer.
     CheckQuorum,
+    /// A timer moves only by the events that may move it.
+    Timers,
     /// What a leader knows of its followers never falls.
     MatchIndex,
     /// Term, commit and applied never fall.
@@ -111,6 +113,7 @@ impl Invariant {
             Invariant::StateMachineSafety => "§5.4.3, Figure 3",
             Invariant::CommitRule => "§5.4.2",
             Invariant::CheckQuorum => "thesis §6.2",
+            Invariant::Timers => "docs/figure2.md, timers",
             Invariant::MatchIndex => "§5.3, Figure 2",
             Invariant::Monotone => "§5.1, Figure 2",
             Invariant::Promises => "Figure 2, thesis §10.2.1",

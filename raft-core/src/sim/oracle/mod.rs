@@ -42,6 +42,7 @@ mod state_machine_safety;
 mod terms_rise;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timers;
 mod transfer_is_quiet;
 mod uncounted_is_silent;
 mod write_through;
@@ -80,6 +81,7 @@ pub(crate) struct Oracles {
     recorded_disk_counts: recorded_disk_counts::RecordedDiskCounts,
     farewell: farewell::Farewell,
     fetch_exact: fetch_exact::FetchExact,
+    timers: timers::TimersMove,
     pub(crate) frugality: frugality::Frugality,
 }
 
@@ -103,6 +105,7 @@ impl Oracles {
     pub(crate) fn feeding(&mut self, slot: usize, server: &Server, event: &Event) {
         self.ears.fed(slot, server, event);
         self.fetch_exact.feeding(slot, &server.config, event);
+        self.timers.feeding(server, event);
     }
 
     /// The server in `slot`, which was `before`, has stepped; none of the actions has been carried out.
@@ -110,6 +113,7 @@ impl Oracles {
         let server = &servers[slot];
         let seen = &server.seen;
         monotone::stepped(before, seen)?;
+        self.timers.stepped(server, before)?;
         self.transfer_is_quiet.stepped(slot, server, before)?;
         self.ears.stepped(slot, server, before);
         self.farewell.stepped(slot, server);
