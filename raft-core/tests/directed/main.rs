@@ -16,4 +16,5 @@ mod regressions_replication;
 mod regressions_restart;
 mod regressions_snapshots;
 mod regressions_transfer;
+mod sent_once;
 mod why;

@@ -435,6 +435,29 @@ fn stuck_on_a_foreign_term() {
     assert_eq!(server.role(), (RoleKind::Leader, 7), "not so soon again");
 }
 
+/// A voter that lost its disk answers in a newer term only, which is not adopted. Its leader notices that it is there all the same, and
+/// readmits it.
+#[test]
+fn a_voter_ahead_in_terms_is_readmitted() {
+    let mut server = ready(|config| (config.wiped, config.record_disks) = (WipedPolicy::Heal, true));
+    all_matched(&mut server, &[(2, life(2)), (3, life(3))]);
+    assert_eq!(members(&server), "1#101,2#102,3#103 since 3@1");
+    let ahead = Rpc::AppendEntriesReply { round: 0, outcome: raft_core::AppendOutcome::OlderTerm };
+    let mut news = vec![];
+    let is_voter = |server: &Server| server.status().membership().is_voter(NodeId(3));
+    for _ in 0..60 {
+        all_matched(&mut server, &[(2, life(2))]);
+        if !is_voter(&server) {
+            break;
+        }
+        news.extend(server.receive_from_life(3, joined(3), 6, ahead.clone()));
+        assert_eq!(server.role(), (RoleKind::Leader, 1), "its term is not adopted");
+    }
+    assert_eq!(members(&server), "1#101,2#102 learners 3+#103 since 4@1");
+    let lost = Action::News(News::PeerWiped { peer: NodeId(3) });
+    assert_eq!(news.iter().filter(|action| **action == lost).count(), 1, "told once: {news:?}");
+}
+
 /// The process on the old disk of a name neither campaigns nor leads once it has the entry that names the new one, and halts
 /// when that is committed.
 #[test]

@@ -3,14 +3,33 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, NodeId, Payload,
-    Refusal, RequestId, RoleKind, Rpc, SnapshotMeta, Term,
+    Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, News, NodeId,
+    Payload, Refusal, RequestId, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
 
 fn request(last: EntryId) -> Rpc {
     Rpc::RequestVote { last, transfer: false }
+}
+
+/// Observers hear of each term, role and leader once, and of a leader that is first heard when its term is known already.
+#[test]
+fn observers_hear_of_each_leader() {
+    let mut server = Server::new(1, &[1, 2, 3]);
+    let told = |actions: &[Action]| -> Vec<(u64, RoleKind, Option<u64>)> {
+        let news = actions.iter().filter_map(|action| match action {
+            Action::News(News::Role { term, role, leader }) => Some((term.0, *role, leader.map(|leader| leader.0))),
+            _ => None,
+        });
+        news.collect()
+    };
+    assert_eq!(told(&server.receive(2, 1, request(NOTHING))), [(1, RoleKind::Follower, None)]);
+    assert_eq!(told(&server.receive(2, 1, heartbeat(NOTHING, 0))), [(1, RoleKind::Follower, Some(2))]);
+    assert_eq!(told(&server.receive(2, 1, heartbeat(NOTHING, 0))), [], "nothing is new");
+    assert_eq!(told(&server.receive(3, 2, heartbeat(NOTHING, 0))), [(2, RoleKind::Follower, Some(3))], "in one step");
+    assert_eq!(told(&server.time_out()), [(2, RoleKind::PreCandidate, None)]);
+    assert_eq!(told(&server.receive(3, 2, heartbeat(NOTHING, 0))), [(2, RoleKind::Follower, Some(3))], "it lives");
 }
 
 #[test]
