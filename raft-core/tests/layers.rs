@@ -304,6 +304,36 @@ fn the_tables_of_the_thesis_are_true() {
     assert!(tests.len() >= 60, "the tables were not found");
 }
 
+/// The functions and fields that these tables name are in the files that they name.
+#[test]
+fn the_tables_name_what_is_in_the_sources() {
+    let (mut named, mut missing) = (0, vec![]);
+    for page in ["figure2", "thesis"] {
+        let document = fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap();
+        for row in document.lines().filter(|line| line.starts_with("| ")) {
+            let cell = row.split('|').nth(2).unwrap();
+            let mut text = String::new();
+            for name in cell.split('`').skip(1).step_by(2) {
+                if name.ends_with(".rs") {
+                    let file = root().join("raft-core/src").join(name);
+                    text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{page}, {name}: {error}"));
+                    continue;
+                }
+                // Before the first file stands what is nobody's.
+                named += usize::from(!text.is_empty());
+                let item = name.rsplit("::").next().unwrap();
+                let is_there =
+                    text.is_empty() || text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == item);
+                if !is_there {
+                    missing.push(row.to_owned());
+                }
+            }
+        }
+    }
+    assert!(named > 100, "the tables were not found");
+    assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
+}
+
 /// The rows of the table with this heading, cell by cell.
 fn rows<'a>(document: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     let (_, table) = document.split_once(heading).unwrap_or_else(|| panic!("no table {heading}"));
