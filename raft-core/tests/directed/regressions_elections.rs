@@ -3,8 +3,8 @@
 use crate::kit::cluster::Cluster;
 use crate::kit::*;
 use raft_core::{
-    Action, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, News, NodeId,
-    Payload, Refusal, RequestId, RoleKind, Rpc, SnapshotMeta, Term,
+    Action, AppendOutcome, Bytes, Config, Entry, EntryId, Event, Fatal, Incarnation, Index, Membership, Message, News,
+    NodeId, Payload, Refusal, RequestId, RoleKind, Rpc, SnapshotMeta, Term,
 };
 
 const NOTHING: EntryId = EntryId::ZERO;
@@ -428,6 +428,22 @@ fn a_leader_out_of_touch_steps_down() {
     leader.ticks(1);
     assert_eq!(leader.role(), (RoleKind::Follower, 1));
     assert_eq!(leader.status().leader(), None);
+}
+
+/// What followers say to messages of an older term, or as voters, tells nothing of whether they hear this leader now.
+#[test]
+fn only_answers_of_the_own_term_keep_a_leader_in_office() {
+    let older = Rpc::AppendEntriesReply { round: 0, outcome: AppendOutcome::OlderTerm };
+    for (answer, term) in [(older, 1), (matched(0), 0), (GRANTED, 1), (PRE_GRANTED, 1), (request(NOTHING), 1)] {
+        let mut leader = leader(|_| {});
+        for _ in 0..10 {
+            leader.ticks(1);
+            for peer in [2, 3] {
+                leader.receive(peer, term, answer.clone());
+            }
+        }
+        assert_eq!(leader.role(), (RoleKind::Follower, 1), "{answer:?}");
+    }
 }
 
 #[test]
