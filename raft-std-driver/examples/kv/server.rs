@@ -81,7 +81,9 @@ fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
     };
     let storage = opened.map_err(|error| -> Failure {
         match error {
-            StorageError::NotEmpty { .. } => format!("{error}: start it without --init").into(),
+            StorageError::NotEmpty { path } => {
+                format!("{} already belongs to a server: start it without --init", path.display()).into()
+            }
             StorageError::Empty { path } => {
                 format!("{} is empty: start once with --init to make it a member of a new cluster", path.display())
                     .into()
@@ -89,15 +91,7 @@ fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
             error => error.into(),
         }
     })?;
-    let Identity { cluster: stored, node, .. } = storage.identity();
-    if (stored, node) != (cluster, NodeId(*id)) {
-        let data = data.display();
-        return Err(format!(
-            "{data} belongs to server {node} of cluster {}, not to server {id} of {}",
-            stored.0, cluster.0
-        )
-        .into());
-    }
+    storage.check_identity(cluster, NodeId(*id))?;
     Ok(storage)
 }
 

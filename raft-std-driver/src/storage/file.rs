@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use raft_core::{Entries, Incarnation, Index, Membership, Write};
+use raft_core::{Entries, Incarnation, Index, Membership, NodeId, Write};
 
 use super::disk::{Directory, Disk, io_error};
 use super::replay::Replay;
 use super::segment::segment_number;
 use super::snapshots::{self, SnapshotFiles};
 use super::wal::Wal;
-use super::{Birth, Identity, Recovered, Snapshots, Storage, StorageError};
+use super::{Birth, ClusterId, Identity, Recovered, Snapshots, Storage, StorageError};
 
 /// How a [`FileStorage`] uses its directory. May differ from one start to the next.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +70,21 @@ impl FileStorage {
         self.wal.identity()
     }
 
+    /// Check that the directory belongs to this server of this cluster, before anything is done in its name.
+    ///
+    /// # Errors
+    /// [`OtherCluster`](StorageError::OtherCluster) or [`OtherServer`](StorageError::OtherServer), with both ids.
+    pub fn check_identity(&self, cluster: ClusterId, node: NodeId) -> Result<(), StorageError> {
+        let (Identity { cluster: stored, node: server, .. }, path) = (self.identity(), self.wal.path());
+        if stored != cluster {
+            return Err(StorageError::OtherCluster { path, configured: cluster, stored });
+        }
+        if server != node {
+            return Err(StorageError::OtherServer { path, configured: node, stored: server });
+        }
+        Ok(())
+    }
+
     pub(super) fn init_on(
         disk: Arc<dyn Disk>,
         birth: Birth,
@@ -85,8 +100,9 @@ impl FileStorage {
         if birth.membership.members().len() > Membership::MEMBERS_MAX {
             return Err(StorageError::Unfit { what: format!("more than {} members", Membership::MEMBERS_MAX) });
         }
-        tracing::info!(cluster = birth.identity.cluster.0, node = birth.identity.node.0, members = %birth.membership, "storage initialised");
+        let (identity, members) = (birth.identity, birth.membership.clone());
         Wal::create(&disk, birth, options.segment_bytes)?;
+        tracing::info!(cluster = identity.cluster.0, node = identity.node.0, %members, "storage initialised");
         FileStorage::open_on(disk, options)
     }
 

@@ -3,11 +3,11 @@
 pub mod mem;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 mod checkpoint;
 mod disk;
+mod error;
 mod file;
 mod frame;
 mod replay;
@@ -19,6 +19,7 @@ mod snapshots;
 mod tests;
 mod wal;
 
+pub use error::{StorageError, StorageErrorKind};
 pub use file::{FileOptions, FileStorage};
 
 use raft_core::{Entries, EntryId, HardState, Incarnation, Index, Membership, NodeId, SnapshotMeta, Write};
@@ -50,69 +51,6 @@ pub struct Recovered {
     pub snapshot: SnapshotMeta,
     /// The log after it, and perhaps some of the log before its end.
     pub entries: Entries,
-}
-
-/// Why a storage cannot be used. Nothing that was durable is changed by any of these.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StorageError {
-    /// The operating system says no.
-    #[error("cannot {doing} {path}: {source}", path = path.display())]
-    Io {
-        /// What was tried: "open", "write", "sync", ...
-        doing: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Bytes that were once written whole no longer make sense.
-    #[error("{path} is damaged at offset {offset}: {what}", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where in it, in bytes.
-        offset: u64,
-        /// What is wrong there.
-        what: String,
-    },
-    /// Another process uses it.
-    #[error("{path} is in use by another process", path = path.display())]
-    InUse {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// It was never initialised: `init` it as a member of a new cluster, or join an existing one.
-    #[error("{path} is empty: initialise it with the members of a new cluster, or join an existing one", path = path.display())]
-    Empty {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// It was initialised before: its promises must not be forgotten.
-    #[error("{path} already belongs to a server", path = path.display())]
-    NotEmpty {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// It was written by a version that this one does not know.
-    #[error("{path} has format version {found}; this build reads version {known}", path = path.display())]
-    Version {
-        /// The file that says so.
-        path: PathBuf,
-        /// What it says.
-        found: u32,
-        /// What this build knows.
-        known: u32,
-    },
-    /// A write from which no server could start again, or a birth that is none: the caller is wrong.
-    #[error("this does not fit what is stored: {what}")]
-    Unfit {
-        /// What, and why.
-        what: String,
-    },
-    /// An earlier write or sync failed; what is durable is not known any more.
-    #[error("the storage has failed before: {0}")]
-    Failed(String),
 }
 
 /// A server's disk. After an error from [`persist`](Storage::persist) it must not be used again: the node stops.

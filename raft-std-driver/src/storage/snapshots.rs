@@ -198,7 +198,7 @@ impl Sink {
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.block.len() == BLOCK_BYTES {
-            self.put_block().map_err(io::Error::other)?;
+            self.put_block()?;
         }
         let taken = bytes.len().min(BLOCK_BYTES - self.block.len());
         self.block.extend_from_slice(&bytes[..taken]);
@@ -308,8 +308,7 @@ impl SnapshotReader {
 
 impl io::Read for SnapshotReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let whole = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        if self.taken == self.block.len() && !self.next_block().map_err(whole)? {
+        if self.taken == self.block.len() && !self.next_block()? {
             return Ok(0);
         }
         let taken = bytes.len().min(self.block.len() - self.taken);

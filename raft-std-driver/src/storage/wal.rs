@@ -10,6 +10,7 @@
 //! once every entry that is still needed is in later ones.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use raft_core::codec::{self, CodecError};
@@ -74,6 +75,11 @@ impl Wal {
 
     pub(super) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The data directory.
+    pub(super) fn path(&self) -> PathBuf {
+        self.disk.path("")
     }
 
     pub(super) fn kept(&self) -> &Checkpoint {
