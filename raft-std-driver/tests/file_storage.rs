@@ -10,7 +10,7 @@ use raft_core::{
     SnapshotWrite, Term, Write, WriteId,
 };
 use raft_std_driver::storage::{
-    Birth, ClusterId, FileOptions, FileStorage, Identity, SnapshotOrigin, Storage, StorageError,
+    Birth, ClusterId, FileOptions, FileStorage, Identity, SnapshotOrigin, Storage, StorageError, StorageErrorKind,
 };
 
 const IDENTITY: Identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: Incarnation(42) };
@@ -97,6 +97,34 @@ fn a_directory_has_one_user_at_a_time() {
     assert!(matches!(open(dir.path()).err(), Some(StorageError::InUse { .. })), "a snapshot is still being written");
     drop(sink);
     open(dir.path()).unwrap();
+}
+
+/// A clean-up job, or a hand, takes the lock file for a remainder.
+#[test]
+fn without_its_lock_file_a_directory_still_has_one_user_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = init(dir.path());
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    assert!(matches!(open(dir.path()).err(), Some(StorageError::InUse { .. })));
+    drop(storage);
+    let storage = open(dir.path()).unwrap();
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let again = FileStorage::init(dir.path(), birth(), FileOptions::default());
+    assert!(matches!(again.err(), Some(StorageError::InUse { .. })));
+    drop(storage);
+}
+
+#[test]
+fn a_directory_of_another_server_or_cluster_is_told_from_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = init(dir.path());
+    storage.check_identity(IDENTITY.cluster, IDENTITY.node).unwrap();
+    let error = storage.check_identity(ClusterId(8), IDENTITY.node).unwrap_err();
+    assert!(
+        error.kind() == StorageErrorKind::OtherCluster && error.to_string().contains("cluster 7, not to cluster 8")
+    );
+    let error = storage.check_identity(IDENTITY.cluster, NodeId(2)).unwrap_err();
+    assert!(error.kind() == StorageErrorKind::OtherServer && error.to_string().contains("server 1, not to server 2"));
 }
 
 #[test]

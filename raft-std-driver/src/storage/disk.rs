@@ -49,7 +49,9 @@ pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
     move |source| StorageError::Io { doing, path: path.to_path_buf(), source }
 }
 
-/// A directory of the file system, locked against other processes as long as this lives.
+/// A directory of the file system, locked against other processes as long as this lives. The lock is on the directory
+/// itself, which nobody removes by mistake, and on the file `lock`, which shows people that there is one and serves on file
+/// systems that do not lock directories.
 pub(super) struct Directory {
     path: PathBuf,
     handle: File,
@@ -72,6 +74,13 @@ impl Directory {
     /// Lock a directory that exists.
     pub(super) fn lock(path: &Path) -> Result<Directory, StorageError> {
         let handle = File::open(path).map_err(io_error("open", path))?;
+        match handle.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: path.to_path_buf() }),
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(path = %path.display(), %error, "the directory cannot be locked, only the file in it");
+            }
+            Ok(()) => {}
+        }
         let name = path.join(LOCK_NAME);
         let options = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
         let lock = options.map_err(io_error("open", &name))?;
