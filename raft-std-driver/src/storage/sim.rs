@@ -66,6 +66,14 @@ impl SimDisk {
         SimDisk::default()
     }
 
+    /// A disk that durably holds these files, each with its name: what a real directory held, for example.
+    #[must_use]
+    pub fn with_contents(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> SimDisk {
+        let mut state = State::default();
+        files.into_iter().for_each(|(name, bytes)| state.put(name, bytes));
+        SimDisk(Arc::new(Mutex::new(state)))
+    }
+
     /// [`FileStorage::init`] on this disk.
     ///
     /// # Errors

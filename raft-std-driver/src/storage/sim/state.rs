@@ -187,6 +187,15 @@ impl State {
         Ok(())
     }
 
+    /// A file that is there durably.
+    pub(super) fn put(&mut self, name: String, bytes: Vec<u8>) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.files.insert(id, Contents { now: bytes.clone(), durable: bytes, ..Contents::default() });
+        self.names.insert(name.clone(), id);
+        self.durable_names.insert(name, id);
+    }
+
     pub(super) fn find(&self, name: &str) -> io::Result<FileId> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
