@@ -97,7 +97,7 @@ impl Control {
             None => self.shared.inbox.submit([Submission { command, waiter }], caller).await,
             Some(why) => {
                 self.shared.inbox.refused_at_the_door(caller).await;
-                drop(waiter.refuse(why).map(|call| self.shared.refusals.push(call)));
+                drop(waiter.refuse(why.into()).map(|call| self.shared.refusals.push(call)));
             }
         }
     }

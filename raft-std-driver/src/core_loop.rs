@@ -143,6 +143,7 @@ impl CoreLoop {
         for note in self.mail.notes.drain(..) {
             match note {
                 Note::Event(event) => self.server.hear(event),
+                Note::Shortage(what) => self.server.short_of(what),
                 Note::Built(snapshot) => self.server.built(snapshot),
                 Note::Status => {
                     if let Some(answer) = self.shared.status.take() {

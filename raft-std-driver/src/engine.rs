@@ -81,7 +81,7 @@ impl Setup {
         core.show(0, 0);
         let engine = Engine { core: Some(core), begun: false, alive: shared.keep_alive() };
         let machine = MachinePart::new(shared.clone(), machine, snapshots.clone(), custody.clone(), standing);
-        let disk = DiskPart { shared: shared.clone(), storage, snapshots, custody };
+        let disk = DiskPart::new(shared.clone(), storage, snapshots, custody);
         let spawned = shared.spawn("disk", disk.run()).and_then(|()| shared.spawn("machine", machine.run()));
         match spawned {
             Ok(()) => Ok((engine, Control::new(shared, command_bytes_max))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raft_core::{Fatal, NodeId, Refusal, RestoreError};
 
-use crate::storage::StorageError;
+use crate::storage::{StorageError, StorageErrorKind};
 
 /// Why a node could not start, or what made it stop.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,8 +62,17 @@ pub enum ReadError {
 }
 
 /// Why [`Node::snapshot`](crate::Node::snapshot) gave none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SnapshotError {
+    /// It could not be written. The node goes on, its log is whole: try again when the cause is gone.
+    #[error("{message}")]
+    Failed {
+        /// The kind of the cause: a full disk, for example.
+        kind: StorageErrorKind,
+        /// The cause.
+        message: String,
+    },
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,

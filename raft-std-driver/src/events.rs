@@ -1,8 +1,11 @@
 //! What happens in a node and is worth telling.
 
+use std::sync::Arc;
+
 use raft_core::{EntryId, NodeId, RoleKind, Term};
 
 use crate::error::NodeError;
+use crate::storage::{StorageError, StorageErrorKind};
 
 /// Something worth telling that happened in a node.
 #[derive(Clone, Debug)]
@@ -31,6 +34,22 @@ pub enum NodeEvent {
     Reachable {
         /// Who can be reached.
         peer: NodeId,
+    },
+    /// The log has no room to grow: when what is prepared is used up, writes wait. A node that leads refuses new commands
+    /// ([`StartError::NoRoom`](crate::StartError::NoRoom)), and goes on by itself when there is room.
+    DiskFull {
+        /// What is short.
+        why: StorageErrorKind,
+    },
+    /// There is room again.
+    DiskFreed,
+    /// The machine's snapshot could not be written. Nothing of it remains, and the log stays as it is: the node tries again
+    /// later.
+    SnapshotFailed {
+        /// What it would have ended at.
+        last: EntryId,
+        /// Why.
+        cause: Arc<StorageError>,
     },
     /// The machine was asked for a snapshot, which is being written.
     SnapshotBegun {

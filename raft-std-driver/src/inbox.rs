@@ -10,6 +10,7 @@ use raft_core::{Bytes, Change, ENTRY_OVERHEAD_BYTES, EntryId, Event, Message, No
 use crate::changes::ChangeWaiter;
 use crate::peers::{LinkId, TransferDone};
 use crate::queue::{Sleeper, lock};
+use crate::storage::StorageErrorKind;
 use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::Waiter;
 
@@ -40,6 +41,8 @@ pub(crate) enum Note {
     Built(EntryId),
     /// A job on the file of a snapshot on its way has ended.
     Transfer(LinkId, TransferDone),
+    /// The log will have no room when what is prepared is used up, for want of this; or there is room again.
+    Shortage(Option<StorageErrorKind>),
     /// Handles want to know how things stand.
     Status,
     /// A handle wants leadership to be handed over.

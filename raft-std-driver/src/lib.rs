@@ -123,11 +123,11 @@ mod status;
 pub mod storage;
 mod sync;
 pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod told;
 mod traffic;
 mod transfer_part;
-#[cfg(feature = "tls")]
-pub mod tls;
 pub mod transport;
 mod waiters;
 pub mod workers;

@@ -8,6 +8,7 @@ use tracing::Span;
 use crate::error::NodeError;
 use crate::events::NodeEvent;
 use crate::queue::lock;
+use crate::storage::{StorageError, StorageErrorKind};
 use crate::sync::Mutex;
 
 /// Writes for one node.
@@ -17,13 +18,20 @@ pub(crate) struct LogLines {
     span: Span,
     /// Around the campaign that is not decided yet.
     election: Mutex<Option<Span>>,
+    /// Why the last snapshot failed, until one is written.
+    snapshot_failure: Mutex<Option<StorageErrorKind>>,
 }
 
 impl LogLines {
     pub(crate) fn new(id: NodeId) -> LogLines {
         let node = id.0;
         // Of the highest level: whatever is filtered out, the lines that are left say whose they are.
-        LogLines { node, span: tracing::error_span!("raft", node), election: Mutex::default() }
+        LogLines {
+            node,
+            span: tracing::error_span!("raft", node),
+            election: Mutex::default(),
+            snapshot_failure: Mutex::default(),
+        }
     }
 
     /// What the node does on any thread, it does within this.
@@ -79,8 +87,14 @@ impl LogLines {
             NodeEvent::Reachable { peer } => tracing::debug!(node, peer = peer.0, "reachable"),
             NodeEvent::SnapshotBegun { last } => tracing::info!(node, snapshot = %last, "takes a snapshot"),
             NodeEvent::SnapshotWritten { last, bytes } => {
+                *lock(&self.snapshot_failure) = None;
                 tracing::debug!(node, snapshot = %last, bytes, "snapshot written");
             }
+            NodeEvent::DiskFull { why } => {
+                tracing::warn!(node, %why, "no room for the log to grow: free some, the node goes on by itself");
+            }
+            NodeEvent::DiskFreed => tracing::info!(node, "there is room for the log again"),
+            NodeEvent::SnapshotFailed { last, cause } => self.snapshot_failed(*last, cause),
             NodeEvent::Compacted { last } => tracing::info!(node, snapshot = %last, "log compacted"),
             NodeEvent::SnapshotArriving { from, last } => {
                 tracing::info!(node, peer = from.0, snapshot = %last, "receives a snapshot");
@@ -120,6 +134,16 @@ impl LogLines {
             }
             (Some(span), _) => span.in_scope(|| tracing::info!(node, term, %role, leader, "election lost")),
             (None, _) => tracing::info!(node, term, %role, leader, "role"),
+        }
+    }
+
+    /// Once for each kind of cause, until one is written.
+    fn snapshot_failed(&self, last: EntryId, error: &StorageError) {
+        let (node, kind) = (self.node, error.kind());
+        if lock(&self.snapshot_failure).replace(kind) == Some(kind) {
+            tracing::debug!(node, snapshot = %last, %error, "snapshot failed again");
+        } else {
+            tracing::warn!(node, snapshot = %last, %error, "snapshot failed: it is tried again later");
         }
     }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use raft_core::{Bytes, Entries, EntryId, Event, Membership, Payload};
 
@@ -19,6 +19,10 @@ use crate::server::jobs::ApplyJob;
 use crate::shared::Shared;
 use crate::storage::{SnapshotOrigin, SnapshotSink, Snapshots, StorageError};
 use crate::waiters::Waiters;
+
+/// How long a node waits before it tries again to write a snapshot that failed: doubled each time, up to the longest.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// To those who asked for a snapshot, and wait for it to be in force.
 type SnapshotAnswer = Answer<Result<EntryId, SnapshotError>>;
@@ -38,8 +42,10 @@ pub(crate) struct MachinePart {
     /// What the entries applied since the last snapshot count; a snapshot is due above `log_bytes_max`, unless that is 0.
     log_bytes: u64,
     log_bytes_max: u64,
-    /// A snapshot is being built.
-    building: bool,
+    /// A snapshot is being built, of so many bytes of the log.
+    building: Option<u64>,
+    /// The last one failed: how long to wait, and from when on, before the next is due.
+    failed: Option<(Duration, Instant)>,
     /// Who waits for it. Who asks since it was begun asks for the next: it may lack what they want in it.
     awaited: Option<SnapshotAnswer>,
     /// A snapshot to restore was overtaken by a newer one, which comes next: what comes before it is covered by it.
@@ -76,7 +82,8 @@ impl MachinePart {
             snapshot,
             log_bytes,
             log_bytes_max,
-            building: false,
+            building: None,
+            failed: None,
             awaited: None,
             overtaken: false,
         }
@@ -106,8 +113,10 @@ impl MachinePart {
             // It is due below.
             ApplyJob::Snapshot => {}
             ApplyJob::Compacted(last) => self.compacted(last),
+            ApplyJob::Failed(last, error) => self.failed(last, error),
         }
-        self.build_if_due()
+        self.build_if_due();
+        Ok(())
     }
 
     fn apply(&mut self, entries: &Entries) -> Result<(), String> {
@@ -161,22 +170,22 @@ impl MachinePart {
     }
 
     /// One snapshot at a time; who asks meanwhile, or what grows meanwhile, gets the next one.
-    fn build_if_due(&mut self) -> Result<(), String> {
-        if self.building {
-            return Ok(());
+    fn build_if_due(&mut self) {
+        if self.building.is_some() {
+            return;
         }
         if self.applied.index <= self.snapshot.index {
             if let Some(answer) = self.shared.snapshot.take() {
                 answer.say(Ok(self.snapshot));
             }
-            return Ok(());
+            return;
         }
-        let due = self.log_bytes_max > 0 && self.log_bytes >= self.log_bytes_max;
+        let waits = self.failed.is_some_and(|(wait, since)| since.elapsed() < wait);
+        let due = self.log_bytes_max > 0 && self.log_bytes >= self.log_bytes_max && !waits;
         if !due && !self.shared.snapshot.is_open() {
-            return Ok(());
+            return;
         }
-        (self.building, self.awaited) = (true, self.shared.snapshot.take());
-        self.log_bytes = 0;
+        (self.building, self.awaited) = (Some(std::mem::take(&mut self.log_bytes)), self.shared.snapshot.take());
         let last = self.applied;
         let span = self.shared.lines.taking(last);
         let writer = span.in_scope(|| {
@@ -186,17 +195,35 @@ impl MachinePart {
         let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
         let spawned = self.shared.spawn("snapshot", async move {
             let _span = span.enter();
-            let written = write_snapshot(&shared, &*snapshots, last, writer).map_err(|error| error.to_string())?;
-            shared.tell(&NodeEvent::SnapshotWritten { last, bytes: written });
-            let _stopped = shared.inbox.note(Note::Built(last));
+            match write_snapshot(&shared, &*snapshots, last, writer) {
+                Ok(bytes) => {
+                    shared.tell(&NodeEvent::SnapshotWritten { last, bytes });
+                    let _stopped = shared.inbox.note(Note::Built(last));
+                }
+                Err(error) => drop(shared.apply.push(ApplyJob::Failed(last, error))),
+            }
             Ok(())
         });
-        spawned.map_err(|error| format!("no thread to write a snapshot: {error}"))
+        if let Err(source) = spawned {
+            let path = format!("snapshot {last}").into();
+            self.failed(last, StorageError::Io { doing: "start a thread for", path, source });
+        }
+    }
+
+    /// Nothing of it remains. The next is due after a while, or when somebody asks for it.
+    fn failed(&mut self, last: EntryId, error: StorageError) {
+        self.log_bytes = self.log_bytes.saturating_add(self.building.take().unwrap_or(0));
+        let wait = self.failed.map_or(RETRY_MIN, |(wait, _)| wait.saturating_mul(2).min(RETRY_MAX));
+        self.failed = Some((wait, Instant::now()));
+        if let Some(answer) = self.awaited.take() {
+            answer.say(Err(SnapshotError::Failed { kind: error.kind(), message: error.to_string() }));
+        }
+        self.shared.tell(&NodeEvent::SnapshotFailed { last, cause: Arc::new(error) });
     }
 
     fn compacted(&mut self, last: EntryId) {
         self.snapshot = self.snapshot.max(last);
-        self.building = false;
+        (self.building, self.failed) = (None, None);
         if let Some(answer) = self.awaited.take() {
             answer.say(Ok(last));
         }

@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use raft_core::{Bytes, EntryId, Index, Refusal};
 
 use crate::mark::NodeMark;
+use crate::storage::StorageErrorKind;
 use crate::sync::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 /// What became of a command that entered the log.
@@ -29,6 +30,13 @@ pub enum StartError {
     /// The server refused it, and says why; [`Refusal::NotLeader`] names the leader if it is known.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The server leads, and its log has no room to grow: the disk is full, or the process has no file descriptor left. The
+    /// node goes on by itself when there is room again.
+    #[error("the leader's log has no room to grow ({why}): try again when there is")]
+    NoRoom {
+        /// What is short.
+        why: StorageErrorKind,
+    },
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
@@ -136,12 +144,12 @@ impl Entrance {
 /// A refusal that is to be called back off the core thread: what is called may take its time.
 pub(crate) struct RefusedCall {
     pub(crate) waiter: Waiter,
-    why: Refusal,
+    why: StartError,
 }
 
 impl RefusedCall {
     pub(crate) fn call(self) {
-        self.waiter.resolve(Err(self.why.into()));
+        self.waiter.resolve(Err(self.why));
     }
 }
 
@@ -172,11 +180,11 @@ impl Waiter {
 
     /// The core refused the command. One who waits on a channel hears it at once; a call, which may take its time, is
     /// given back to be made elsewhere.
-    pub(crate) fn refuse(self, why: Refusal) -> Option<RefusedCall> {
+    pub(crate) fn refuse(self, why: StartError) -> Option<RefusedCall> {
         if matches!(self.ear, Some(Ear::Call(_))) {
             return Some(RefusedCall { waiter: self, why });
         }
-        self.resolve(Err(why.into()));
+        self.resolve(Err(why));
         None
     }
 
@@ -309,7 +317,7 @@ mod tests {
         drop(waiter(2, &heard));
         drop(Waiter::calling(Box::new(|_| panic!("a careless client"))));
         let refusal = Refusal::NotLeader { leader: None };
-        waiter(3, &heard).refuse(refusal).unwrap().call();
+        waiter(3, &heard).refuse(refusal.into()).unwrap().call();
         let expected = [(1, Ok(Outcome::Unknown)), (2, Err(StartError::Stopped)), (3, Err(refusal.into()))];
         assert_eq!(*heard.lock().unwrap(), expected);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raft_std_driver::NodeError;
 use raft_std_driver::raft_core::{Bytes, NodeId, Refusal};
-use raft_std_driver::storage::StorageError;
+use raft_std_driver::storage::{StorageError, StorageErrorKind};
 use raft_std_driver::transport::parts::BindError;
 use raft_std_driver::{Outcome, StartError as NotEntered};
 
@@ -43,6 +43,13 @@ pub enum StartError {
     /// Refused for another reason, which says what.
     #[error(transparent)]
     Refused(Refusal),
+    /// The leader's log has no room to grow: its disk is full, or it has no file descriptor left. The node goes on by itself
+    /// when there is room again.
+    #[error("the leader's log has no room to grow ({why}): start it again when there is")]
+    NoRoom {
+        /// What is short.
+        why: StorageErrorKind,
+    },
     /// The node has stopped: start it at another server.
     #[error("the node has stopped: start it at another server")]
     ShutDown,
@@ -76,6 +83,7 @@ impl From<NotEntered> for StartError {
             NotEntered::Refused(Refusal::Busy { max }) => StartError::Busy { max },
             NotEntered::Refused(Refusal::TooLarge { bytes, max }) => StartError::TooLarge { bytes, max },
             NotEntered::Refused(why) => StartError::Refused(why),
+            NotEntered::NoRoom { why } => StartError::NoRoom { why },
             NotEntered::Stopped => StartError::ShutDown,
             NotEntered::OwnThread => StartError::OwnThread,
         }

@@ -246,7 +246,7 @@ impl Call<'_> {
                 Err(StartError::Unknown) => &outcomes.unknown,
                 Err(StartError::Busy { .. }) => &outcomes.busy,
                 Err(StartError::TooLarge { .. }) => &outcomes.too_large,
-                Err(StartError::Refused(_) | StartError::OwnThread) => &outcomes.refused,
+                Err(StartError::Refused(_) | StartError::NoRoom { .. } | StartError::OwnThread) => &outcomes.refused,
                 Err(StartError::ShutDown) => &outcomes.shut_down,
             };
             outcome.increment(1);

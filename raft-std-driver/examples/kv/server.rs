@@ -201,7 +201,7 @@ impl Service {
                 Response::NotLeader { leader: address.map(String::as_str) }
             }
             Err(StartError::Stopped | StartError::OwnThread) => Response::NotLeader { leader: None },
-            Err(StartError::Refused(why)) => {
+            Err(why) => {
                 refusal = why.to_string();
                 Response::Refused(&refusal)
             }

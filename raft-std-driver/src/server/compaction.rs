@@ -16,6 +16,11 @@ impl Compaction {
         self.issued = Some(write);
     }
 
+    /// The newest write that was issued.
+    pub(super) fn newest(&self) -> Option<WriteId> {
+        self.issued
+    }
+
     pub(super) fn persisted(&mut self, write: WriteId) {
         self.durable = self.durable.max(Some(write));
     }

@@ -3,6 +3,7 @@
 use raft_core::{Entries, EntryId, FetchId, Index, SnapshotMeta, Write};
 
 use crate::changes::ChangeWaiter;
+use crate::storage::StorageError;
 use crate::waiters::Waiter;
 
 /// For the log writer, which carries all jobs out in order.
@@ -17,6 +18,10 @@ pub(crate) enum LogJob {
         to: Index,
         bytes_max: u64,
     },
+    /// Some time has passed since the storage was short of room.
+    TryAgain,
+    /// Nothing was written for a while.
+    CloseTail,
 }
 
 /// For the applier, which carries all jobs out in order.
@@ -37,6 +42,8 @@ pub(crate) enum ApplyJob {
     Snapshot,
     /// The snapshot that was being built, or a newer one, is in force: it ends here.
     Compacted(EntryId),
+    /// The snapshot that was being built could not be written.
+    Failed(EntryId, StorageError),
 }
 
 impl ApplyJob {

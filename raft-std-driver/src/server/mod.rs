@@ -9,6 +9,7 @@
 //! for the applier, which answers.
 
 mod compaction;
+mod disk_care;
 pub(crate) mod jobs;
 mod requests;
 #[cfg(test)]
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use raft_core::{
     Action, BATCH_ENTRIES_MAX, Change, Commands, EntryId, Event, Fatal, Index, Message, News, NodeId, Raft, Refusal,
-    RequestId, SnapshotMeta, SnapshotWrite, Term,
+    RequestId, RoleKind, SnapshotMeta, SnapshotWrite, Term,
 };
 
 use self::compaction::Compaction;
+use self::disk_care::DiskCare;
 use self::jobs::{ApplyJob, LogJob};
 use self::requests::{Requests, answer_to};
 use crate::asked::Answer;
@@ -31,7 +33,8 @@ use crate::error::ReadError;
 use crate::events::NodeEvent;
 use crate::inbox::Submission;
 use crate::peers::{LinkId, Orders, Peers, TransferDone, TransferJob};
-use crate::waiters::RefusedCall;
+use crate::storage::StorageErrorKind;
+use crate::waiters::{RefusedCall, StartError};
 
 /// Commands are joined into one `Start` as long as they count no more than this (nor more than the whole backlog may): what
 /// one step appends is one write, and has to fit into a frame.
@@ -82,6 +85,7 @@ pub(crate) struct Server {
     last_request: u64,
     requests: Requests,
     compaction: Compaction,
+    disk_care: DiskCare,
     out: Outputs,
 }
 
@@ -106,6 +110,7 @@ impl Server {
             last_request: 0,
             requests: Requests::default(),
             compaction: Compaction::default(),
+            disk_care: DiskCare::default(),
             out: Outputs::default(),
         };
         server.step(Event::Tick { elapsed: 0 });
@@ -119,11 +124,13 @@ impl Server {
     /// When there is something to do even if nothing comes in.
     pub(crate) fn due(&self) -> Option<Instant> {
         let tick = self.ticked.checked_add(self.tick.saturating_mul(self.raft.ticks_until_due()));
-        tick.into_iter().chain(self.peers.as_ref().and_then(Peers::due)).min()
+        let disk = self.disk_care.due(self.compaction.newest());
+        tick.into_iter().chain(disk).chain(self.peers.as_ref().and_then(Peers::due)).min()
     }
 
     /// What is to be done; it is put into `outputs`, which must be empty.
     pub(crate) fn take_outputs(&mut self, outputs: &mut Outputs) {
+        self.out.log.extend(self.disk_care.work(self.compaction.newest(), self.now));
         std::mem::swap(&mut self.out, outputs);
         if let Some(peers) = &mut self.peers {
             peers.flush(self.now);
@@ -188,6 +195,7 @@ impl Server {
             Event::SnapshotReceived { from, term, snapshot } => self.receive_snapshot(from, term, snapshot),
             Event::Persisted(id) => {
                 self.compaction.persisted(id);
+                self.disk_care.durable(id, self.now);
                 self.step(event);
                 self.finish_compaction();
             }
@@ -209,7 +217,7 @@ impl Server {
         let is_decided = new.iter().any(|job| match job {
             LogJob::Persist(write) => matches!(write.snapshot, Some(SnapshotWrite::Installed { .. })),
             LogJob::Discard(_) => true,
-            LogJob::Read { .. } => false,
+            LogJob::Read { .. } | LogJob::TryAgain | LogJob::CloseTail => false,
         });
         if !is_decided {
             // Behind the write that names it.
@@ -222,6 +230,11 @@ impl Server {
         self.step(Event::Compact { index: snapshot.index });
         self.compaction.asked();
         self.finish_compaction();
+    }
+
+    /// The log cannot grow, for want of this; or it can again.
+    pub(crate) fn short_of(&mut self, what: Option<StorageErrorKind>) {
+        self.disk_care.short(what, self.now);
     }
 
     /// Tell the applier when its snapshot, or a newer one from a leader, is durably the current one.
@@ -262,6 +275,9 @@ impl Server {
     /// Join what clients want into as few `Start`s as fit. All of one is taken or none, so what is refused as too much is
     /// tried again by halves.
     pub(crate) fn propose(&mut self, proposals: &mut Vec<Submission>) {
+        if let Some(why) = self.disk_care.shortage().filter(|_| self.raft.status().role() == RoleKind::Leader) {
+            return self.refuse(proposals.drain(..), StartError::NoRoom { why });
+        }
         let most = usize::try_from(BATCH_ENTRIES_MAX).unwrap_or(usize::MAX);
         let mut count_max = most;
         while !proposals.is_empty() {
@@ -273,8 +289,8 @@ impl Server {
                 }
                 Err(Refusal::Busy { .. }) if count > 1 => count_max = count / 2,
                 // Only a single one can be: what is joined is far from any limit.
-                Err(why @ Refusal::TooLarge { .. }) => self.refuse(proposals.drain(..count), why),
-                Err(why) => self.refuse(proposals.drain(..), why),
+                Err(why @ Refusal::TooLarge { .. }) => self.refuse(proposals.drain(..count), why.into()),
+                Err(why) => self.refuse(proposals.drain(..), why.into()),
             }
         }
     }
@@ -294,7 +310,7 @@ impl Server {
         self.out.apply.push(ApplyJob::Park { first, waiters: waiters.collect() });
     }
 
-    fn refuse(&mut self, proposals: impl Iterator<Item = Submission>, why: Refusal) {
+    fn refuse(&mut self, proposals: impl Iterator<Item = Submission>, why: StartError) {
         self.out.refused.extend(proposals.filter_map(|proposal| proposal.waiter.refuse(why)));
     }
 

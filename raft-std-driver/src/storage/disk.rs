@@ -5,11 +5,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::StorageError;
+use super::error::is_too_many_files;
+use crate::queue::lock;
 
 /// Held locked while a process uses the directory.
 const LOCK_NAME: &str = "lock";
+/// How many descriptors a directory keeps for the time when the process has none left: for the next segment, a list of
+/// names, a snapshot that is written and one that is read.
+const SPARES: usize = 4;
 
 /// One directory. What a call did to names is durable after [`sync_names`](Disk::sync_names).
 pub(super) trait Disk: Send + Sync + 'static {
@@ -19,6 +25,8 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn has_threads(&self) -> bool {
         true
     }
+    /// Whether there is a file of this name. Needs no descriptor.
+    fn exists(&self, name: &str) -> Result<bool, StorageError>;
     /// All names, sorted: what is done with them is always done in the same order.
     fn names(&self) -> Result<Vec<String>, StorageError>;
     /// A new, empty file in place of whatever had this name.
@@ -43,6 +51,8 @@ pub(super) trait DiskFile: Send + Sync {
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StorageError>;
     /// Make everything that was written durable, and the length.
     fn sync(&self) -> Result<(), StorageError>;
+    /// The file was renamed: errors name it by its new path.
+    fn set_path(&mut self, path: PathBuf);
 }
 
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
@@ -56,6 +66,8 @@ pub(super) struct Directory {
     path: PathBuf,
     handle: File,
     _lock: File,
+    /// Descriptors that are closed when another one is needed and the process has none left.
+    spares: Mutex<Vec<File>>,
 }
 
 impl Directory {
@@ -85,16 +97,58 @@ impl Directory {
         let options = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
         let lock = options.map_err(io_error("open", &name))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Directory { path: path.to_path_buf(), handle, _lock: lock }),
+            Ok(()) => {
+                let spares = (0..SPARES).map(|_| handle.try_clone()).collect::<io::Result<Vec<File>>>();
+                let spares = Mutex::new(spares.map_err(io_error("keep descriptors for", path))?);
+                Ok(Directory { path: path.to_path_buf(), handle, _lock: lock, spares })
+            }
             Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: path.to_path_buf() }),
             Err(TryLockError::Error(source)) => Err(io_error("lock", &name)(source)),
         }
     }
 }
 
+impl Directory {
+    /// Do what needs a descriptor: with one of the spares if the process has none left.
+    fn with_descriptor<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if is_too_many_files(&error) => match lock(&self.spares).pop() {
+                    // Another thread may be quicker to take what this closes.
+                    Some(spare) => drop(spare),
+                    None => return Err(error),
+                },
+                opened => {
+                    self.refill();
+                    return opened;
+                }
+            }
+        }
+    }
+
+    /// Take a spare descriptor again, if there is one to be had.
+    fn refill(&self) {
+        let mut spares = lock(&self.spares);
+        if spares.len() < SPARES {
+            spares.extend(self.handle.try_clone());
+        }
+    }
+
+    fn named(&self, name: &str, doing: &'static str, how: &OpenOptions) -> Result<Box<dyn DiskFile>, StorageError> {
+        let path = self.path(name);
+        let file = self.with_descriptor(|| how.open(&path)).map_err(io_error(doing, &path))?;
+        Ok(Box::new(Named { file, path }))
+    }
+}
+
 impl Disk for Directory {
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.path.clone() } else { self.path.join(name) }
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, StorageError> {
+        let path = self.path(name);
+        fs::exists(&path).map_err(io_error("find", &path))
     }
 
     fn names(&self) -> Result<Vec<String>, StorageError> {
@@ -104,19 +158,15 @@ impl Disk for Directory {
             names.sort_unstable();
             Ok(names)
         };
-        list().map_err(io_error("list", &self.path))
+        self.with_descriptor(list).map_err(io_error("list", &self.path))
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError> {
-        let path = self.path(name);
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path);
-        Ok(Box::new(Named { file: file.map_err(io_error("create", &path))?, path }))
+        self.named(name, "create", OpenOptions::new().create(true).truncate(true).read(true).write(true))
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn DiskFile>, StorageError> {
-        let path = self.path(name);
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        Ok(Box::new(Named { file: file.map_err(io_error("open", &path))?, path }))
+        self.named(name, "open", OpenOptions::new().read(true).write(true))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
@@ -157,5 +207,9 @@ impl DiskFile for Named {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(io_error("sync", &self.path))
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
     }
 }

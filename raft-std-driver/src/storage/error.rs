@@ -1,5 +1,6 @@
 //! Why a storage cannot be used, and what to do then.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -28,12 +29,12 @@ pub enum StorageError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The disk has no room for a write. Nothing of the write is kept, and the storage can be used: try the same write again
-    /// when there is room.
-    #[error("no room for the log at {path}: free some disk space; the write is tried again", path = path.display())]
-    Full {
-        /// The data directory.
-        path: PathBuf,
+    /// A write could not be begun, for there was no room or no file descriptor. Nothing of it is kept, and the storage can
+    /// still be used: try the same write again later, before any other.
+    #[error("{source}; nothing was written, it is tried again")]
+    NotWritten {
+        /// What was missing.
+        source: Box<StorageError>,
     },
     /// Bytes that were once written whole no longer make sense.
     #[error("{path} is damaged at offset {offset}: {what}", path = path.display())]
@@ -140,13 +141,44 @@ pub enum StorageErrorKind {
     Io,
 }
 
+impl fmt::Display for StorageErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StorageErrorKind::DiskFull => "disk full",
+            StorageErrorKind::ReadOnly => "read-only file system",
+            StorageErrorKind::Permission => "permission denied",
+            StorageErrorKind::TooManyOpenFiles => "too many open files",
+            StorageErrorKind::Damaged => "damaged",
+            StorageErrorKind::InUse => "in use",
+            StorageErrorKind::Empty => "empty",
+            StorageErrorKind::NotEmpty => "not empty",
+            StorageErrorKind::OtherCluster => "of another cluster",
+            StorageErrorKind::OtherServer => "of another server",
+            StorageErrorKind::Version => "unknown format version",
+            StorageErrorKind::Unfit => "does not fit",
+            StorageErrorKind::Failed => "failed before",
+            StorageErrorKind::Io => "input/output error",
+        })
+    }
+}
+
 impl StorageError {
+    /// What the operating system was short of, if that is the reason: it may be there again later.
+    pub(super) fn shortage(&self) -> Option<StorageErrorKind> {
+        Some(self.kind()).filter(|kind| matches!(kind, StorageErrorKind::DiskFull | StorageErrorKind::TooManyOpenFiles))
+    }
+
+    /// The same, if it came before anything of a write could count.
+    pub(super) fn before_the_write(self) -> StorageError {
+        if self.shortage().is_none() { self } else { StorageError::NotWritten { source: Box::new(self) } }
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub fn kind(&self) -> StorageErrorKind {
         match self {
             StorageError::Io { source, .. } => kind_of(source),
-            StorageError::Full { .. } => StorageErrorKind::DiskFull,
+            StorageError::NotWritten { source } => source.kind(),
             StorageError::Damaged { .. } => StorageErrorKind::Damaged,
             StorageError::InUse { .. } => StorageErrorKind::InUse,
             StorageError::Empty { .. } => StorageErrorKind::Empty,
@@ -165,7 +197,6 @@ impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> io::Error {
         let kind = match &error {
             StorageError::Io { source, .. } => source.kind(),
-            StorageError::Full { .. } => io::ErrorKind::StorageFull,
             StorageError::Damaged { .. } => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };
@@ -181,16 +212,19 @@ fn kind_of(error: &io::Error) -> StorageErrorKind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageErrorKind::DiskFull,
         io::ErrorKind::ReadOnlyFilesystem => StorageErrorKind::ReadOnly,
         io::ErrorKind::PermissionDenied => StorageErrorKind::Permission,
-        _ if error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code)) => {
-            StorageErrorKind::TooManyOpenFiles
-        }
+        _ if is_too_many_files(error) => StorageErrorKind::TooManyOpenFiles,
         _ => StorageErrorKind::Io,
     }
 }
 
+/// Whether the process or the machine had no descriptor left.
+pub(super) fn is_too_many_files(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+}
+
 /// What to do about an error of the operating system; nothing if that error has said it already.
 fn advice_on(error: &io::Error) -> &'static str {
-    if error.get_ref().is_some_and(|inner| inner.is::<StorageError>()) {
+    if error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()).is_some() {
         return "";
     }
     match kind_of(error) {

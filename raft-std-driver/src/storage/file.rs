@@ -10,7 +10,7 @@ use super::replay::Replay;
 use super::segment::segment_number;
 use super::snapshots::{self, SnapshotFiles};
 use super::wal::Wal;
-use super::{Birth, ClusterId, Identity, Recovered, Snapshots, Storage, StorageError};
+use super::{Birth, ClusterId, Identity, Recovered, Snapshots, Storage, StorageError, StorageErrorKind};
 
 /// How a [`FileStorage`] uses its directory. May differ from one start to the next.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +135,7 @@ impl FileStorage {
         }
         self.wal.append(writes)?;
         if writes.iter().any(|write| write.snapshot.is_some()) {
-            self.snapshots.make_current(self.wal.kept().current())?;
+            self.snapshots.make_current(self.wal.kept().current());
         }
         Ok(())
     }
@@ -154,9 +154,21 @@ impl Storage for FileStorage {
             return Ok(());
         }
         self.append(writes).inspect_err(|error| {
-            tracing::error!(%error, "storage failed");
-            self.failed = Some(error.to_string());
+            if !matches!(error, StorageError::NotWritten { .. }) {
+                tracing::error!(%error, "storage failed");
+                self.failed = Some(error.to_string());
+            }
         })
+    }
+
+    fn shortage(&self) -> Option<StorageErrorKind> {
+        self.wal.shortage()
+    }
+
+    fn make_room(&mut self) {
+        if self.failed.is_none() {
+            self.wal.make_room();
+        }
     }
 
     fn read(&mut self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {

@@ -53,7 +53,8 @@ pub struct Recovered {
     pub entries: Entries,
 }
 
-/// A server's disk. After an error from [`persist`](Storage::persist) it must not be used again: the node stops.
+/// A server's disk. After an error from [`persist`](Storage::persist) other than
+/// [`NotWritten`](StorageError::NotWritten) it must not be used again: the node stops.
 pub trait Storage: Send + 'static {
     /// What was kept; asked once, before the first `persist`.
     ///
@@ -65,7 +66,9 @@ pub trait Storage: Send + 'static {
     /// there without the earlier ones.
     ///
     /// # Errors
-    /// If not all of them are known to be durable.
+    /// [`NotWritten`](StorageError::NotWritten) if there was no room, or no file descriptor, before anything of them could count:
+    /// then the storage is as it was, and the next call must begin with the same writes. Any other error if not all of them
+    /// are known to be durable.
     fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError>;
 
     /// Read durable entries back: from `from` on, at most through `to` and at most about `bytes_max` bytes of them, yet at
@@ -81,13 +84,31 @@ pub trait Storage: Send + 'static {
         })
     }
 
+    /// What the log will be short of when it has used the room that is prepared; none if it can go on. Known early: when about
+    /// half of the prepared room is left. A node takes no new commands then, so that the rest is there for what is under way.
+    fn shortage(&self) -> Option<StorageErrorKind> {
+        None
+    }
+
+    /// Confirm, durably, that the last writes are whole: to be called when nothing was written for a while, and at the end.
+    /// Later damage to them is found then, instead of being taken for a write that a crash has interrupted.
+    ///
+    /// # Errors
+    /// As those of [`persist`](Storage::persist), but want of room is no error.
+    fn close_tail(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Try again to prepare room, after a [`shortage`](Storage::shortage). May take effect a little later.
+    fn make_room(&mut self) {}
+
     /// The snapshots, for other threads than the disk's.
     fn snapshots(&self) -> Arc<dyn Snapshots>;
 }
 
 /// Who made a snapshot: its own application, or the leader that sent it. The two never overwrite each other, whatever
 /// their ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SnapshotOrigin {
     /// The application here. A durable `SnapshotWrite::Compacted` makes it the current one.
     Local,

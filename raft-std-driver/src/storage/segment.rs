@@ -8,15 +8,15 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::StorageError;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
+use super::{StorageError, StorageErrorKind};
 
 const SEGMENT_PREFIX: &str = "wal-";
 const BLANK_PREFIX: &str = "blank-";
 
 /// The most blank files that are kept.
 const BLANKS_MAX: usize = 4;
-/// Smaller files are filled when they are needed: a thread would cost more than it saves.
+/// Smaller files are filled at once: a thread would cost more than it saves.
 const AHEAD_BYTES_MIN: u64 = 1 << 20;
 /// Zeros are written and synced in steps of this size, so that a sync of the log never waits behind many of them.
 const FILL_BYTES: usize = 1 << 20;
@@ -33,24 +33,33 @@ fn blank_number(name: &str) -> Option<u64> {
     name.strip_prefix(BLANK_PREFIX)?.parse().ok()
 }
 
+/// A blank file, open, so that the log can go on in it when the process has no descriptor left.
+pub(super) struct Blank {
+    pub(super) name: String,
+    pub(super) file: Box<dyn DiskFile>,
+}
+
 /// The supply of blank files.
 pub(super) struct Blanks {
     disk: Arc<dyn Disk>,
     bytes: u64,
-    ready: Vec<String>,
+    ready: Vec<Blank>,
     next_number: u64,
-    ahead: Option<JoinHandle<Result<String, StorageError>>>,
+    ahead: Option<JoinHandle<Result<Blank, StorageError>>>,
+    /// What was short when the last blank file could not be made, until one is ready.
+    shortage: Option<StorageErrorKind>,
 }
 
 impl Blanks {
     /// Takes over the blank files of an earlier run that have the right length, and removes the others.
     pub(super) fn open(disk: Arc<dyn Disk>, bytes: u64) -> Result<Blanks, StorageError> {
-        let mut blanks = Blanks { disk, bytes, ready: Vec::new(), next_number: 1, ahead: None };
+        let mut blanks = Blanks { disk, bytes, ready: Vec::new(), next_number: 1, ahead: None, shortage: None };
         for name in blanks.disk.names()? {
             let Some(number) = blank_number(&name) else { continue };
             blanks.next_number = blanks.next_number.max(number.saturating_add(1));
-            if blanks.ready.len() < BLANKS_MAX && blanks.disk.open(&name)?.len()? == bytes {
-                blanks.ready.push(name);
+            let file = blanks.disk.open(&name)?;
+            if blanks.ready.len() < BLANKS_MAX && file.len()? == bytes {
+                blanks.ready.push(Blank { name, file });
             } else {
                 blanks.disk.remove(&name)?;
             }
@@ -58,46 +67,97 @@ impl Blanks {
         Ok(blanks)
     }
 
-    /// The name of a file of at least `bytes`, if that is not more than a segment usually has; else of an empty one.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<String, StorageError> {
+    /// A file of at least `bytes`, if that is not more than a segment usually has; else an empty one.
+    pub(super) fn take(&mut self, bytes: u64) -> Result<Blank, StorageError> {
         if bytes > self.bytes {
             let name = self.new_name();
-            self.disk.create(&name)?;
-            return Ok(name);
+            return Ok(Blank { file: self.disk.create(&name)?, name });
         }
-        if let Some(name) = self.ready.pop() {
-            return Ok(name);
+        self.collect(true);
+        if let Some(blank) = self.ready.pop() {
+            return Ok(blank);
         }
-        match self.ahead.take().map(JoinHandle::join) {
-            Some(Ok(Ok(name))) => Ok(name),
-            _ => {
-                let name = self.new_name();
-                fill(&*self.disk, name, self.bytes)
-            }
+        let name = self.new_name();
+        let filled = fill(&*self.disk, name, self.bytes);
+        self.shortage = filled.as_ref().err().and_then(StorageError::shortage);
+        filled
+    }
+
+    /// What a blank file was to become has failed: what is in it is not known.
+    pub(super) fn discard(&self, blank: &Blank) {
+        if let Err(error) = self.disk.remove(&blank.name) {
+            tracing::warn!(%error, "a blank file stays until the next start");
         }
     }
 
     /// Keeps the file of an old segment, or removes it. It may be overwritten once [`Disk::sync_names`] has returned.
     pub(super) fn recycle(&mut self, segment: &str, bytes: u64) -> Result<(), StorageError> {
-        if bytes != self.bytes || self.ready.len() >= BLANKS_MAX {
-            return self.disk.remove(segment);
+        if bytes == self.bytes && self.ready.len() < BLANKS_MAX {
+            // Without a descriptor, or without room for another name, it is removed.
+            if let Ok(mut file) = self.disk.open(segment) {
+                let name = self.new_name();
+                if self.disk.rename(segment, &name).is_ok() {
+                    file.set_path(self.disk.path(&name));
+                    self.ready.push(Blank { name, file });
+                    self.shortage = None;
+                    return Ok(());
+                }
+            }
         }
-        let name = self.new_name();
-        self.disk.rename(segment, &name)?;
-        self.ready.push(name);
-        Ok(())
+        self.disk.remove(segment)
     }
 
-    /// Begins to fill a file in the background, unless there is one.
-    pub(super) fn prepare(&mut self) -> Result<(), StorageError> {
-        if self.bytes < AHEAD_BYTES_MIN || !self.disk.has_threads() || !self.ready.is_empty() || self.ahead.is_some() {
-            return Ok(());
+    /// See to it that there is a blank file, or will be soon: a large one is filled in the background. After a shortage only
+    /// if it is to be tried again.
+    pub(super) fn prepare(&mut self, again: bool) {
+        self.collect(false);
+        if self.has_one() || self.ahead.is_some() || self.shortage.is_some() && !again {
+            return;
         }
         let (disk, name, bytes) = (self.disk.clone(), self.new_name(), self.bytes);
-        let path = self.disk.path(&name);
+        if bytes < AHEAD_BYTES_MIN || !disk.has_threads() {
+            let filled = fill(&*disk, name, bytes);
+            return self.filled(filled);
+        }
+        let path = disk.path(&name);
         let ahead = thread::Builder::new().name("raft-segment".into()).spawn(move || fill(&*disk, name, bytes));
-        self.ahead = Some(ahead.map_err(super::disk::io_error("start a thread for", &path))?);
-        Ok(())
+        match ahead {
+            Ok(ahead) => self.ahead = Some(ahead),
+            // It is filled when it is needed.
+            Err(error) => tracing::debug!(path = %path.display(), %error, "no thread to fill a blank file"),
+        }
+    }
+
+    /// What was short when the next blank file could not be made.
+    pub(super) fn shortage(&self) -> Option<StorageErrorKind> {
+        self.shortage
+    }
+
+    pub(super) fn has_one(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Take in what was filled in the background.
+    fn collect(&mut self, wait: bool) {
+        if let Some(ahead) = self.ahead.take_if(|ahead| wait || ahead.is_finished()) {
+            // A panic there is an error of this crate; the file is made anew.
+            if let Ok(filled) = ahead.join() {
+                self.filled(filled);
+            }
+        }
+    }
+
+    fn filled(&mut self, filled: Result<Blank, StorageError>) {
+        match filled {
+            Ok(blank) => {
+                self.ready.push(blank);
+                self.shortage = None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no blank file for the next segment");
+                self.shortage = error.shortage();
+            }
+        }
     }
 
     fn new_name(&mut self) -> String {
@@ -117,17 +177,18 @@ impl Drop for Blanks {
 }
 
 /// A new file of zeros, or nothing.
-fn fill(disk: &dyn Disk, name: String, bytes: u64) -> Result<String, StorageError> {
-    let zeros = vec![0; FILL_BYTES];
+fn fill(disk: &dyn Disk, name: String, bytes: u64) -> Result<Blank, StorageError> {
+    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
     let filled = disk.create(&name).and_then(|file| {
         (0..bytes).step_by(FILL_BYTES).try_for_each(|at| {
             let step = usize::try_from(bytes - at).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
             file.write(&zeros[..step], at)?;
             file.sync()
-        })
+        })?;
+        Ok(file)
     });
     match filled {
-        Ok(()) => Ok(name),
+        Ok(file) => Ok(Blank { name, file }),
         Err(error) => disk.remove(&name).and(Err(error)),
     }
 }

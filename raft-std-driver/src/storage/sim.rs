@@ -127,6 +127,23 @@ impl SimDisk {
         lock(&self.0).syncs_fail = fail;
     }
 
+    /// Let the disk have room for so many bytes in all its files, or for any number. A write that needs more writes what
+    /// fits and fails; what was written before can be overwritten all the same.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        lock(&self.0).capacity = bytes;
+    }
+
+    /// How many bytes all files have.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        lock(&self.0).used()
+    }
+
+    /// Let the process have no file descriptor left from now on, or have some again: nothing more can be opened.
+    pub fn set_out_of_descriptors(&self, out: bool) {
+        lock(&self.0).out_of_descriptors = out;
+    }
+
     /// Another disk that holds the same, unsynced changes included. It has power, its syncs succeed, and nobody uses it.
     #[must_use]
     pub fn copy(&self) -> SimDisk {
@@ -268,6 +285,10 @@ impl Disk for Handle {
         false
     }
 
+    fn exists(&self, name: &str) -> Result<bool, StorageError> {
+        self.life.act("find", name, |state| Ok(state.find(name).is_ok()))
+    }
+
     fn names(&self) -> Result<Vec<String>, StorageError> {
         self.life.act("list", "", |state| Ok(state.names()))
     }
@@ -329,6 +350,10 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.act("sync", |state| state.sync(self.id))
+    }
+
+    fn set_path(&mut self, path: PathBuf) {
+        self.name = path.to_string_lossy().into_owned();
     }
 }
 

@@ -9,6 +9,7 @@
 //!   32  data length         u64
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ pub(super) struct SnapshotFiles {
     disk: Arc<dyn Disk>,
     /// The one that the newest durable write names.
     current: Mutex<Option<Name>>,
+    /// All that have a name of their own: known without a look into the directory, which needs a descriptor.
+    finished: Arc<Mutex<BTreeSet<Name>>>,
     /// Tells apart what is being written at the same time.
     aside: AtomicU64,
 }
@@ -92,25 +95,30 @@ impl SnapshotFiles {
                 disk.remove(&name)?;
             }
         }
-        Ok(SnapshotFiles { disk, current: Mutex::new(current), aside: AtomicU64::new(1) })
+        let finished = Arc::new(Mutex::new(current.into_iter().collect()));
+        Ok(SnapshotFiles { disk, current: Mutex::new(current), finished, aside: AtomicU64::new(1) })
     }
 
     /// Whether a write may be made durable: the snapshot that it names must be there.
     pub(super) fn check_named(&self, write: &Write) -> Result<(), StorageError> {
-        named_by(write).map_or(Ok(()), |identity| self.disk.open(&file_name(identity)).map(drop))
+        let Some(name) = named_by(write).map(file_name) else { return Ok(()) };
+        if self.disk.exists(&name)? {
+            return Ok(());
+        }
+        Err(StorageError::Unfit { what: format!("{write} names {name}, which is not there") })
     }
 
     /// The log names this snapshot now, durably: older ones may go. Newer ones are yet to be named.
-    pub(super) fn make_current(&self, current: Option<Name>) -> Result<(), StorageError> {
+    pub(super) fn make_current(&self, current: Option<Name>) {
         let before = mem::replace(&mut *lock(&self.current), current);
-        let (Some(now), true) = (current, before != current) else { return Ok(()) };
-        for name in self.disk.names()? {
-            let old = identity(&name).filter(|&other| other != now);
-            if old.is_some_and(|old| Some(old) == before || old.0.index < now.0.index) {
-                self.disk.remove(&name)?;
+        let (Some(now), true) = (current, before != current) else { return };
+        let is_old = |name: &Name| *name != now && (Some(*name) == before || name.0.index < now.0.index);
+        let old: Vec<Name> = lock(&self.finished).extract_if(.., is_old).collect();
+        for name in old {
+            if let Err(error) = self.disk.remove(&file_name(name)) {
+                tracing::warn!(%error, "an old snapshot stays until the next start");
             }
         }
-        Ok(())
     }
 
     fn current(&self) -> Option<Name> {
@@ -123,8 +131,9 @@ impl Snapshots for SnapshotFiles {
         let aside = format!("{PREFIX}{}{ASIDE_SUFFIX}", self.aside.fetch_add(1, Ordering::Relaxed));
         let file = self.disk.create(&aside)?;
         let block = Vec::with_capacity(BLOCK_BYTES + CRC_BYTES);
-        let (disk, identity, crc) = (self.disk.clone(), (last, origin), first_crc(last));
-        Ok(Box::new(Sink { disk, file, aside: Some(aside), identity, at: HEADER_BYTES as u64, length: 0, block, crc }))
+        let (disk, finished, identity) = (self.disk.clone(), self.finished.clone(), (last, origin));
+        let (aside, at, crc) = (Some(aside), HEADER_BYTES as u64, first_crc(last));
+        Ok(Box::new(Sink { disk, file, aside, finished, identity, at, length: 0, block, crc }))
     }
 
     fn open(&self, last: EntryId) -> Result<Option<SnapshotData>, StorageError> {
@@ -139,7 +148,11 @@ impl Snapshots for SnapshotFiles {
 
     fn discard(&self, last: EntryId) -> Result<(), StorageError> {
         let identity = (last, SnapshotOrigin::Received);
-        if self.current() == Some(identity) { Ok(()) } else { self.disk.remove(&file_name(identity)) }
+        if self.current() == Some(identity) {
+            return Ok(());
+        }
+        lock(&self.finished).remove(&identity);
+        self.disk.remove(&file_name(identity))
     }
 }
 
@@ -159,6 +172,7 @@ struct Sink {
     file: Box<dyn DiskFile>,
     /// Its name until it is finished.
     aside: Option<String>,
+    finished: Arc<Mutex<BTreeSet<Name>>>,
     identity: Name,
     /// Where the block goes.
     at: u64,
@@ -220,6 +234,7 @@ impl SnapshotSink for Sink {
         self.file.sync()?;
         if let Some(aside) = &self.aside {
             self.disk.rename(aside, &file_name(self.identity))?;
+            lock(&self.finished).insert(self.identity);
         }
         self.aside = None;
         self.disk.sync_names()

@@ -21,7 +21,10 @@ use super::disk::{Disk, DiskFile};
 use super::frame::{self, FRAME_HEADER_BYTES, Key, Link, SegmentHeader};
 use super::replay::{End, Replay, Segment, first_entries, read_entries, replace_from};
 use super::segment::{Blanks, segment_name};
-use super::{Birth, Identity, StorageError};
+use super::{Birth, Identity, StorageError, StorageErrorKind};
+
+/// Room for hundreds of terms and votes.
+const RESERVE_BYTES_MAX: u64 = 64 << 10;
 
 pub(super) struct Wal {
     disk: Arc<dyn Disk>,
@@ -37,6 +40,8 @@ pub(super) struct Wal {
     link: Link,
     /// The frame being made; kept for its memory.
     buffer: Vec<u8>,
+    /// So many bytes at the end of a segment are not for entries.
+    reserve: u64,
 }
 
 impl Wal {
@@ -68,7 +73,8 @@ impl Wal {
         }
         let blanks = Blanks::open(disk.clone(), segment_bytes)?;
         disk.sync_names()?;
-        let mut wal = Wal { disk, blanks, identity, kept, segments, file, at, link, buffer: Vec::new() };
+        let (buffer, reserve) = (Vec::new(), RESERVE_BYTES_MAX.min(segment_bytes / 8));
+        let mut wal = Wal { disk, blanks, identity, kept, segments, file, at, link, buffer, reserve };
         wal.drop_old_segments()?;
         Ok(wal)
     }
@@ -86,7 +92,8 @@ impl Wal {
         &self.kept
     }
 
-    /// Make all of these durable in one frame. After an error the log must not be used again.
+    /// Make all of these durable in one frame. After [`NotWritten`](StorageError::NotWritten) the log is as it was; after any
+    /// other error it must not be used again.
     pub(super) fn append(&mut self, writes: &[Write]) -> Result<(), StorageError> {
         let mut kept = self.kept.clone();
         frame::begin(&mut self.buffer);
@@ -94,10 +101,11 @@ impl Wal {
             kept.take(write)?;
             put_write(&mut self.buffer, write)?;
         }
-        let room = self.segments.back().map_or(0, |segment| segment.bytes.saturating_sub(self.at));
-        if frame::padded(self.buffer.len()) as u64 <= room {
-            let crc = self.seal()?;
-            self.file.write(&self.buffer, self.at)?;
+        let has_entries = writes.iter().any(|write| !write.entries.is_empty());
+        if frame::padded(self.buffer.len()) as u64 <= self.room(has_entries) {
+            let crc = self.seal(self.link)?;
+            // Behind the last frame, a part of this one means nothing.
+            self.file.write(&self.buffer, self.at).map_err(StorageError::before_the_write)?;
             self.file.sync()?;
             self.advance(crc);
         } else {
@@ -108,10 +116,34 @@ impl Wal {
             replace_from(&mut self.segments, from);
         }
         self.drop_old_segments()?;
-        if self.segments.back().is_some_and(|segment| self.at >= segment.bytes / 2) {
-            self.blanks.prepare()?;
+        if self.is_half_full() {
+            self.blanks.prepare(false);
         }
         Ok(())
+    }
+
+    /// How many bytes of frames fit into the segment. The reserve is not for entries, as long as the next segment is not sure:
+    /// when there is no room for that, a term, a vote or a compaction still is written.
+    fn room(&self, has_entries: bool) -> u64 {
+        let left = self.segments.back().map_or(0, |segment| segment.bytes.saturating_sub(self.at));
+        let reserve = if has_entries && !self.blanks.has_one() { self.reserve } else { 0 };
+        left.saturating_sub(reserve)
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.segments.back().is_some_and(|segment| self.at >= segment.bytes / 2)
+    }
+
+    /// What the log will be short of when the segment is full, as far as that is known.
+    pub(super) fn shortage(&self) -> Option<StorageErrorKind> {
+        self.blanks.shortage()
+    }
+
+    /// Try again to make room for the log to go on.
+    pub(super) fn make_room(&mut self) {
+        if self.is_half_full() {
+            self.blanks.prepare(true);
+        }
     }
 
     /// Read entries back, out of the segments that may have them: each of them is read whole.
@@ -129,8 +161,8 @@ impl Wal {
         Ok(first_entries(from, list.into_iter(), bytes_max))
     }
 
-    fn seal(&mut self) -> Result<u32, StorageError> {
-        frame::seal(&mut self.buffer, self.link, Key::of(self.identity.incarnation))
+    fn seal(&mut self, link: Link) -> Result<u32, StorageError> {
+        frame::seal(&mut self.buffer, link, Key::of(self.identity.incarnation))
             .ok_or_else(|| too_large("a group commit"))
     }
 
@@ -144,10 +176,10 @@ impl Wal {
         let link = Link { segment: self.link.segment + 1, ..self.link };
         let header = SegmentHeader { link, identity: self.identity, checkpoint: self.kept.clone() };
         let (header_bytes, header_crc) = header.encode().ok_or_else(|| too_large("the membership"))?;
-        self.link = header.first_link(header_crc);
-        self.at = header_bytes.len() as u64;
-        let crc = self.seal()?;
+        let first_link = header.first_link(header_crc);
+        let crc = self.seal(first_link)?;
         self.file = begin_segment(&*self.disk, &mut self.blanks, link.segment, &header_bytes, &self.buffer)?;
+        (self.link, self.at) = (first_link, header_bytes.len() as u64);
         let start = self.kept.last().next();
         self.segments.push_back(Segment { number: link.segment, bytes: self.file.len()?, start });
         self.advance(crc);
@@ -180,15 +212,19 @@ fn begin_segment(
     header: &[u8],
     frame: &[u8],
 ) -> Result<Box<dyn DiskFile>, StorageError> {
-    let blank = blanks.take((header.len() + frame.len()) as u64)?;
-    let file = disk.open(&blank)?;
-    file.write(header, 0)?;
-    file.write(frame, header.len() as u64)?;
-    file.sync()?;
+    let blank = blanks.take((header.len() + frame.len()) as u64).map_err(StorageError::before_the_write)?;
     let name = segment_name(number);
-    disk.rename(&blank, &name)?;
+    let written = blank.file.write(header, 0).and_then(|()| blank.file.write(frame, header.len() as u64));
+    let synced = written.and_then(|()| blank.file.sync()).and_then(|()| disk.rename(&blank.name, &name));
+    if let Err(error) = synced {
+        // It has no segment's name: even a failed sync of it says nothing of the log.
+        blanks.discard(&blank);
+        return Err(error.before_the_write());
+    }
     disk.sync_names()?;
-    disk.open(&name)
+    let mut file = blank.file;
+    file.set_path(disk.path(&name));
+    Ok(file)
 }
 
 /// Append a write behind its length. One that is too large for the codec goes in parts: the frame keeps them together.

@@ -9,11 +9,11 @@ use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
 use raft_std_driver::raft_core::{
     Bytes, Entries, EntryId, Fatal, Incarnation, Index, Message, NodeId, Rpc, SnapshotMeta, Term,
 };
-use raft_std_driver::storage::{SnapshotSink, StorageError};
+use raft_std_driver::storage::{SnapshotSink, StorageError, StorageErrorKind};
 use raft_std_driver::transport::Inbound;
 use raft_std_driver::{Node, NodeConfig, NodeError, Outcome, SnapshotError, StartError, Started};
 
-use crate::cluster::{Cluster, Machine, eventually};
+use crate::cluster::{Cluster, Machine, eventually, write_lines};
 
 /// The thread that failed, and what it said.
 fn cause(node: &Node) -> (String, String) {
@@ -84,24 +84,51 @@ fn a_machine_that_panics_stops_the_node() {
 }
 
 #[test]
-fn a_snapshot_that_cannot_be_written_stops_the_node() {
-    let failing: [fn() -> io::Result<()>; 2] = [|| Err(io::Error::other("torn")), || panic!("torn")];
-    for fail in failing {
-        let mut cluster = Cluster::asleep(1, |_| {});
-        let mut machine = Machine::new(&cluster.members[0].seen);
-        machine.on_snapshot = Box::new(move |_| Box::new(move |_| fail()));
-        cluster.wake_with(0, machine);
-        cluster.put("x");
-        assert_eq!(cluster.members[0].node().snapshot(), Err(SnapshotError::Stopped));
-        let (thread, message) = cause(cluster.members[0].node());
-        assert_eq!(thread, "snapshot");
-        assert!(message.contains("torn"), "{message}");
-        // The log is whole: without that machine the server goes on.
-        cluster.members[0].node = None;
-        cluster.wake(0);
+fn a_snapshot_that_cannot_be_written_fails_alone() {
+    let mut cluster = Cluster::asleep(1, |_| {});
+    let mut machine = Machine::new(&cluster.members[0].seen);
+    let torn = Arc::new(AtomicBool::new(true));
+    let fails = Arc::clone(&torn);
+    machine.on_snapshot = Box::new(move |lines| {
+        let fails = Arc::clone(&fails);
+        Box::new(move |out| match fails.load(Ordering::SeqCst) {
+            true => out.write_all(b"half").and(Err(io::Error::other("torn"))),
+            false => write_lines(lines)(out),
+        })
+    });
+    cluster.wake_with(0, machine);
+    cluster.put("x");
+    for _ in 0..3 {
+        match cluster.members[0].node().snapshot() {
+            Err(SnapshotError::Failed { kind: StorageErrorKind::Io, message }) => {
+                assert!(message.contains("torn"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
         cluster.put("y");
-        cluster.agree_on(&["x".to_owned(), "y".to_owned()]);
     }
+    torn.store(false, Ordering::SeqCst);
+    let last = cluster.members[0].node().snapshot().unwrap();
+    assert_eq!(cluster.members[0].node().status().snapshot.last, last);
+}
+
+/// Panicking is no way to fail.
+#[test]
+fn a_snapshot_that_panics_stops_the_node() {
+    let mut cluster = Cluster::asleep(1, |_| {});
+    let mut machine = Machine::new(&cluster.members[0].seen);
+    machine.on_snapshot = Box::new(move |_| Box::new(move |_| panic!("torn")));
+    cluster.wake_with(0, machine);
+    cluster.put("x");
+    assert_eq!(cluster.members[0].node().snapshot(), Err(SnapshotError::Stopped));
+    let (thread, message) = cause(cluster.members[0].node());
+    assert_eq!(thread, "snapshot");
+    assert!(message.contains("torn"), "{message}");
+    // The log is whole: without that machine the server goes on.
+    cluster.members[0].node = None;
+    cluster.wake(0);
+    cluster.put("y");
+    cluster.agree_on(&["x".to_owned(), "y".to_owned()]);
 }
 
 struct Odd;

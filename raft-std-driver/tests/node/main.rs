@@ -4,6 +4,7 @@ mod changes;
 mod cluster;
 mod commands;
 mod failures;
+mod full_disk;
 mod paging;
 mod reads;
 mod snapshots;

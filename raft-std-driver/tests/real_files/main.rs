@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use self::check::{Sync, check};
+use self::check::{Sync, check, replay};
 use self::trace::Trace;
 
 /// What the child is told to work in.
@@ -73,4 +73,7 @@ fn every_kind_of_sync_is_needed() {
         let wrong = wrong.expect_err(&format!("without the syncs of {kind:?} nothing is found"));
         println!("without the syncs of {kind:?}: {wrong}");
     }
+    // Without the rule about frames, the lost commands themselves are missed.
+    let wrong = replay(&RECORDING.1, Some(Sync::Frame)).unwrap_err();
+    assert!(wrong.contains("is acknowledged, and only 0 of 3"), "{wrong}");
 }

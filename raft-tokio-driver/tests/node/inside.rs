@@ -67,6 +67,6 @@ async fn a_machine_never_waits_for_itself() {
     in_time("an end", node.stopped()).await.unwrap();
     let heard = curious.heard.lock().unwrap().take().unwrap();
     assert_eq!((heard.start, heard.start_all), (Err(StartError::OwnThread), vec![Err(StartError::OwnThread); 2]));
-    assert_eq!(heard.snapshot, [Err(SnapshotError::OwnThread); 2]);
+    assert_eq!(heard.snapshot, [Err(SnapshotError::OwnThread), Err(SnapshotError::OwnThread)]);
     assert!(heard.status.running && heard.shutdown.is_ok() && heard.stopped.is_ok(), "{:?}", heard.status);
 }

@@ -6,6 +6,9 @@ use std::io;
 /// Small, so that even small frames are torn.
 const SECTOR_BYTES: usize = 16;
 
+/// "Too many open files".
+const EMFILE: i32 = 24;
+
 pub(super) type FileId = u64;
 
 /// What becomes of unsynced changes when the power goes.
@@ -48,6 +51,9 @@ pub(super) struct State {
     pub(super) steps_left: Option<u64>,
     pub(super) stopped: bool,
     pub(super) syncs_fail: bool,
+    /// How many bytes all files may have together.
+    pub(super) capacity: Option<u64>,
+    pub(super) out_of_descriptors: bool,
     /// Counts what ends everything that is open. Only one storage may be open in each.
     pub(super) life: u64,
     pub(super) held: bool,
@@ -132,6 +138,7 @@ impl State {
     pub(super) fn end_life(&mut self) {
         self.files.values_mut().for_each(|file| file.opened = 0);
         (self.steps_left, self.stopped, self.syncs_fail) = (None, false, false);
+        self.out_of_descriptors = false;
         (self.life, self.held) = (self.life + 1, false);
         self.forget_unreachable();
     }
@@ -209,6 +216,9 @@ impl State {
     }
 
     pub(super) fn open(&mut self, id: FileId) -> io::Result<()> {
+        if self.out_of_descriptors {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         self.file(id).map(|file| file.opened += 1)
     }
 
@@ -220,6 +230,9 @@ impl State {
     }
 
     pub(super) fn create(&mut self, name: &str) -> io::Result<FileId> {
+        if self.out_of_descriptors {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         let id = self.next_id;
         self.next_id += 1;
         self.files.insert(id, Contents::default());
@@ -254,10 +267,21 @@ impl State {
     }
 
     pub(super) fn write(&mut self, id: FileId, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let free = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
         let file = self.file(id)?;
-        put(&mut file.now, offset, bytes);
-        file.unsynced.push((offset, bytes.to_vec()));
-        self.step()
+        let end = u64::try_from(file.now.len()).unwrap_or(u64::MAX).saturating_add(free);
+        let fits = usize::try_from(end).unwrap_or(usize::MAX).saturating_sub(offset).min(bytes.len());
+        put(&mut file.now, offset, &bytes[..fits]);
+        file.unsynced.push((offset, bytes[..fits].to_vec()));
+        self.step()?;
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// How many bytes all files have that a name or a handle leads to.
+    pub(super) fn used(&self) -> u64 {
+        let named: BTreeSet<FileId> = self.names.values().copied().collect();
+        let there = self.files.iter().filter(|(id, file)| file.opened > 0 || named.contains(id));
+        there.map(|(_, file)| file.now.len() as u64).sum()
     }
 
     pub(super) fn sync(&mut self, id: FileId) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod full;
 mod golden;
 mod model;
 mod sim;
@@ -19,6 +20,7 @@ use super::disk::Disk;
 use super::sim::SimDisk;
 use super::{
     Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError,
+    StorageErrorKind,
 };
 
 const INCARNATION: Incarnation = Incarnation(0x1234_5678_9ABC_DEF0);

@@ -207,7 +207,6 @@ fn the_same_calls_give_the_same_bytes() {
 fn large_segments_are_not_filled_on_another_thread() {
     let mut session = Session::begun(2 << 20);
     session.persist(&[append(1, 1, &[&vec![1; 3 << 19]])]).unwrap();
-    // It would wait for such a thread.
-    session.storage = None;
-    assert_eq!(session.segments(), session.disk.by_hand().names().unwrap(), "nothing but the log");
+    // A thread would take a while.
+    assert!(session.disk.by_hand().names().unwrap()[0].starts_with("blank-"));
 }
