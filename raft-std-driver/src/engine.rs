@@ -69,13 +69,13 @@ impl Setup {
         config.check()?;
         let NodeConfig { raft: config, tick, snapshot_log_bytes, inbox_bytes_max } = config;
         let Config { id, command_bytes_max, backlog_bytes_max, .. } = config;
-        let (raft, standing) = recover(config, &mut *storage, &*machine, snapshot_log_bytes)?;
+        let (raft, standing, founders) = recover(config, &mut *storage, &*machine, snapshot_log_bytes)?;
 
         let shared = Arc::new(Shared::new(id, inbox_bytes_max, workers, observer));
         let (snapshots, custody) = (storage.snapshots(), Arc::new(Custody::default()));
         let reception = Reception { shared: shared.clone(), snapshots: snapshots.clone(), custody: custody.clone() };
         let reception = Arc::new(reception);
-        let (transport, peers) = connect(connections, &shared, &reception, now)?;
+        let (transport, peers) = connect(connections, &shared, &reception, (founders, now))?;
         let server = Server::new(raft, peers, tick, backlog_bytes_max, now);
         let mut core = CoreLoop::new(shared.clone(), server, transport, snapshots.clone(), reception);
         core.show(0, 0);
@@ -97,7 +97,7 @@ fn connect(
     connections: Connections,
     shared: &Arc<Shared>,
     reception: &Arc<Reception>,
-    now: Instant,
+    (founders, now): (u64, Instant),
 ) -> Result<Reached, NodeError> {
     match connections {
         Connections::Transport(transport) => {
@@ -105,7 +105,9 @@ fn connect(
             started.map_err(|error| NodeError::Transport(Arc::new(error)))?;
             Ok((Some(transport), None))
         }
-        Connections::Own { config, security, peers: members } => {
+        Connections::Own { mut config, security, peers: members } => {
+            // Whatever the caller says: two clusters of one name must not meet.
+            config.birth = founders;
             let mut peers = Peers::new(*config, security);
             peers.set_table(&members, now);
             Ok((None, Some(peers)))
@@ -118,7 +120,7 @@ fn recover(
     storage: &mut dyn Storage,
     machine: &dyn StateMachine,
     log_bytes_max: u64,
-) -> Result<(Raft, Standing), NodeError> {
+) -> Result<(Raft, Standing, u64), NodeError> {
     let (id, kept) = (config.id, storage.recover().map_err(|error| NodeError::Storage(Arc::new(error)))?);
     if kept.identity.node != id {
         return Err(NodeError::Stranger { configured: id, stored: kept.identity.node });
@@ -141,7 +143,7 @@ fn recover(
     let raft = Raft::new(config, restored)?;
     // A machine that is behind the snapshot is restored before anything else.
     let applied = raft.snapshot_at(applied).map_or(EntryId::ZERO, |at| at.last);
-    Ok((raft, Standing { applied, snapshot, log_bytes, log_bytes_max }))
+    Ok((raft, Standing { applied, snapshot, log_bytes, log_bytes_max }, kept.identity.founders))
 }
 
 /// The core of a node and what feeds it, to be polled by one loop. Dropping it stops the node.
@@ -215,14 +217,14 @@ mod tests {
     use std::task::Waker;
     use std::time::Duration;
 
-    use raft_core::{Bytes, Incarnation, Membership, NodeId};
+    use raft_core::{Bytes, Membership, NodeId};
 
     use super::*;
     use crate::events::NodeEvent;
     use crate::machine::{Command, SnapshotWriter};
     use crate::queue::lock;
     use crate::storage::mem::MemDisk;
-    use crate::storage::{Birth, ClusterId, Identity};
+    use crate::storage::{Birth, ClusterId};
     use crate::transport::local::LocalNetwork;
     use crate::workers::{Part, Threads, block_on};
     use crate::{Outcome, ReadError, SnapshotError, StartError};
@@ -247,8 +249,7 @@ mod tests {
 
     fn setup(workers: Arc<dyn Workers>, observer: Arc<dyn Observer>) -> Setup {
         let id = NodeId(1);
-        let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(1) };
-        let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+        let disk = MemDisk::new(Birth::founder(ClusterId(1), id, Membership::new([id])).with_incarnation(1));
         let storage = Box::new(disk.open().unwrap());
         let transport = LocalNetwork::new().attach(id);
         Setup {

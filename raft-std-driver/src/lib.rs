@@ -9,7 +9,7 @@
 //!
 //! use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
 //! use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId, RoleKind};
-//! use raft_std_driver::storage::{Birth, ClusterId, Identity, mem::MemDisk};
+//! use raft_std_driver::storage::{Birth, ClusterId, mem::MemDisk};
 //! use raft_std_driver::transport::local::LocalNetwork;
 //! use raft_std_driver::{Node, NodeConfig, Outcome};
 //!
@@ -39,9 +39,7 @@
 //! }
 //!
 //! // The first start of a cluster of one; elsewhere the storage is files, and the network TCP.
-//! let membership = Membership::new([NodeId(1)]);
-//! let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(8191) };
-//! let disk = MemDisk::new(Birth { identity, membership });
+//! let disk = MemDisk::new(Birth::founder(ClusterId(1), NodeId(1), Membership::new([NodeId(1)])));
 //! let network = LocalNetwork::new();
 //! let node = Node::spawn(NodeConfig::new(NodeId(1)), disk.open()?, Sum(0), network.attach(NodeId(1)))?;
 //! while node.status().role != RoleKind::Leader {

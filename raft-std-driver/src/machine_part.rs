@@ -277,3 +277,81 @@ impl Write for WhileRunning<'_> {
         self.data.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use raft_core::{Entry, Index, NodeId, SnapshotMeta, SnapshotWrite, Term, WriteId};
+
+    use super::*;
+    use crate::queue::lock;
+    use crate::storage::mem::MemDisk;
+    use crate::storage::{Birth, ClusterId, Storage};
+    use crate::workers::Threads;
+
+    /// Its state is the list of what it was given.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl StateMachine for Seen {
+        fn apply(&mut self, commands: &[Command<'_>], answers: &mut Vec<Bytes>) -> io::Result<()> {
+            for command in commands {
+                lock(&self.0).push(String::from_utf8_lossy(command.bytes).into_owned());
+                answers.push(Bytes::new());
+            }
+            Ok(())
+        }
+
+        fn snapshot(&mut self) -> SnapshotWriter {
+            Box::new(|_| Ok(()))
+        }
+
+        fn restore(&mut self, data: &mut dyn io::Read) -> io::Result<()> {
+            *lock(&self.0) = vec![io::read_to_string(data)?];
+            Ok(())
+        }
+    }
+
+    fn meta(last: EntryId) -> SnapshotMeta {
+        SnapshotMeta { last, membership: Membership::new([NodeId(1)]).into() }
+    }
+
+    fn command(index: u64) -> ApplyJob {
+        let payload = Payload::Command(format!("command {index}").into());
+        ApplyJob::Apply(Entries::from_vec(Index(index), vec![Entry { term: Term(1), payload }]).unwrap())
+    }
+
+    /// The disk installs a newer snapshot while the machine has yet to restore an older one, whose data is gone by then. What
+    /// follows the older one lacks its predecessors, and must not be applied.
+    #[test]
+    fn nothing_is_applied_between_a_restore_that_was_overtaken_and_the_newer_one() {
+        let disk = MemDisk::new(Birth::founder(ClusterId(1), NodeId(1), Membership::new([NodeId(1)])));
+        let (mut storage, seen, custody) = (disk.open().unwrap(), Seen::default(), Arc::new(Custody::default()));
+        let shared = Arc::new(Shared::new(NodeId(1), 1 << 20, Arc::new(Threads), Arc::new(())));
+        let standing = Standing { applied: EntryId::ZERO, snapshot: EntryId::ZERO, log_bytes: 0, log_bytes_max: 0 };
+        let machine = Box::new(seen.clone());
+        let mut part = MachinePart::new(shared, machine, storage.snapshots(), custody.clone(), standing);
+        part.carry_out(command(1)).unwrap();
+
+        let [older, newer] = [10, 20].map(|index| EntryId::new(1, index));
+        for last in [older, newer] {
+            let mut sink = storage.snapshots().create(last, SnapshotOrigin::Received).unwrap();
+            write!(sink, "up to {last}").unwrap();
+            sink.finish().unwrap();
+            custody.installing(last);
+            let snapshot = Some(SnapshotWrite::Installed { snapshot: meta(last) });
+            let (id, entries) = (WriteId::from_number(last.index.0), Entries::new());
+            storage.persist(&[raft_core::Write { id, hard_state: None, snapshot, entries }]).unwrap();
+        }
+        for work in [ApplyJob::Restore(meta(older)), command(11), command(12)] {
+            part.carry_out(work).unwrap();
+        }
+        assert_eq!(*lock(&seen.0), ["command 1"], "as if none of it had been");
+        for work in [ApplyJob::Restore(meta(newer)), command(21)] {
+            part.carry_out(work).unwrap();
+        }
+        assert_eq!(*lock(&seen.0), [format!("up to {newer}"), "command 21".to_owned()]);
+        assert!(part.carry_out(ApplyJob::Restore(meta(EntryId::new(1, 30)))).is_err(), "nothing is newer than that");
+    }
+}

@@ -205,14 +205,17 @@ mod tests {
 
     use super::*;
     use crate::storage::mem::MemDisk;
-    use crate::storage::{Birth, Identity};
+    use crate::storage::{Birth, ClusterId};
     use crate::workers::Threads;
 
+    fn disk() -> MemDisk {
+        MemDisk::new(Birth::founder(ClusterId(1), NodeId(1), Membership::new([NodeId(1)])))
+    }
+
     fn reception() -> Reception {
-        let birth = Birth { identity: Identity::default(), membership: Membership::new([NodeId(1)]) };
         Reception {
             shared: Arc::new(Shared::new(NodeId(1), 1, Arc::new(Threads), Arc::new(()))),
-            snapshots: Arc::new(MemDisk::new(birth)),
+            snapshots: Arc::new(disk()),
             custody: Arc::default(),
         }
     }
@@ -232,6 +235,22 @@ mod tests {
         assert!(old.finish().is_err(), "and its end takes nothing away from the other");
         new.write_all(b"new").unwrap();
         new.finish().unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_finished_leaves_room_for_the_next() {
+        let (mut reception, disk) = (reception(), disk());
+        reception.snapshots = Arc::new(disk.clone());
+        for _ in 0..2 {
+            disk.set_failure(Some("no room"));
+            let mut data = begin(&reception, 2).unwrap();
+            data.write_all(b"data").unwrap();
+            assert!(data.finish().is_err());
+            disk.set_failure(None);
+            let next = begin(&reception, 3).expect("its place is free");
+            next.finish().unwrap();
+            reception.custody.settle();
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write as _};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use raft_core::{
@@ -10,13 +13,14 @@ use raft_core::{
     SnapshotWrite, Term, Write, WriteId,
 };
 use raft_std_driver::storage::{
-    Birth, ClusterId, FileOptions, FileStorage, Identity, SnapshotOrigin, Storage, StorageError, StorageErrorKind,
+    Birth, ClusterId, FileOptions, FileStorage, SnapshotOrigin, Storage, StorageError, StorageErrorKind,
 };
 
-const IDENTITY: Identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: Incarnation(42) };
+const CLUSTER: ClusterId = ClusterId(7);
+const NODE: NodeId = NodeId(1);
 
 fn birth() -> Birth {
-    Birth { identity: IDENTITY, membership: Membership::new([NodeId(1), NodeId(2), NodeId(3)]) }
+    Birth::founder(CLUSTER, NODE, Membership::new([1, 2, 3].map(NodeId))).with_incarnation(42)
 }
 
 fn init(dir: &Path) -> FileStorage {
@@ -36,7 +40,7 @@ fn append(index: u64, command: &[u8]) -> Write {
 }
 
 fn compacted(last: EntryId) -> Write {
-    let snapshot = SnapshotMeta { last, membership: Arc::new(birth().membership) };
+    let snapshot = SnapshotMeta { last, membership: Arc::new(birth().membership().clone()) };
     let snapshot = Some(SnapshotWrite::Compacted { snapshot, first: last.index.next() });
     Write { id: WriteId::from_number(1), hard_state: None, snapshot, entries: Entries::new() }
 }
@@ -48,8 +52,8 @@ fn a_member_is_born_once_and_keeps_everything() {
     assert!(matches!(open(&dir).err(), Some(StorageError::Empty { .. })));
     let mut storage = init(&dir);
     let recovered = storage.recover().unwrap();
-    assert_eq!(recovered.identity, IDENTITY);
-    assert_eq!(*recovered.snapshot.membership, birth().membership);
+    assert_eq!(recovered.identity, birth().identity());
+    assert_eq!(*recovered.snapshot.membership, *birth().membership());
     assert!(recovered.entries.is_empty());
     storage.persist(&[append(1, b"one"), append(2, b"two")]).unwrap();
     drop(storage);
@@ -74,15 +78,6 @@ fn an_empty_directory_does_not_open() {
     assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));
     drop(init(dir.path()));
     assert!(dir.path().join("notes.txt").exists());
-}
-
-#[test]
-fn a_birth_without_incarnation_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let birth = Birth { identity: Identity { incarnation: Incarnation(0), ..IDENTITY }, ..birth() };
-    let born = FileStorage::init(dir.path(), birth, FileOptions::default());
-    assert!(matches!(born.err(), Some(StorageError::Unfit { .. })));
-    assert!(matches!(open(dir.path()).err(), Some(StorageError::Empty { .. })));
 }
 
 #[test]
@@ -118,12 +113,12 @@ fn without_its_lock_file_a_directory_still_has_one_user_at_a_time() {
 fn a_directory_of_another_server_or_cluster_is_told_from_ones_own() {
     let dir = tempfile::tempdir().unwrap();
     let storage = init(dir.path());
-    storage.check_identity(IDENTITY.cluster, IDENTITY.node).unwrap();
-    let error = storage.check_identity(ClusterId(8), IDENTITY.node).unwrap_err();
+    storage.check_identity(CLUSTER, NODE).unwrap();
+    let error = storage.check_identity(ClusterId(8), NODE).unwrap_err();
     assert!(
         error.kind() == StorageErrorKind::OtherCluster && error.to_string().contains("cluster 7, not to cluster 8")
     );
-    let error = storage.check_identity(IDENTITY.cluster, NodeId(2)).unwrap_err();
+    let error = storage.check_identity(CLUSTER, NodeId(2)).unwrap_err();
     assert!(error.kind() == StorageErrorKind::OtherServer && error.to_string().contains("server 1, not to server 2"));
 }
 
@@ -136,10 +131,92 @@ fn another_version_is_refused_by_name() {
     bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
     match open(dir.path()).err() {
-        Some(StorageError::Version { path: named, found: 1, known: 2 }) => assert_eq!(named, path),
+        Some(StorageError::Version { path: named, found: 1, known: 3 }) => assert_eq!(named, path),
         other => panic!("{other:?}"),
     }
     assert!(fs::read(&path).unwrap() == bytes);
+}
+
+/// Run one of the tests below as a process of its own, which looks into this directory.
+fn in_a_child(test: &str, dir: &Path, shell: &str, tune: impl FnOnce(&mut Command)) {
+    // A copy, which any user may read.
+    let program = dir.with_file_name("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut child = Command::new("sh");
+    child.args(["-c", &format!("{shell} exec \"$0\" --exact {test} --ignored --nocapture")]).arg(program);
+    tune(child.env("RAFT_FILE_STORAGE", dir));
+    let ended = child.output().unwrap();
+    let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn given_dir() -> Option<PathBuf> {
+    std::env::var_os("RAFT_FILE_STORAGE").map(PathBuf::from)
+}
+
+#[test]
+fn a_process_without_descriptors_goes_on_writing_its_log() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    in_a_child("without_descriptors", &dir, "ulimit -n 64;", |_| {});
+    let recovered = open(&dir).unwrap().recover().unwrap();
+    assert_eq!(recovered.entries.last(), Some(EntryId::new(1, 200)));
+}
+
+#[test]
+#[ignore = "a process of the test above: it uses up its descriptors"]
+fn without_descriptors() {
+    let Some(dir) = given_dir() else { return };
+    let options = FileOptions { segment_bytes: 1 << 20 };
+    let mut storage = FileStorage::init(&dir, birth(), options).unwrap();
+    storage.persist(&[append(1, b"first")]).unwrap();
+    let mut all = vec![];
+    let error = loop {
+        match fs::File::open("/dev/null") {
+            Ok(file) => all.push(file),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(24), "{error}");
+    for index in 2..=200 {
+        storage.persist(&[append(index, &vec![7; 50_000])]).unwrap();
+        if index % 50 == 0 {
+            let last = EntryId::new(1, index - 10);
+            let mut sink = storage.snapshots().create(last, SnapshotOrigin::Local).unwrap();
+            sink.write_all(b"the state").unwrap();
+            sink.finish().unwrap();
+            storage.persist(&[compacted(last)]).unwrap();
+            assert!(storage.snapshots().open(last).unwrap().is_some());
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_to_is_refused_at_the_start() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    drop(init(&dir));
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    // The files may be written to, but none may be made.
+    fs::read_dir(&dir).unwrap().for_each(|file| allow(&file.unwrap().path(), 0o666));
+    allow(parent.path(), 0o755);
+    allow(&dir, 0o555);
+    let is_root = fs::metadata("/proc/self").map(|me| me.uid()).unwrap_or(1) == 0;
+    in_a_child("without_permission", &dir, "", |child| {
+        if is_root {
+            child.uid(65_534);
+        }
+    });
+    allow(&dir, 0o755);
+}
+
+#[test]
+#[ignore = "a process of the test above: another user than root"]
+fn without_permission() {
+    let Some(dir) = given_dir() else { return };
+    let error = open(&dir).err().unwrap();
+    assert_eq!(error.kind(), StorageErrorKind::Permission, "{error}");
+    assert!(error.to_string().contains("needs to read, write and create files there"), "{error}");
 }
 
 /// Segments large enough to be filled ahead on a thread, and recycled.

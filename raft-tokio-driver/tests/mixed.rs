@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use cluster::{Ledger, in_time};
 use raft_std_driver::net::LinkConfig;
-use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, RoleKind};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity};
+use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, RoleKind};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage};
 use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{NodeConfig, Outcome, Started};
 use raft_tokio_driver::StartError;
@@ -99,11 +99,11 @@ impl Mixed {
             let (members, ledger) = (self.members.clone(), self.ledgers[at].clone());
             let spawn = move || {
                 let id = NodeId(id);
-                let identity = Identity { cluster: CLUSTER, node: id, incarnation: Incarnation(100 + id.0) };
                 let membership = Membership::new(members.iter().map(|(id, _)| NodeId(*id)));
                 let storage = match FileStorage::open(&dir, FileOptions::default()) {
                     Ok(storage) => storage,
-                    Err(_) => FileStorage::init(&dir, Birth { identity, membership }, FileOptions::default()).unwrap(),
+                    Err(_) => FileStorage::init(&dir, Birth::founder(CLUSTER, id, membership), FileOptions::default())
+                        .unwrap(),
                 };
                 let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));
                 let settings = LinkConfig::new(CLUSTER, &Config::new(id));

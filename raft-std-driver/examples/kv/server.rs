@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
-use raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal};
+use raft_core::{Bytes, Config, Membership, NodeId, Refusal};
 use raft_std_driver::net::LinkConfig;
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
 use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError};
 
@@ -71,10 +71,8 @@ fn open_storage(options: &ServeOptions) -> Result<FileStorage, Failure> {
     let ServeOptions { id, data, peers, .. } = options;
     let cluster = ClusterId(options.cluster);
     let opened = if options.init {
-        let birth = Birth {
-            identity: Identity { cluster, node: NodeId(*id), incarnation: Incarnation::founder(fastrand::u64(..)) },
-            membership: Membership::new(peers.iter().map(|(id, _)| NodeId(*id))),
-        };
+        let members = Membership::new(peers.iter().map(|(id, _)| NodeId(*id)));
+        let birth = Birth::founder(cluster, NodeId(*id), members);
         FileStorage::init(data, birth, FileOptions::default())
     } else {
         FileStorage::open(data, FileOptions::default())

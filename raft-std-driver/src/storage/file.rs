@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use raft_core::{Entries, Incarnation, Index, Membership, NodeId, Write};
+use raft_core::{Entries, Index, Membership, NodeId, Write};
 
 use super::disk::{Directory, Disk, io_error};
 use super::replay::Replay;
-use super::segment::segment_number;
+use super::segment::{check_names, segment_number};
 use super::snapshots::{self, SnapshotFiles};
 use super::wal::Wal;
 use super::{Birth, ClusterId, Identity, Recovered, Snapshots, Storage, StorageError, StorageErrorKind};
@@ -44,7 +44,7 @@ impl FileStorage {
     ///
     /// # Errors
     /// [`NotEmpty`](StorageError::NotEmpty) if a server lives here, [`InUse`](StorageError::InUse) if another process
-    /// does, [`Unfit`](StorageError::Unfit) if the incarnation is 0, or what the operating system says.
+    /// does, [`Unfit`](StorageError::Unfit) if there are too many members, or what the operating system says.
     pub fn init(dir: impl AsRef<Path>, birth: Birth, options: FileOptions) -> Result<FileStorage, StorageError> {
         FileStorage::init_on(Arc::new(Directory::create(dir.as_ref())?), birth, options)
     }
@@ -94,9 +94,6 @@ impl FileStorage {
         if snapshots::any(&names) || names.iter().any(|name| segment_number(name).is_some()) {
             return Err(StorageError::NotEmpty { path: disk.path("") });
         }
-        if birth.identity.incarnation == Incarnation::default() {
-            return Err(StorageError::Unfit { what: "an incarnation of 0".into() });
-        }
         if birth.membership.members().len() > Membership::MEMBERS_MAX {
             return Err(StorageError::Unfit { what: format!("more than {} members", Membership::MEMBERS_MAX) });
         }
@@ -117,6 +114,7 @@ impl FileStorage {
         let current = replay.kept.current();
         SnapshotFiles::check(&*disk, current)?;
         // Everything fits: from here on files may change.
+        check_names(&*disk)?;
         let wal = Wal::resume(disk.clone(), replay, options.segment_bytes)?;
         let snapshots = Arc::new(SnapshotFiles::open(disk, current)?);
         tracing::info!(
@@ -163,6 +161,16 @@ impl Storage for FileStorage {
 
     fn shortage(&self) -> Option<StorageErrorKind> {
         self.wal.shortage()
+    }
+
+    fn close_tail(&mut self) -> Result<(), StorageError> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        self.wal.close_tail().inspect_err(|error| {
+            tracing::error!(%error, "storage failed");
+            self.failed = Some(error.to_string());
+        })
     }
 
     fn make_room(&mut self) {

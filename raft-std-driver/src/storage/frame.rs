@@ -13,7 +13,9 @@
 //!            40  incarnation       u64
 //!            48  cluster           u64            payload  (length u32 | write)*
 //!            56  node              u64
-//!            64  checkpoint (postcard), padded with zeros to a multiple of 8
+//!            64  founders' digest  u64
+//!            72  file length       u64
+//!            80  checkpoint (postcard), padded with zeros to a multiple of 8
 //! ```
 //!
 //! All numbers are little-endian; a CRC is a CRC-32C that starts from the incarnation. The frame before a segment's first
@@ -28,9 +30,9 @@ use raft_core::{Incarnation, NodeId};
 use super::checkpoint::Checkpoint;
 use super::{ClusterId, Identity};
 
-pub(super) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 3;
 pub(super) const FRAME_HEADER_BYTES: usize = 32;
-const SEGMENT_HEADER_BYTES: usize = 64;
+const SEGMENT_HEADER_BYTES: usize = 80;
 const SEGMENT_MAGIC: [u8; 8] = *b"RAFT-WAL";
 const ALIGNMENT: usize = 8;
 
@@ -136,6 +138,8 @@ pub(super) struct SegmentHeader {
     /// Of the segment's first frame; `previous` is the CRC of the last frame of the segment before.
     pub(super) link: Link,
     pub(super) identity: Identity,
+    /// How long the file is, so that one that was cut off is told from one that ends there.
+    pub(super) file_bytes: u64,
     /// All that is known but the entries, so that older segments may go.
     pub(super) checkpoint: Checkpoint,
 }
@@ -163,6 +167,8 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.identity.incarnation.0.to_le_bytes());
         bytes.extend_from_slice(&self.identity.cluster.0.to_le_bytes());
         bytes.extend_from_slice(&self.identity.node.0.to_le_bytes());
+        bytes.extend_from_slice(&self.identity.founders.to_le_bytes());
+        bytes.extend_from_slice(&self.file_bytes.to_le_bytes());
         bytes.extend_from_slice(&checkpoint);
         bytes.resize(padded(bytes.len()), 0);
         let crc = Key::of(self.identity.incarnation).crc(&bytes[16..]);
@@ -193,8 +199,9 @@ impl SegmentHeader {
         let checkpoint = checkpoint.map_err(|_| damaged(SEGMENT_HEADER_BYTES, "the checkpoint makes no sense"))?;
         let link = Link { segment: u64_at(fixed, 16), sequence: u64_at(fixed, 24), previous: u32_at(fixed, 32) };
         let (cluster, node) = (ClusterId(u64_at(fixed, 48)), NodeId(u64_at(fixed, 56)));
-        let identity = Identity { cluster, node, incarnation };
-        Ok((SegmentHeader { link, identity, checkpoint }, 16 + covered.len(), crc))
+        let identity = Identity { cluster, node, incarnation, founders: u64_at(fixed, 64) };
+        let file_bytes = u64_at(fixed, 72);
+        Ok((SegmentHeader { link, identity, file_bytes, checkpoint }, 16 + covered.len(), crc))
     }
 
     /// The link of the segment's first frame, behind a header with this CRC.
@@ -277,7 +284,8 @@ mod tests {
     fn every_bit_of_a_segment_header_counts() {
         let header = SegmentHeader {
             link: LINK,
-            identity: Identity { cluster: ClusterId(8), node: NodeId(3), incarnation: Incarnation(5) },
+            identity: Identity { cluster: ClusterId(8), node: NodeId(3), incarnation: Incarnation(5), founders: 4 },
+            file_bytes: 4096,
             checkpoint: Checkpoint::default(),
         };
         let (bytes, crc) = header.encode().unwrap();

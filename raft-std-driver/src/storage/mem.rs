@@ -16,15 +16,14 @@ use crate::queue::lock;
 /// make it misbehave.
 ///
 /// ```
-/// use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
+/// use raft_std_driver::raft_core::{Membership, NodeId};
 /// use raft_std_driver::storage::mem::MemDisk;
-/// use raft_std_driver::storage::{Birth, ClusterId, Identity, Storage};
+/// use raft_std_driver::storage::{Birth, ClusterId, Storage};
 ///
-/// let membership = Membership::new([NodeId(1)]);
-/// let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(7) };
-/// let disk = MemDisk::new(Birth { identity, membership });
+/// let birth = Birth::founder(ClusterId(1), NodeId(1), Membership::new([NodeId(1)]));
+/// let disk = MemDisk::new(birth.clone());
 /// let mut storage = disk.open()?;
-/// assert_eq!(storage.recover()?.identity, identity);
+/// assert_eq!(storage.recover()?.identity, birth.identity());
 /// assert!(disk.open().is_err(), "one node at a time");
 /// # Ok::<(), raft_std_driver::storage::StorageError>(())
 /// ```
@@ -269,7 +268,7 @@ mod tests {
     use raft_core::{Config, Event, Incarnation, Membership, NodeId, Payload, Raft, Restored, ServerId, Term};
 
     use super::*;
-    use crate::storage::{ClusterId, Identity};
+    use crate::storage::ClusterId;
 
     /// Ids of writes come from a core only; this one makes as many as are wanted.
     fn blank_writes(count: usize) -> Vec<Write> {
@@ -300,11 +299,12 @@ mod tests {
         SnapshotMeta { last: EntryId::new(term, index), ..SnapshotMeta::default() }
     }
 
-    const IDENTITY: Identity = Identity { cluster: ClusterId(3), node: NodeId(1), incarnation: Incarnation(9) };
+    fn birth() -> Birth {
+        Birth::founder(ClusterId(3), NodeId(1), Membership::new([NodeId(1)])).with_incarnation(9)
+    }
 
     fn disk() -> MemDisk {
-        let membership = Membership::new([NodeId(1)]);
-        MemDisk::new(Birth { identity: IDENTITY, membership })
+        MemDisk::new(birth())
     }
 
     fn data(disk: &MemDisk, term: u64, index: u64) -> Option<String> {
@@ -335,7 +335,7 @@ mod tests {
         storage.persist(&writes).unwrap();
         let kept = storage.recover().unwrap();
         assert_eq!((kept.hard_state, kept.snapshot), (hard_state, meta(1, 2)));
-        assert_eq!(kept.identity, IDENTITY);
+        assert_eq!(kept.identity, birth().identity());
         assert_eq!(kept.entries, entries(2, &[1, 2, 2, 2]));
         assert_eq!(disk.persisted(), (1, 4));
 

@@ -5,6 +5,7 @@ pub mod mem;
 use std::io;
 use std::sync::Arc;
 
+mod birth;
 mod checkpoint;
 mod disk;
 mod error;
@@ -19,10 +20,11 @@ mod snapshots;
 mod tests;
 mod wal;
 
+pub use birth::Birth;
 pub use error::{StorageError, StorageErrorKind};
 pub use file::{FileOptions, FileStorage};
 
-use raft_core::{Entries, EntryId, HardState, Incarnation, Index, Membership, NodeId, SnapshotMeta, Write};
+use raft_core::{Entries, EntryId, HardState, Incarnation, Index, NodeId, SnapshotMeta, Write};
 
 /// Names a cluster, so that servers of different ones never mix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,8 +38,11 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// The server.
     pub node: NodeId,
-    /// A random number, not 0, drawn for this storage: who comes back with another one has lost what it promised.
+    /// A random number, not 0, drawn for this storage: a server that comes back with another one has lost what it promised.
     pub incarnation: Incarnation,
+    /// A digest of the cluster and of its first members; 0 if the server joined an existing cluster. Two founders with different
+    /// digests belong to different clusters, whatever they are called.
+    pub founders: u64,
 }
 
 /// What a storage kept.
@@ -149,13 +154,4 @@ pub trait SnapshotSink: io::Write + Send {
     /// # Errors
     /// If it is not known to be durable.
     fn finish(self: Box<Self>) -> Result<(), StorageError>;
-}
-
-/// What the first start of a member makes durable.
-#[derive(Clone, Debug)]
-pub struct Birth {
-    /// Whose storage it is.
-    pub identity: Identity,
-    /// The cluster's first members; empty for a server that joins an existing one.
-    pub membership: Membership,
 }

@@ -268,6 +268,10 @@ fn read_segment(
     file.read(bytes, 0)?;
     let path = disk.path(&name);
     match SegmentHeader::read(bytes) {
+        Ok((header, ..)) if header.link.segment == number && header.file_bytes != bytes.len() as u64 => {
+            let what = format!("the file has {} bytes, and had {}", bytes.len(), header.file_bytes);
+            Err(StorageError::Damaged { path, offset: header.file_bytes.min(bytes.len() as u64), what })
+        }
         Ok(read) if read.0.link.segment == number => Ok(read),
         Ok(_) => Err(StorageError::Damaged { path, offset: 16, what: "this is another segment".into() }),
         Err(NoHeader::Version(found)) => Err(StorageError::Version { path, found, known: FORMAT_VERSION }),

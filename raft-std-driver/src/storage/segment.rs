@@ -29,11 +29,24 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
     name.strip_prefix(SEGMENT_PREFIX)?.parse().ok().filter(|&number| segment_name(number) == name)
 }
 
+/// A log that runs creates, renames and removes files. Whether it may is found out at the start, and not when the first segment
+/// is full. That there is no room now is no reason not to start.
+pub(super) fn check_names(disk: &dyn Disk) -> Result<(), StorageError> {
+    // What a crash leaves of these is a blank file of the wrong length, which goes at the next start.
+    let [before, after] = ["0", "00"].map(|number| format!("{BLANK_PREFIX}{number}"));
+    match disk.create(&before) {
+        Err(error) if error.shortage().is_some() => return Ok(()),
+        created => drop(created?),
+    }
+    disk.rename(&before, &after)?;
+    disk.remove(&after)
+}
+
 fn blank_number(name: &str) -> Option<u64> {
     name.strip_prefix(BLANK_PREFIX)?.parse().ok()
 }
 
-/// A blank file, open, so that the log can go on in it when the process has no descriptor left.
+/// A blank file, open. One is opened ahead, so that the log can go on in it when the process has no descriptor left.
 pub(super) struct Blank {
     pub(super) name: String,
     pub(super) file: Box<dyn DiskFile>,
@@ -43,7 +56,9 @@ pub(super) struct Blank {
 pub(super) struct Blanks {
     disk: Arc<dyn Disk>,
     bytes: u64,
-    ready: Vec<Blank>,
+    /// Their names; the last one may be open already.
+    ready: Vec<String>,
+    open: Option<Blank>,
     next_number: u64,
     ahead: Option<JoinHandle<Result<Blank, StorageError>>>,
     /// What was short when the last blank file could not be made, until one is ready.
@@ -53,13 +68,14 @@ pub(super) struct Blanks {
 impl Blanks {
     /// Takes over the blank files of an earlier run that have the right length, and removes the others.
     pub(super) fn open(disk: Arc<dyn Disk>, bytes: u64) -> Result<Blanks, StorageError> {
-        let mut blanks = Blanks { disk, bytes, ready: Vec::new(), next_number: 1, ahead: None, shortage: None };
+        let mut blanks =
+            Blanks { disk, bytes, ready: Vec::new(), open: None, next_number: 1, ahead: None, shortage: None };
         for name in blanks.disk.names()? {
             let Some(number) = blank_number(&name) else { continue };
             blanks.next_number = blanks.next_number.max(number.saturating_add(1));
             let file = blanks.disk.open(&name)?;
             if blanks.ready.len() < BLANKS_MAX && file.len()? == bytes {
-                blanks.ready.push(Blank { name, file });
+                blanks.ready.push(name);
             } else {
                 blanks.disk.remove(&name)?;
             }
@@ -74,8 +90,12 @@ impl Blanks {
             return Ok(Blank { file: self.disk.create(&name)?, name });
         }
         self.collect(true);
-        if let Some(blank) = self.ready.pop() {
+        if let Some(blank) = self.open.take() {
             return Ok(blank);
+        }
+        if let Some(name) = self.ready.last() {
+            let file = self.disk.open(name)?;
+            return Ok(Blank { name: self.ready.pop().unwrap_or_default(), file });
         }
         let name = self.new_name();
         let filled = fill(&*self.disk, name, self.bytes);
@@ -93,15 +113,12 @@ impl Blanks {
     /// Keeps the file of an old segment, or removes it. It may be overwritten once [`Disk::sync_names`] has returned.
     pub(super) fn recycle(&mut self, segment: &str, bytes: u64) -> Result<(), StorageError> {
         if bytes == self.bytes && self.ready.len() < BLANKS_MAX {
-            // Without a descriptor, or without room for another name, it is removed.
-            if let Ok(mut file) = self.disk.open(segment) {
-                let name = self.new_name();
-                if self.disk.rename(segment, &name).is_ok() {
-                    file.set_path(self.disk.path(&name));
-                    self.ready.push(Blank { name, file });
-                    self.shortage = None;
-                    return Ok(());
-                }
+            let name = self.new_name();
+            // Without room for another name it is removed.
+            if self.disk.rename(segment, &name).is_ok() {
+                self.ready.push(name);
+                self.shortage = None;
+                return Ok(());
             }
         }
         self.disk.remove(segment)
@@ -111,6 +128,15 @@ impl Blanks {
     /// if it is to be tried again.
     pub(super) fn prepare(&mut self, again: bool) {
         self.collect(false);
+        if self.open.is_none()
+            && let Some(name) = self.ready.pop()
+        {
+            match self.disk.open(&name) {
+                Ok(file) => self.open = Some(Blank { name, file }),
+                // It is opened when it is needed.
+                Err(_) => self.ready.push(name),
+            }
+        }
         if self.has_one() || self.ahead.is_some() || self.shortage.is_some() && !again {
             return;
         }
@@ -134,7 +160,7 @@ impl Blanks {
     }
 
     pub(super) fn has_one(&self) -> bool {
-        !self.ready.is_empty()
+        self.open.is_some() || !self.ready.is_empty()
     }
 
     /// Take in what was filled in the background.
@@ -150,7 +176,7 @@ impl Blanks {
     fn filled(&mut self, filled: Result<Blank, StorageError>) {
         match filled {
             Ok(blank) => {
-                self.ready.push(blank);
+                self.open = Some(blank);
                 self.shortage = None;
             }
             Err(error) => {

@@ -26,20 +26,19 @@ const NAME: &str = "simulated disk";
 /// each of its operations fails, also after the power is back.
 ///
 /// ```
-/// use raft_std_driver::raft_core::{Action, Config, Event, Incarnation, Index, Membership, NodeId, Raft, Restored};
+/// use raft_std_driver::raft_core::{Action, Config, Event, Index, Membership, NodeId, Raft, Restored};
 /// use raft_std_driver::storage::sim::{Fate, SimDisk};
-/// use raft_std_driver::storage::{Birth, ClusterId, FileOptions, Identity, Storage};
+/// use raft_std_driver::storage::{Birth, ClusterId, FileOptions, Storage};
 ///
-/// let membership = Membership::new([NodeId(1)]);
-/// let identity = Identity { cluster: ClusterId(1), node: NodeId(1), incarnation: Incarnation(7) };
+/// let birth = Birth::founder(ClusterId(1), NodeId(1), Membership::new([NodeId(1)])).with_incarnation(7);
 /// let options = FileOptions { segment_bytes: 4096 };
 /// let disk = SimDisk::new();
-/// let mut storage = disk.init(Birth { identity, membership }, options)?;
+/// let mut storage = disk.init(birth, options)?;
 ///
 /// // Time passes until the server votes for itself, and wants that durable.
 /// let kept = storage.recover()?;
 /// let (hard_state, snapshot, entries) = (kept.hard_state, kept.snapshot, kept.entries);
-/// let (incarnation, boot, applied) = (identity.incarnation, 1, Index(0));
+/// let (incarnation, boot, applied) = (kept.identity.incarnation, 1, Index(0));
 /// let restored = Restored { incarnation, boot, hard_state, snapshot, entries, applied, ..Restored::default() };
 /// let mut raft = Raft::new(Config::new(NodeId(1)), restored)?;
 /// let write = loop {
@@ -142,6 +141,11 @@ impl SimDisk {
     /// Let the process have no file descriptor left from now on, or have some again: nothing more can be opened.
     pub fn set_out_of_descriptors(&self, out: bool) {
         lock(&self.0).out_of_descriptors = out;
+    }
+
+    /// Let no file be created, renamed or removed from now on, for want of permission; or let it again.
+    pub fn set_names_fixed(&self, fixed: bool) {
+        lock(&self.0).names_fixed = fixed;
     }
 
     /// Another disk that holds the same, unsynced changes included. It has power, its syncs succeed, and nobody uses it.

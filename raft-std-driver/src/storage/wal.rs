@@ -23,6 +23,10 @@ use super::replay::{End, Replay, Segment, first_entries, read_entries, replace_f
 use super::segment::{Blanks, segment_name};
 use super::{Birth, Identity, StorageError, StorageErrorKind};
 
+/// What confirms the last frame: the header of a frame without a payload.
+const MARK_BYTES: u64 = FRAME_HEADER_BYTES as u64;
+/// Disks lose bytes by pages: the mark is in another one than the end of what it confirms.
+const PAGE_BYTES: u64 = 4096;
 /// Room for hundreds of terms and votes.
 const RESERVE_BYTES_MAX: u64 = 64 << 10;
 
@@ -40,8 +44,12 @@ pub(super) struct Wal {
     link: Link,
     /// The frame being made; kept for its memory.
     buffer: Vec<u8>,
+    /// How long a segment is.
+    segment_bytes: u64,
     /// So many bytes at the end of a segment are not for entries.
     reserve: u64,
+    /// A mark confirms the last frame.
+    closed: bool,
 }
 
 impl Wal {
@@ -49,10 +57,10 @@ impl Wal {
     pub(super) fn create(disk: &Arc<dyn Disk>, birth: Birth, segment_bytes: u64) -> Result<(), StorageError> {
         let Birth { identity, membership } = birth;
         let link = Link { segment: 1, sequence: 1, previous: 0 };
-        let header = SegmentHeader { link, identity, checkpoint: Checkpoint::birth(membership) };
-        let (header, _) = header.encode().ok_or_else(|| too_large("the first membership"))?;
+        let mut header = SegmentHeader { link, identity, file_bytes: 0, checkpoint: Checkpoint::birth(membership) };
         let mut blanks = Blanks::open(disk.clone(), segment_bytes)?;
-        begin_segment(&**disk, &mut blanks, 1, &header, &[])?;
+        let (bytes, _) = encode_header(&mut header, 0, segment_bytes, "the first membership")?;
+        begin_segment(&**disk, &mut blanks, &header, &bytes, &[])?;
         Ok(())
     }
 
@@ -73,8 +81,20 @@ impl Wal {
         }
         let blanks = Blanks::open(disk.clone(), segment_bytes)?;
         disk.sync_names()?;
-        let (buffer, reserve) = (Vec::new(), RESERVE_BYTES_MAX.min(segment_bytes / 8));
-        let mut wal = Wal { disk, blanks, identity, kept, segments, file, at, link, buffer, reserve };
+        let mut wal = Wal {
+            disk,
+            blanks,
+            identity,
+            kept,
+            segments,
+            file,
+            at,
+            link,
+            buffer: Vec::new(),
+            segment_bytes,
+            reserve: RESERVE_BYTES_MAX.min(segment_bytes / 8),
+            closed: false,
+        };
         wal.drop_old_segments()?;
         Ok(wal)
     }
@@ -127,7 +147,7 @@ impl Wal {
     fn room(&self, has_entries: bool) -> u64 {
         let left = self.segments.back().map_or(0, |segment| segment.bytes.saturating_sub(self.at));
         let reserve = if has_entries && !self.blanks.has_one() { self.reserve } else { 0 };
-        left.saturating_sub(reserve)
+        left.saturating_sub(reserve).saturating_sub(MARK_BYTES)
     }
 
     fn is_half_full(&self) -> bool {
@@ -169,19 +189,43 @@ impl Wal {
     fn advance(&mut self, crc: u32) {
         self.link = self.link.after(crc);
         self.at += self.buffer.len() as u64;
+        self.closed = false;
+    }
+
+    /// Confirm the last frame by a mark behind it: the header of a frame that says how many there were before, and is none of them.
+    /// The next frame goes behind the last one, as if there were no mark.
+    pub(super) fn close_tail(&mut self) -> Result<(), StorageError> {
+        let end = self.segments.back().map_or(0, |segment| segment.bytes);
+        let last = end.saturating_sub(MARK_BYTES) / 8 * 8;
+        let at = self.at.saturating_add(1).next_multiple_of(PAGE_BYTES).min(last);
+        if self.closed || at < self.at {
+            return Ok(());
+        }
+        frame::begin(&mut self.buffer);
+        // Of no frame that could stand there.
+        self.seal(Link { previous: !self.link.previous, ..self.link })?;
+        match self.file.write(&self.buffer, at) {
+            Err(error) if error.shortage().is_some() => return Ok(()),
+            written => written?,
+        }
+        self.file.sync()?;
+        self.closed = true;
+        Ok(())
     }
 
     /// The frame in the buffer begins the next segment, behind what is known from all before.
     fn roll_over(&mut self) -> Result<(), StorageError> {
         let link = Link { segment: self.link.segment + 1, ..self.link };
-        let header = SegmentHeader { link, identity: self.identity, checkpoint: self.kept.clone() };
-        let (header_bytes, header_crc) = header.encode().ok_or_else(|| too_large("the membership"))?;
+        let (identity, checkpoint) = (self.identity, self.kept.clone());
+        let mut header = SegmentHeader { link, identity, file_bytes: 0, checkpoint };
+        let frame = frame::padded(self.buffer.len());
+        let (header_bytes, header_crc) = encode_header(&mut header, frame, self.segment_bytes, "the membership")?;
         let first_link = header.first_link(header_crc);
         let crc = self.seal(first_link)?;
-        self.file = begin_segment(&*self.disk, &mut self.blanks, link.segment, &header_bytes, &self.buffer)?;
+        self.file = begin_segment(&*self.disk, &mut self.blanks, &header, &header_bytes, &self.buffer)?;
         (self.link, self.at) = (first_link, header_bytes.len() as u64);
         let start = self.kept.last().next();
-        self.segments.push_back(Segment { number: link.segment, bytes: self.file.len()?, start });
+        self.segments.push_back(Segment { number: link.segment, bytes: header.file_bytes, start });
         self.advance(crc);
         tracing::debug!(segment = link.segment, "log goes on in a new segment");
         Ok(())
@@ -208,13 +252,19 @@ impl Wal {
 fn begin_segment(
     disk: &dyn Disk,
     blanks: &mut Blanks,
-    number: u64,
-    header: &[u8],
+    header: &SegmentHeader,
+    header_bytes: &[u8],
     frame: &[u8],
 ) -> Result<Box<dyn DiskFile>, StorageError> {
-    let blank = blanks.take((header.len() + frame.len()) as u64).map_err(StorageError::before_the_write)?;
-    let name = segment_name(number);
-    let written = blank.file.write(header, 0).and_then(|()| blank.file.write(frame, header.len() as u64));
+    let blank = blanks.take(header.file_bytes).map_err(StorageError::before_the_write)?;
+    let name = segment_name(header.link.segment);
+    let end = (header_bytes.len() + frame.len()) as u64;
+    let written = blank.file.write(header_bytes, 0).and_then(|()| blank.file.write(frame, header_bytes.len() as u64));
+    let written = written.and_then(|()| match header.file_bytes.saturating_sub(end) {
+        // A file of its own length, which was empty.
+        room if room == MARK_BYTES => blank.file.write(&[0; FRAME_HEADER_BYTES], end),
+        _ => Ok(()),
+    });
     let synced = written.and_then(|()| blank.file.sync()).and_then(|()| disk.rename(&blank.name, &name));
     if let Err(error) = synced {
         // It has no segment's name: even a failed sync of it says nothing of the log.
@@ -225,6 +275,19 @@ fn begin_segment(
     let mut file = blank.file;
     file.set_path(disk.path(&name));
     Ok(file)
+}
+
+/// The header of a segment that begins with a frame of so many bytes. A file that is longer than usual has room for the frame
+/// and for a mark behind it.
+fn encode_header(
+    header: &mut SegmentHeader,
+    frame: usize,
+    segment_bytes: u64,
+    what: &str,
+) -> Result<(Vec<u8>, u32), StorageError> {
+    let length = header.encode().ok_or_else(|| too_large(what))?.0.len();
+    header.file_bytes = segment_bytes.max((length + frame) as u64 + MARK_BYTES);
+    header.encode().ok_or_else(|| too_large(what))
 }
 
 /// Append a write behind its length. One that is too large for the codec goes in parts: the frame keeps them together.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, Refusal, RoleKind};
+use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, Refusal, RoleKind};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, ClusterId, Identity};
+use raft_std_driver::storage::{Birth, ClusterId};
 use raft_std_driver::transport::local::LocalNetwork;
 use raft_std_driver::{Node, NodeConfig, Outcome, StartError, Started};
 
@@ -125,10 +125,7 @@ impl Cluster {
     pub(crate) fn asleep(size: u64, tune: fn(&mut NodeConfig)) -> Cluster {
         let membership = Membership::new((1..=size).map(NodeId));
         let members = (1..=size).map(|id| {
-            let birth = Birth {
-                identity: Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation(id * 11) },
-                membership: membership.clone(),
-            };
+            let birth = Birth::founder(ClusterId(1), NodeId(id), membership.clone()).with_incarnation(id * 11);
             Member { id: NodeId(id), disk: MemDisk::new(birth), seen: Seen::default(), node: None }
         });
         Cluster { network: LocalNetwork::new(), members: members.collect(), tune }
@@ -136,8 +133,7 @@ impl Cluster {
 
     /// Add a server that belongs to no cluster yet, running, and return its place in the list.
     pub(crate) fn newcomer(&mut self, id: NodeId) -> usize {
-        let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation::joined(id.0 * 11) };
-        let disk = MemDisk::new(Birth { identity, membership: Membership::default() });
+        let disk = MemDisk::new(Birth::joining(ClusterId(1), id).with_incarnation(id.0 * 11));
         self.members.push(Member { id, disk, seen: Seen::default(), node: None });
         let at = self.members.len() - 1;
         self.wake(at);

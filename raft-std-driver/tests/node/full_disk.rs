@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, RoleKind};
+use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, RoleKind};
 use raft_std_driver::storage::sim::SimDisk;
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, Identity, StorageErrorKind};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, StorageErrorKind};
 use raft_std_driver::transport::local::LocalNetwork;
 use raft_std_driver::{Node, NodeConfig, Outcome, SnapshotError, StartError};
 
@@ -51,9 +51,8 @@ impl Servers {
         let network = LocalNetwork::new();
         let mut servers = Servers { disks: vec![], counts: vec![], nodes: vec![], network, applied: 0 };
         for id in (1..=count).map(NodeId) {
-            let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(id.0 * 11) };
             let disk = SimDisk::new();
-            let birth = Birth { identity, membership: Membership::new((1..=count).map(NodeId)) };
+            let birth = Birth::founder(ClusterId(1), id, Membership::new((1..=count).map(NodeId)));
             drop(disk.init(birth, OPTIONS).unwrap());
             servers.disks.push(disk);
             servers.start(id, tune);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, RoleKind};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity};
+use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, RoleKind};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage};
 use raft_std_driver::transport::local::LocalNetwork;
 use raft_std_driver::{Node, NodeConfig, Outcome};
 
@@ -66,9 +66,8 @@ impl Servers {
         let storage = if dir.exists() {
             FileStorage::open(dir, OPTIONS).unwrap()
         } else {
-            let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(id.0 * 11) };
             let membership = Membership::new((1..=SERVERS as u64).map(NodeId));
-            FileStorage::init(dir, Birth { identity, membership }, OPTIONS).unwrap()
+            FileStorage::init(dir, Birth::founder(ClusterId(1), id, membership), OPTIONS).unwrap()
         };
         let mut config = NodeConfig::new(id);
         // Everything is slower while it is watched.

@@ -10,9 +10,9 @@ use raft_std_driver::engine::{Connections, Engine, Setup};
 use raft_std_driver::net::{LinkConfig, Security};
 use raft_std_driver::observer::{NodeEvent, Observer};
 use raft_std_driver::peers::{LinkId, Orders};
-use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
+use raft_std_driver::raft_core::{Membership, NodeId};
 use raft_std_driver::storage::sim::SimDisk;
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, Identity};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions};
 use raft_std_driver::workers::{Part, Workers};
 use raft_std_driver::{Control, NodeConfig};
 
@@ -146,9 +146,10 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(index: usize, members: usize) -> Host {
         let (disk, node) = (SimDisk::new(), NodeId(index as u64 + 1));
-        let identity = Identity { cluster: ClusterId(1), node, incarnation: Incarnation::founder(100 + node.0) };
         let membership = Membership::new((1..=members as u64).map(NodeId));
-        disk.init(Birth { identity, membership }, OPTIONS).map(drop).unwrap();
+        disk.init(Birth::founder(ClusterId(1), node, membership).with_incarnation(100 + node.0), OPTIONS)
+            .map(drop)
+            .unwrap();
         let state = State::default();
         Host { index, disk, life: None, lives: 0, state, paused_until: 0, disk_busy_until: 0, disk_takes: 0 }
     }

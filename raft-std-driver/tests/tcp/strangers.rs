@@ -3,10 +3,10 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use raft_core::{Bytes, Incarnation, Membership, NodeId};
+use raft_core::{Bytes, Membership, NodeId};
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
+use raft_std_driver::storage::Birth;
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, Identity};
 use raft_std_driver::transport::wire::{Channel, MAGIC};
 use raft_std_driver::{Node, NodeConfig, NodeError};
 
@@ -60,8 +60,7 @@ fn a_panic_in_a_thread_stops_the_node() {
     let Server { transport, .. } = Server::bind(&config(id.0));
     transport.serve_strangers(|_, _| panic!("cannot serve this"));
     let address = transport.local_addr();
-    let identity = Identity { cluster: CLUSTER, node: id, incarnation: Incarnation(1) };
-    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+    let disk = MemDisk::new(Birth::founder(CLUSTER, id, Membership::new([id])));
     let node = Node::spawn(NodeConfig::new(id), disk.open().unwrap(), Nothing, Arc::new(transport)).unwrap();
     Raw::connect(address).write(b"a stranger");
     match node.wait() {

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::raft_core::{Bytes, Config, Incarnation, Membership, NodeId, RoleKind};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity};
+use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, RoleKind};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage};
 use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
 use raft_std_driver::{NodeConfig, Outcome, Started};
 use tokio::runtime::Runtime;
@@ -65,11 +65,10 @@ impl OnThreads {
         let (members, ports) = members();
         let spawn = |((id, _), port): (&(u64, String), TcpListener)| {
             let id = NodeId(*id);
-            let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(100 + id.0) };
             let membership = Membership::new(members.iter().map(|(id, _)| NodeId(*id)));
             let storage = FileStorage::init(
                 directory.join(id.to_string()),
-                Birth { identity, membership },
+                Birth::founder(ClusterId(1), id, membership),
                 FileOptions::default(),
             );
             let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raft_std_driver::NodeError;
-use raft_std_driver::raft_core::{Incarnation, Membership, NodeId, Write};
+use raft_std_driver::raft_core::{Entries, Index, Membership, NodeId, Write};
 use raft_std_driver::storage::{
-    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, Snapshots, Storage, StorageError,
+    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, Snapshots, Storage, StorageError, StorageErrorKind,
 };
 
 use crate::error::BuildError;
@@ -42,8 +42,7 @@ impl Place {
                     format!("a first start needs the cluster's members, with server {} among them", identity.node);
                 return Err(BuildError::Members { what });
             }
-            let identity = Identity { incarnation: Incarnation::founder(fastrand::u64(..)), ..identity };
-            let birth = Birth { identity, membership: Membership::new(members.iter().copied()) };
+            let birth = Birth::founder(identity.cluster, identity.node, Membership::new(members.iter().copied()));
             Ok(FileStorage::init(path, birth, files)?)
         };
         let storage = match first_start {
@@ -85,6 +84,22 @@ impl Storage for Asked {
 
     fn persist(&mut self, writes: &[Write]) -> Result<(), StorageError> {
         self.storage.persist(writes)
+    }
+
+    fn read(&mut self, from: Index, to: Index, bytes_max: u64) -> Result<Entries, StorageError> {
+        self.storage.read(from, to, bytes_max)
+    }
+
+    fn shortage(&self) -> Option<StorageErrorKind> {
+        self.storage.shortage()
+    }
+
+    fn close_tail(&mut self) -> Result<(), StorageError> {
+        self.storage.close_tail()
+    }
+
+    fn make_room(&mut self) {
+        self.storage.make_room();
     }
 
     fn snapshots(&self) -> Arc<dyn Snapshots> {

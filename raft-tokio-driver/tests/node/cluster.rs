@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
-use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId};
+use raft_std_driver::raft_core::{Bytes, Membership, NodeId};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, ClusterId, Identity};
+use raft_std_driver::storage::{Birth, ClusterId};
 use raft_tokio_driver::transport::LocalNetwork;
 use raft_tokio_driver::{Builder, Node, RoleKind};
 
@@ -90,8 +90,8 @@ impl Cluster {
     pub(crate) fn asleep(count: u64) -> Cluster {
         let membership = Membership::new((1..=count).map(NodeId));
         let member = |id| {
-            let identity = Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation(100 + id) };
-            let disk = MemDisk::new(Birth { identity, membership: membership.clone() });
+            let disk =
+                MemDisk::new(Birth::founder(ClusterId(1), NodeId(id), membership.clone()).with_incarnation(100 + id));
             Member { id, disk, ledger: Ledger::default(), node: None }
         };
         Cluster { network: LocalNetwork::new(), members: (1..=count).map(member).collect() }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
 use raft_tokio_driver::transport::LocalNetwork;
 use raft_tokio_driver::transport::link::{BoxFuture, BoxStream, Guard, GuardError, Secured};
 use raft_tokio_driver::transport::tcp::TcpSockets;
@@ -234,8 +234,7 @@ async fn what_one_driver_writes_the_other_reads_and_back_again() {
     let dir = home.path().join("data");
     let (id, path) = (NodeId(1), dir.clone());
     let snapshot = tokio::task::spawn_blocking(move || {
-        let identity = Identity { cluster: ClusterId(7), node: id, incarnation: Incarnation(5) };
-        let birth = Birth { identity, membership: Membership::new([id]) };
+        let birth = Birth::founder(ClusterId(7), id, Membership::new([id]));
         let threads = OnThreads::start(FileStorage::init(path, birth, FileOptions::default()).unwrap());
         threads.put("a");
         threads.put("b");

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
+use raft_std_driver::raft_core::{Membership, NodeId};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, ClusterId, Identity};
+use raft_std_driver::storage::{Birth, ClusterId};
 use raft_tokio_driver::transport::LocalNetwork;
 use raft_tokio_driver::{Application, BuildError, Builder, Node, RoleKind, StartError, TypedError, TypedNode};
 use serde::{Deserialize, Serialize};
@@ -62,8 +62,7 @@ impl Application for Sum {
 /// One member, with all but what it replicates.
 fn builder() -> Builder {
     let id = NodeId(1);
-    let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(101) };
-    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+    let disk = MemDisk::new(Birth::founder(ClusterId(1), id, Membership::new([id])).with_incarnation(101));
     let builder = Node::builder().id(1).cluster(1).storage(disk.open().unwrap());
     // Tests name indexes.
     builder.transport(LocalNetwork::new().attach(id)).tune(|config| config.raft.record_disks = false)

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, process, thread};
 
-use raft_std_driver::raft_core::{Config, Incarnation, Membership, NodeId, Refusal};
-use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, Identity, StorageError};
+use raft_std_driver::raft_core::{Config, Membership, NodeId, Refusal};
+use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
 use raft_std_driver::transport::tcp as std_tcp;
 use raft_std_driver::{NodeConfig, Outcome, StartError as StdError};
 use raft_tokio_driver::transport::tcp as tokio_tcp;
@@ -127,9 +127,8 @@ fn on_std(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
     let transport = Arc::new(std_tcp::TcpTransport::bind(ANY_PORT, settings, []).unwrap());
     let storage = match FileStorage::open(dir, FileOptions::default()) {
         Err(StorageError::Empty { .. }) => {
-            let identity = Identity { cluster: CLUSTER, node: id, incarnation: Incarnation(100 + id.0) };
             let membership = Membership::new((1..=MEMBERS as u64).map(NodeId));
-            FileStorage::init(dir, Birth { identity, membership }, FileOptions::default()).unwrap()
+            FileStorage::init(dir, Birth::founder(CLUSTER, id, membership), FileOptions::default()).unwrap()
         }
         opened => opened.unwrap(),
     };

@@ -14,7 +14,7 @@ mod wire;
 
 use raft_std_driver::raft_core::{Incarnation, Membership, NodeId};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_std_driver::storage::{Birth, ClusterId, Identity};
+use raft_std_driver::storage::{Birth, ClusterId};
 use raft_tokio_driver::transport::LocalNetwork;
 
 use self::cluster::{Cluster, Ledger, Member};
@@ -33,12 +33,11 @@ fn three(first: u64) -> Cluster {
 
 /// A disk that came back empty, under a new incarnation: it knows no members.
 fn empty_disk(id: u64) -> MemDisk {
-    let identity = Identity { cluster: ClusterId(1), node: NodeId(id), incarnation: Incarnation::joined(999) };
-    MemDisk::new(Birth { identity, membership: Membership::default() })
+    MemDisk::new(Birth::joining(ClusterId(1), NodeId(id)).with_incarnation(999))
 }
 
 /// An empty disk of one of them.
 fn disk(id: u64, first: u64, incarnation: Incarnation) -> MemDisk {
     let membership = Membership::new((first..first + 3).map(NodeId));
-    MemDisk::new(Birth { identity: Identity { cluster: ClusterId(1), node: NodeId(id), incarnation }, membership })
+    MemDisk::new(Birth::founder(ClusterId(1), NodeId(id), membership).with_incarnation(incarnation.0))
 }

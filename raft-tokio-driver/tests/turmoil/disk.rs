@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use raft_std_driver::raft_core::{Incarnation, Membership, NodeId, SnapshotWrite, Write};
+use raft_std_driver::raft_core::{Membership, NodeId, SnapshotWrite, Write};
 use raft_std_driver::storage::sim::SimDisk;
 use raft_std_driver::storage::{
-    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, Snapshots, Storage, StorageError,
+    Birth, ClusterId, FileOptions, FileStorage, Recovered, Snapshots, Storage, StorageError,
 };
 use raft_tokio_driver::workers::{Part, Tasks, Workers};
 use tokio::time::{Sleep, sleep};
@@ -36,9 +36,8 @@ impl Witnessed {
     /// The first start of a member, before the simulation begins.
     pub(crate) fn init(disk: &SimDisk, host: usize, hosts: usize) -> Result<(), StorageError> {
         let node = NodeId(host as u64 + 1);
-        let identity = Identity { cluster: ClusterId(0), node, incarnation: Incarnation(100 + node.0) };
         let membership = Membership::new((1..=hosts as u64).map(NodeId));
-        disk.init(Birth { identity, membership }, OPTIONS).map(drop)
+        disk.init(Birth::founder(ClusterId(0), node, membership).with_incarnation(100 + node.0), OPTIONS).map(drop)
     }
 }
 

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use raft_core::{
-    Bytes, Config, ENTRY_OVERHEAD_BYTES, Incarnation, Membership, Message, NodeId, Payload, Refusal, RoleKind, Write,
-};
+use raft_core::{Bytes, Config, ENTRY_OVERHEAD_BYTES, Membership, Message, NodeId, Payload, Refusal, RoleKind, Write};
 use shuttle::rand::{Rng, thread_rng};
 
 use super::Heard;
@@ -19,7 +17,7 @@ use crate::engine::Setup;
 use crate::machine::{Command, SnapshotWriter, StateMachine};
 use crate::observer::{NodeEvent, Observer, Round};
 use crate::storage::mem::{MemDisk, MemStorage};
-use crate::storage::{Birth, ClusterId, Identity, Recovered, Snapshots, Storage, StorageError};
+use crate::storage::{Birth, ClusterId, Recovered, Snapshots, Storage, StorageError};
 use crate::sync::spawn;
 use crate::sync::thread::{self, JoinHandle};
 use crate::transport::{Inbound, OutgoingSnapshot, Transport};
@@ -169,8 +167,7 @@ pub(super) fn node<O: Observer>(observer: Arc<O>) -> Node {
 
 fn node_in<O: Observer>(trouble: Trouble, backlog_bytes_max: u64, observer: Arc<O>) -> Node {
     let id = NodeId(1);
-    let identity = Identity { cluster: ClusterId(1), node: id, incarnation: Incarnation(1) };
-    let disk = MemDisk::new(Birth { identity, membership: Membership::new([id]) });
+    let disk = MemDisk::new(Birth::founder(ClusterId(1), id, Membership::new([id])).with_incarnation(1));
     let record = Record { disk, applied: Arc::default(), heard: Heard::default() };
     let ticks = Config { heartbeat_ticks: 1, election_ticks_min: 2, election_ticks_max: 3, ..Config::new(id) };
     let raft = Config { command_bytes_max: 8, backlog_bytes_max, ..ticks };

@@ -54,6 +54,7 @@ pub(super) struct State {
     /// How many bytes all files may have together.
     pub(super) capacity: Option<u64>,
     pub(super) out_of_descriptors: bool,
+    pub(super) names_fixed: bool,
     /// Counts what ends everything that is open. Only one storage may be open in each.
     pub(super) life: u64,
     pub(super) held: bool,
@@ -138,7 +139,7 @@ impl State {
     pub(super) fn end_life(&mut self) {
         self.files.values_mut().for_each(|file| file.opened = 0);
         (self.steps_left, self.stopped, self.syncs_fail) = (None, false, false);
-        self.out_of_descriptors = false;
+        (self.out_of_descriptors, self.names_fixed) = (false, false);
         (self.life, self.held) = (self.life + 1, false);
         self.forget_unreachable();
     }
@@ -250,6 +251,9 @@ impl State {
     }
 
     fn change_name(&mut self, change: NameChange) -> io::Result<()> {
+        if self.names_fixed {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         change.clone().apply(&mut self.names);
         self.unsynced_names.push(change);
         self.step()

@@ -30,7 +30,9 @@ fn life(session: &mut Session) -> Result<(), StorageError> {
         session.persist(&[append(next + 2, term, &[b"three", b"four"]), append(next + 4, term, &[&[5; 90]])])?;
         session.persist(&[append(next + 3, term + 1, &[&[4; 200], b"five"])])?;
         session.persist(&[compacted(EntryId::new(term, next + 2), next + 1)])?;
+        session.storage().close_tail()?;
         session.persist(&[append(next + 5, term + 1, &[b"six"])])?;
+        session.storage().close_tail()?;
         session.open()?;
         session.persist(&[append(next + 6, term + 1, &[&[7; 700]])])?;
     }

@@ -86,7 +86,7 @@ fn what_one_start_takes_for_torn_is_not_completed_by_the_next_frame() {
 
 /// A log of several segments, with the models before and after its last frame.
 fn several_segments() -> (Session, Model) {
-    let mut session = Session::begun(360);
+    let mut session = Session::begun(440);
     for index in 1..8 {
         session.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
     }
@@ -124,7 +124,7 @@ fn a_flipped_bit_is_refused_and_nothing_changes() {
                     let found = if start == 0 { offset < header as u64 } else { offset == start as u64 };
                     assert!(found, "{name}: damaged at {at}, found at {offset}");
                 }
-                StorageError::Version { path, known: 2, .. } => {
+                StorageError::Version { path, known: 3, .. } => {
                     assert_eq!((path.to_str(), at / 4), (Some(&**name), 2));
                 }
                 error => panic!("{name} at {at}: {error}"),
@@ -178,13 +178,35 @@ fn a_segment_under_another_name_or_of_another_storage_is_refused() {
     assert!(matches!(open(&other, 360).unwrap_err(), StorageError::Damaged { offset: 16, .. }));
 
     let stranger = SimDisk::new();
-    let birth = Birth { identity: Identity { incarnation: Incarnation(99), ..IDENTITY }, ..birth() };
-    let mut storage = stranger.init(birth, options(360)).unwrap();
+    let mut storage = stranger.init(birth().with_incarnation(99), options(360)).unwrap();
     for index in 1..8 {
         storage.persist(&[append(index, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
     }
     session.disk.edit(SECOND, |file| *file = bytes_of(&stranger, SECOND)).unwrap();
     assert!(matches!(reopen(&mut session).unwrap_err(), StorageError::Damaged { .. }));
+}
+
+/// Two servers' worth of history with one incarnation: only what stands before it tells the segments apart.
+#[test]
+fn a_segment_that_does_not_continue_the_one_before_is_refused() {
+    let branch = |last: &[u8]| {
+        let mut session = Session::begun(400);
+        session.persist(&[append(1, 1, &[&[7; 60]]), vote(1, 1)]).unwrap();
+        session.persist(&[append(2, 1, &[last])]).unwrap();
+        while session.segments().len() < 2 {
+            let next = session.model.last().index.0 + 1;
+            session.persist(&[append(next, 1, &[&[7; 60]])]).unwrap();
+        }
+        session
+    };
+    let (mut session, mut other) = (branch(b"this"), branch(b"that"));
+    let foreign = bytes_of(&other.disk, SECOND);
+    assert!(other.open().is_ok() && foreign != bytes_of(&session.disk, SECOND));
+    session.disk.edit(SECOND, |file| *file = foreign).unwrap();
+    let error = session.storage().read(Index(1), Index(9), u64::MAX).unwrap_err();
+    assert!(matches!(&error, StorageError::Damaged { path, .. } if path.to_str() == Some(SECOND)), "{error}");
+    let error = reopen(&mut session).unwrap_err();
+    assert!(matches!(&error, StorageError::Damaged { path, .. } if path.to_str() == Some(FIRST)), "{error}");
 }
 
 #[test]
@@ -263,7 +285,7 @@ fn reseal_all(segment: &mut [u8]) {
             .and_then(|bytes| bytes.first_chunk())
             .map_or(usize::MAX >> 8, |length| u32::from_le_bytes(*length) as usize)
     };
-    let mut at = (56 + length(segment, 36)).next_multiple_of(8);
+    let mut at = (80 + length(segment, 36)).next_multiple_of(8);
     let Some(covered) = segment.get(16..at) else { return };
     let mut previous = key(covered);
     segment[12..16].copy_from_slice(&previous.to_le_bytes());

@@ -182,6 +182,26 @@ fn a_directory_is_not_half_initialised_for_want_of_room() {
 }
 
 #[test]
+fn a_start_finds_out_what_a_running_log_may_not_do() {
+    let mut session = Session::begun(4096);
+    session.persist(&[append(1, 1, &[b"one"]), vote(1, 1)]).unwrap();
+    session.storage = None;
+    let before = session.disk.contents();
+    session.disk.set_names_fixed(true);
+    let error = session.open().unwrap_err();
+    assert!(error.kind() == StorageErrorKind::Permission && error.to_string().contains("create"), "{error}");
+    assert!(session.disk.contents() == before);
+    session.disk.set_names_fixed(false);
+    session.open().unwrap();
+    assert!(session.disk.contents() == before, "nothing is left of the check");
+    // A full disk does not keep a server from starting: it may vote and answer reads.
+    session.storage = None;
+    session.disk.set_capacity(Some(0));
+    session.open().unwrap();
+    session.persist(&[vote(2, 1)]).unwrap();
+}
+
+#[test]
 fn equals_a_plain_list_on_a_disk_that_is_full_at_times() {
     #[allow(clippy::needless_pass_by_value, reason = "quickcheck gives values")]
     fn property(segment_bytes: u16, ops: Vec<Op>, room: Vec<u16>) {

@@ -1,5 +1,6 @@
 //! `FileStorage` against a model that anyone can see to be right, on a disk whose power can be cut.
 
+mod closing;
 mod crash;
 mod damage;
 mod full;
@@ -19,19 +20,18 @@ use raft_core::{
 use super::disk::Disk;
 use super::sim::SimDisk;
 use super::{
-    Birth, ClusterId, FileOptions, FileStorage, Identity, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError,
+    Birth, ClusterId, FileOptions, FileStorage, Recovered, SnapshotOrigin, Snapshots, Storage, StorageError,
     StorageErrorKind,
 };
 
 const INCARNATION: Incarnation = Incarnation(0x1234_5678_9ABC_DEF0);
-const IDENTITY: Identity = Identity { cluster: ClusterId(7), node: NodeId(1), incarnation: INCARNATION };
 
 fn membership() -> Membership {
     Membership::new([NodeId(1), NodeId(2), NodeId(3)])
 }
 
 fn birth() -> Birth {
-    Birth { identity: IDENTITY, membership: membership() }
+    Birth::founder(ClusterId(7), NodeId(1), membership()).with_incarnation(INCARNATION.0)
 }
 
 fn options(segment_bytes: u64) -> FileOptions {
@@ -164,7 +164,7 @@ impl Model {
     fn agrees_with(&self, recovered: &Recovered) -> bool {
         let log =
             recovered.entries.iter().map(|(id, payload)| (id.index, Entry { term: id.term, payload: payload.clone() }));
-        recovered.identity == IDENTITY
+        recovered.identity == birth().identity()
             && recovered.hard_state == self.hard_state
             && recovered.snapshot == self.snapshot
             && log.eq(self.log.iter().cloned())

@@ -77,6 +77,9 @@ fn equals_a_plain_list() {
         for ops in groups(&ops) {
             let writes = group(&session.model, ops);
             session.persist(&writes).unwrap();
+            if ops[0].2 % 3 == 0 {
+                session.storage().close_tail().unwrap();
+            }
             if ops[0].2 % 5 == 0 {
                 session.open().unwrap();
             }
@@ -103,7 +106,8 @@ fn equals_a_plain_list_through_power_cuts() {
         let mut seed = next_cut(&session.disk);
         for ops in groups(&ops) {
             let writes = group(&session.model, ops);
-            if session.persist(&writes).is_ok() {
+            let closes = ops[0].2 % 3 == 0;
+            if session.persist(&writes).is_ok() && (!closes || session.storage().close_tail().is_ok()) {
                 continue;
             }
             session.storage = None;
