@@ -31,16 +31,18 @@ fn piece<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// A segment with this checkpoint and these payloads, as `docs/storage-format.md` draws it.
-fn segment<'a>(number: u64, checkpoint: &[u8], payloads: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut bytes = b"RAFT-WAL\x01\0\0\0\0\0\0\0".to_vec();
+fn segment(number: u64, checkpoint: &[u8], payloads: &[&[u8]]) -> Vec<u8> {
+    let frames = payloads.iter().map(|payload| 32 + payload.len().next_multiple_of(8));
+    let length = ((80 + checkpoint.len()).next_multiple_of(8) + frames.sum::<usize>()) as u64;
+    let mut bytes = b"RAFT-WAL\x03\0\0\0\0\0\0\0".to_vec();
     bytes.extend([number.to_le_bytes(), 1u64.to_le_bytes()].concat());
     bytes.extend([[0; 4], (checkpoint.len() as u32).to_le_bytes()].concat());
-    bytes.extend([INCARNATION, [7; 8], [1, 0, 0, 0, 0, 0, 0, 0]].concat());
+    bytes.extend([INCARNATION, [7; 8], [1, 0, 0, 0, 0, 0, 0, 0], [9; 8], length.to_le_bytes()].concat());
     bytes.extend(checkpoint);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     let mut link = crc(&bytes[16..]).to_le_bytes();
     bytes[12..16].copy_from_slice(&link);
-    for (sequence, payload) in (1u64..).zip(payloads) {
+    for (sequence, payload) in (1u64..).zip(payloads.iter().copied()) {
         let mut padded = payload.to_vec();
         padded.resize(payload.len().next_multiple_of(8), 0);
         let mut header = [crc(&padded).to_le_bytes(), link, (payload.len() as u32).to_le_bytes()].concat();
@@ -66,16 +68,21 @@ fuzz_target!(|input: &[u8]| {
     let mut rest = input;
     let Some(checkpoint) = piece(&mut rest) else { return };
     // An empty piece stands for a member that was just born.
-    let born = &[0, 0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 1, 0][..];
+    let born = &[0, 0, 0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1, 0][..];
     let checkpoint = if checkpoint.is_empty() { born } else { checkpoint };
     let directory = &directory();
     let directory = directory.path();
-    let log = segment(1, checkpoint, std::iter::from_fn(|| piece(&mut rest)));
+    let payloads: Vec<&[u8]> = std::iter::from_fn(|| piece(&mut rest)).collect();
+    let log = segment(1, checkpoint, &payloads);
     fs::write(directory.join("wal-00000000000000000001"), log).unwrap();
     fs::write(directory.join("lock"), []).unwrap();
     let before = files(directory);
     match open(directory) {
-        Err(_) => assert!(files(directory) == before, "refused, but changed"),
+        Err(error) => {
+            assert!(files(directory) == before, "refused, but changed");
+            // Else nothing behind the header is reached.
+            assert!(checkpoint != born || !payloads.is_empty(), "a new member is refused: {error}");
+        }
         Ok(Recovered { identity, hard_state, snapshot, entries }) => {
             let again = open(directory).expect("what was read once is read again");
             assert!((again.hard_state, &again.snapshot, &again.entries) == (hard_state, &snapshot, &entries));

@@ -33,6 +33,16 @@ impl Submission {
     }
 }
 
+/// How many of the first commands fit into one `Start`; at least one.
+pub(crate) fn joinable(commands: &[Submission], bytes_max: u64) -> usize {
+    let mut bytes = 0;
+    let fit = commands.iter().take_while(|command| {
+        bytes += command.bytes();
+        bytes <= bytes_max
+    });
+    fit.count().max(1)
+}
+
 /// Word from the node's own threads and handles.
 pub(crate) enum Note {
     /// For the core as it is.

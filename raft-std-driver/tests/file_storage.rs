@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use raft_core::{
     Bytes, Entries, Entry, EntryId, HardState, Incarnation, Index, Membership, NodeId, Payload, ServerId, SnapshotMeta,
@@ -249,4 +250,27 @@ fn many_segments_come_and_go() {
     let mut state = String::new();
     reader.read_to_string(&mut state).unwrap();
     assert_eq!((length, &*state), (9, "the state"));
+}
+
+/// `docs/performance.md` says what it was. A program that is not optimized takes much longer for each byte of its own loops.
+#[test]
+#[ignore = "measures"]
+fn how_long_a_start_takes() {
+    let command = vec![7; 256];
+    for entries in [0, 217] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut storage = init(dir.path());
+        for group in 0..entries {
+            let first = group * 1000 + 1;
+            let list = (0..1000).map(|_| Entry { term: Term(1), payload: Payload::Command(command.clone().into()) });
+            let entries = Entries::from_vec(Index(first), list.collect()).unwrap();
+            storage.persist(&[Write { entries, ..append(first, b"") }]).unwrap();
+        }
+        drop(storage);
+        for _ in 0..3 {
+            let began = Instant::now();
+            let found = open(dir.path()).unwrap().recover().unwrap().entries.len();
+            println!("a segment of 64 MiB with {found} entries of 256 bytes: {:?}", began.elapsed());
+        }
+    }
 }

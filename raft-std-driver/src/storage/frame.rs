@@ -35,6 +35,9 @@ pub(super) const FRAME_HEADER_BYTES: usize = 32;
 const SEGMENT_HEADER_BYTES: usize = 80;
 const SEGMENT_MAGIC: [u8; 8] = *b"RAFT-WAL";
 const ALIGNMENT: usize = 8;
+/// Where in a frame's header the segment number is.
+const SEGMENT_NUMBER: Range<usize> = 16..24;
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// What all CRCs of one storage start from, so that no other's frames are valid in it.
 #[derive(Clone, Copy, Debug)]
@@ -119,13 +122,27 @@ pub(super) fn read(segment: &[u8], at: usize, link: Link, key: Key) -> Option<Fr
 
 /// Whether a frame that comes after `link` in its chain begins at offset `from` or behind it, and where. Its header is
 /// enough: it proves that everything before it was once whole and synced.
+///
+/// A start looks through all that is behind the log, and its program may not be optimized: what is no header is passed over by
+/// comparing slices, which is quick in any case.
 pub(super) fn find_later(segment: &[u8], from: usize, link: Link, key: Key) -> Option<usize> {
-    let candidates = (from..segment.len().saturating_sub(FRAME_HEADER_BYTES - 1)).step_by(ALIGNMENT);
-    candidates.into_iter().find(|&at| {
-        let Some(header) = segment[at..].first_chunk::<FRAME_HEADER_BYTES>() else { return false };
-        let found = found_link(header);
-        found.segment == link.segment && found.sequence > link.sequence && u32_at(header, 0) == key.crc(&header[4..])
-    })
+    let number = link.segment.to_le_bytes();
+    let mut at = from;
+    while let Some(header) = segment.get(at..)?.first_chunk::<FRAME_HEADER_BYTES>() {
+        if segment.get(at..at.saturating_add(ZEROS.len())) == Some(&ZEROS[..]) {
+            // No header has its segment number, which is not 0, within these.
+            at += ZEROS.len() - SEGMENT_NUMBER.start;
+            continue;
+        }
+        if header[SEGMENT_NUMBER] == number
+            && found_link(header).sequence > link.sequence
+            && u32_at(header, 0) == key.crc(&header[4..])
+        {
+            return Some(at);
+        }
+        at += ALIGNMENT;
+    }
+    None
 }
 
 fn found_link(header: &[u8; FRAME_HEADER_BYTES]) -> Link {
@@ -278,6 +295,20 @@ mod tests {
         assert_eq!(find_later(&segment, 0, before(8), Key::of(Incarnation(1))), None, "of another storage");
         segment.truncate(48 + FRAME_HEADER_BYTES - 1);
         assert_eq!(find_later(&segment, 0, before(8), key), None);
+    }
+
+    #[test]
+    fn a_later_frame_is_found_anywhere_in_a_large_segment() {
+        let key = Key::of(Incarnation(5));
+        let (frame, mut segment) = (frame(b"", LINK, key), vec![0; 3 * ZEROS.len()]);
+        for at in (0..=segment.len() - frame.len()).step_by(8) {
+            segment[at..at + frame.len()].copy_from_slice(&frame);
+            for from in [0, at.saturating_sub(8), at] {
+                assert_eq!(find_later(&segment, from, Link { sequence: 8, ..LINK }, key), Some(at), "from {from}");
+            }
+            assert_eq!(find_later(&segment, at + 8, Link { sequence: 8, ..LINK }, key), None);
+            segment[at..at + frame.len()].fill(0);
+        }
     }
 
     #[test]

@@ -260,11 +260,14 @@ fn read_segment(
     let name = segment_name(number);
     let file = disk.open(&name)?;
     let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-    bytes.clear();
-    bytes
-        .try_reserve_exact(length)
-        .map_err(|_| super::disk::io_error("read", &disk.path(&name))(std::io::ErrorKind::OutOfMemory.into()))?;
-    bytes.resize(length, 0);
+    if bytes.len() != length {
+        *bytes = Vec::new();
+        bytes
+            .try_reserve_exact(length)
+            .map_err(|_| super::disk::io_error("read", &disk.path(&name))(std::io::ErrorKind::OutOfMemory.into()))?;
+        // Zeros of the system's, where `resize` would write each byte, slowly in a program that is not optimized.
+        *bytes = vec![0; length];
+    }
     file.read(bytes, 0)?;
     let path = disk.path(&name);
     match SegmentHeader::read(bytes) {
