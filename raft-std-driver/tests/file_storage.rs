@@ -144,7 +144,7 @@ fn in_a_child(test: &str, dir: &Path, shell: &str, tune: impl FnOnce(&mut Comman
     let program = dir.with_file_name("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let mut child = Command::new("sh");
-    child.args(["-c", &format!("{shell} exec \"$0\" --exact {test} --ignored --nocapture")]).arg(program);
+    child.args(["-c", &format!("{shell} \"$0\" --exact {test} --ignored --nocapture")]).arg(program);
     tune(child.env("RAFT_FILE_STORAGE", dir));
     let ended = child.output().unwrap();
     let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
@@ -159,7 +159,7 @@ fn given_dir() -> Option<PathBuf> {
 fn a_process_without_descriptors_goes_on_writing_its_log() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    in_a_child("without_descriptors", &dir, "ulimit -n 64;", |_| {});
+    in_a_child("without_descriptors", &dir, "ulimit -n 64; exec", |_| {});
     let recovered = open(&dir).unwrap().recover().unwrap();
     assert_eq!(recovered.entries.last(), Some(EntryId::new(1, 200)));
 }
@@ -218,6 +218,48 @@ fn without_permission() {
     let error = open(&dir).err().unwrap();
     assert_eq!(error.kind(), StorageErrorKind::Permission, "{error}");
     assert!(error.to_string().contains("needs to read, write and create files there"), "{error}");
+}
+
+/// A file system of 6 MiB, which only this process and its parent see.
+#[test]
+fn a_full_file_system_is_waited_out() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    fs::create_dir(&dir).unwrap();
+    let mount = "mount -t tmpfs -o size=6m tmpfs \"$RAFT_FILE_STORAGE\"";
+    let may = Command::new("unshare").args(["-m", "sh", "-c", mount]).env("RAFT_FILE_STORAGE", &dir).output();
+    if !may.as_ref().is_ok_and(|may| may.status.success()) {
+        println!("SKIPPED: this process may not mount a small file system to fill (it takes root): {may:?}");
+        return;
+    }
+    in_a_child("on_a_small_file_system", &dir, &format!("unshare -m sh -c '{mount} && exec \"$@\"' sh"), |_| {});
+}
+
+#[test]
+#[ignore = "a process of the test above: it has a small file system of its own"]
+fn on_a_small_file_system() {
+    let Some(dir) = given_dir() else { return };
+    let options = FileOptions { segment_bytes: 1 << 20 };
+    let mut storage = FileStorage::init(&dir, birth(), options).unwrap();
+    let mut next = 1;
+    let mut fill = |storage: &mut FileStorage| loop {
+        match storage.persist(&[append(next, &[7; 50_000])]) {
+            Ok(()) => next += 1,
+            Err(error) => break (error, next),
+        }
+    };
+    fs::write(dir.join("ballast"), vec![0; 3 << 20]).unwrap();
+    let (error, stopped) = fill(&mut storage);
+    assert!(matches!(error, StorageError::NotWritten { .. }) && error.kind() == StorageErrorKind::DiskFull, "{error}");
+    assert_eq!(storage.shortage(), Some(StorageErrorKind::DiskFull));
+    // A vote still finds room.
+    storage.persist(&[Write { entries: Entries::new(), ..append(stopped, b"") }]).unwrap();
+    fs::remove_file(dir.join("ballast")).unwrap();
+    let (error, stopped_later) = fill(&mut storage);
+    assert!(error.kind() == StorageErrorKind::DiskFull && stopped_later > stopped + 20, "{stopped} {stopped_later}");
+    drop(storage);
+    let mut storage = FileStorage::open(&dir, options).unwrap();
+    assert_eq!(storage.recover().unwrap().entries.last(), Some(EntryId::new(1, stopped_later - 1)));
 }
 
 /// Segments large enough to be filled ahead on a thread, and recycled.
