@@ -31,7 +31,7 @@ use crate::asked::Answer;
 use crate::changes::ChangeWaiter;
 use crate::error::ReadError;
 use crate::events::NodeEvent;
-use crate::inbox::Submission;
+use crate::inbox::{Submission, joinable};
 use crate::peers::{LinkId, Orders, Peers, TransferDone, TransferJob};
 use crate::storage::StorageErrorKind;
 use crate::waiters::{RefusedCall, StartError};
@@ -375,14 +375,4 @@ impl Server {
             }
         }
     }
-}
-
-/// How many of the first commands fit into one `Start`; at least one.
-fn joinable(proposals: &[Submission], bytes_max: u64) -> usize {
-    let mut bytes = 0;
-    let fit = proposals.iter().take_while(|proposal| {
-        bytes += proposal.bytes();
-        bytes <= bytes_max
-    });
-    fit.count().max(1)
 }
