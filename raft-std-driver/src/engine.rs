@@ -16,9 +16,9 @@ use crate::disk_part::DiskPart;
 use crate::error::NodeError;
 use crate::machine::StateMachine;
 use crate::machine_part::{MachinePart, Standing};
-use crate::net::{LinkConfig, Security};
+use crate::net::LinkConfig;
 use crate::observer::Observer;
-use crate::peers::{Orders, Peers};
+use crate::peers::{Orders, Peers, Protection};
 use crate::receiving::{Custody, Reception};
 use crate::server::Server;
 use crate::shared::{Alive, Shared, drop_watched, watch};
@@ -52,7 +52,7 @@ pub enum Connections {
         /// Their settings.
         config: Box<LinkConfig>,
         /// Whether they are made safe.
-        security: Security,
+        protection: Protection,
         /// The peers and their addresses, each a `host:port`.
         peers: Vec<(NodeId, String)>,
     },
@@ -105,10 +105,10 @@ fn connect(
             started.map_err(|error| NodeError::Transport(Arc::new(error)))?;
             Ok((Some(transport), None))
         }
-        Connections::Own { mut config, security, peers: members } => {
+        Connections::Own { mut config, protection, peers: members } => {
             // Whatever the caller says: two clusters of one name must not meet.
             config.birth = founders;
-            let mut peers = Peers::new(*config, security);
+            let mut peers = Peers::new(*config, protection);
             peers.set_table(&members, now);
             Ok((None, Some(peers)))
         }

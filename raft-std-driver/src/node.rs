@@ -15,7 +15,7 @@ use crate::engine::{Connections, Engine, Setup};
 use crate::error::{NodeError, ReadError, SnapshotError, TransferError};
 use crate::event_loop::{EventLoop, Wires};
 use crate::machine::StateMachine;
-use crate::net::Security;
+use crate::peers::Protection;
 use crate::status::NodeStatus;
 use crate::storage::Storage;
 use crate::tcp::Tcp;
@@ -59,14 +59,14 @@ impl Network {
         match self {
             Network::Transport(transport) => (Connections::Transport(transport), None),
             Network::Tcp(tcp) => {
-                let Tcp { listener, address, config, security, peers, strangers } = *tcp;
+                let Tcp { listener, address, config, protection, peers, strangers } = *tcp;
                 let stall_timeout = config.stall_timeout;
-                if matches!(security, Security::Open) {
+                if matches!(protection, Protection::Open) {
                     let node = config.id.0;
                     tracing::warn!(node, %address, "connections are open: who can reach them can read and forge messages");
                 }
                 (
-                    Connections::Own { config: Box::new(config), security, peers },
+                    Connections::Own { config: Box::new(config), protection, peers },
                     Some(Wires { listener, stall_timeout, strangers }),
                 )
             }

@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use raft_core::NodeId;
 
-use crate::net::{LinkConfig, Security};
+use crate::net::LinkConfig;
+use crate::peers::Protection;
 
 /// Connects a node to its peers over TCP. It listens already: who connects waits until the node runs.
 pub struct Tcp {
     pub(crate) listener: TcpListener,
     pub(crate) address: SocketAddr,
     pub(crate) config: LinkConfig,
-    pub(crate) security: Security,
+    pub(crate) protection: Protection,
     pub(crate) peers: Vec<(NodeId, String)>,
     pub(crate) strangers: Option<Strangers>,
 }
@@ -70,14 +71,15 @@ impl Tcp {
         let address =
             listener.local_addr().map_err(|source| BindError { address: "the given listener".to_owned(), source })?;
         let peers = peers.into_iter().collect();
-        Ok(Tcp { listener, address, config, security: Security::Open, peers, strangers: None })
+        Ok(Tcp { listener, address, config, protection: Protection::Open, peers, strangers: None })
     }
 
-    /// Make all connections safe. Without this, who can reach them can read and forge what servers say to each other, and the
-    /// node's log says so.
+    /// Make all connections safe by TLS with mutual authentication. Keep a handle to reload certificates. Without this, who can
+    /// reach the connections can read and forge what servers say to each other, and the node's log says so.
+    #[cfg(feature = "tls")]
     #[must_use]
-    pub fn security(self, security: Security) -> Tcp {
-        Tcp { security, ..self }
+    pub fn tls(self, tls: &crate::tls::Tls) -> Tcp {
+        Tcp { protection: tls.into(), ..self }
     }
 
     /// Hand over connections that do not begin as a peer's, with the first eight bytes, which were read: so another protocol can

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use raft_std_driver::NodeConfig;
 use raft_std_driver::machine::StateMachine;
+use raft_std_driver::peers::Protection;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::storage::{ClusterId, FileOptions, Storage};
 use raft_std_driver::transport::Transport;
@@ -35,6 +36,8 @@ pub struct Builder {
     tune_node: Vec<Tune<NodeConfig>>,
     tune_tcp: Vec<Tune<TcpConfig>>,
     guard: Option<Arc<dyn Guard>>,
+    /// Whether connections of the node's own are made safe, if that is said.
+    protection: Option<Protection>,
     /// Whose certificate the guard shows, if that is known.
     guarded: Option<NodeId>,
     beside: Option<Beside>,
@@ -81,6 +84,7 @@ impl Builder {
             tune_node: Vec::new(),
             tune_tcp: Vec::new(),
             guard: None,
+            protection: None,
             guarded: None,
             beside: None,
             sockets: None,
@@ -203,7 +207,7 @@ impl Builder {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: &crate::tls::Tls) -> Builder {
-        Builder { guarded: Some(tls.node()), ..self.guard(tls.clone()) }
+        Builder { guarded: Some(tls.node()), protection: Some(tls.into()), guard: None, beside: None, ..self }
     }
 
     /// The same, and look at its files at every `interval`, as [`Tls::watch`](crate::tls::Tls::watch) does, for as long as
@@ -220,7 +224,7 @@ impl Builder {
     #[must_use]
     pub fn guard(mut self, guard: impl Guard) -> Builder {
         self.guard = Some(Arc::new(guard));
-        (self.guarded, self.beside) = (None, None);
+        (self.guarded, self.beside, self.protection) = (None, None, None);
         self
     }
 

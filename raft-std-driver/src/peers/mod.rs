@@ -32,7 +32,37 @@ use self::transfers::Sending;
 pub(crate) use self::transfers::{TransferDone, TransferJob};
 use crate::events::NodeEvent;
 use crate::net::{Channel, Frame, Link, LinkConfig, Outbox, Posted, Security, Tail, Trouble, Urgency};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::traffic::Traffic;
+
+/// Whether connections are made safe.
+#[derive(Clone, Debug)]
+pub enum Protection {
+    /// No: whoever reaches them can read and forge what servers say to each other.
+    Open,
+    /// By TLS: each connection by what the certificates are when it is made.
+    #[cfg(feature = "tls")]
+    Tls(Tls),
+}
+
+#[cfg(feature = "tls")]
+impl From<&Tls> for Protection {
+    fn from(tls: &Tls) -> Protection {
+        Protection::Tls(tls.clone())
+    }
+}
+
+impl Protection {
+    /// Of a new connection.
+    fn now(&self) -> Security {
+        match self {
+            Protection::Open => Security::Open,
+            #[cfg(feature = "tls")]
+            Protection::Tls(tls) => Security::Tls(tls.credentials()),
+        }
+    }
+}
 
 /// What the loop is to do with sockets.
 #[derive(Debug, Default)]
@@ -81,7 +111,7 @@ pub(crate) struct Word {
 /// The connections of one server.
 pub struct Peers {
     config: Arc<LinkConfig>,
-    security: Security,
+    protection: Protection,
     /// In the order of their ids. A cluster is small.
     table: Vec<Peer>,
     links: Links,
@@ -121,11 +151,11 @@ enum Way {
 }
 
 impl Peers {
-    pub(crate) fn new(config: LinkConfig, security: Security) -> Peers {
+    pub(crate) fn new(config: LinkConfig, protection: Protection) -> Peers {
         Peers {
             lines: Lines::new(config.id),
             config: Arc::new(config),
-            security,
+            protection,
             table: Vec::new(),
             links: Links::default(),
             lobby: VecDeque::new(),
@@ -295,7 +325,7 @@ impl Peers {
 
     /// A socket was accepted.
     pub fn accepted(&mut self, from: SocketAddr, now: Instant) -> Option<LinkId> {
-        let link = match Link::accept(&self.config, &self.security, now) {
+        let link = match Link::accept(&self.config, &self.protection.now(), now) {
             Ok(link) => Stage::Open(Box::new(link)),
             Err(trouble) => {
                 self.lines.ended(None, Some(from), &trouble, now);
@@ -322,7 +352,7 @@ impl Peers {
             Some(Purpose::SnapshotTo(peer)) => (peer, Channel::Snapshot),
             _ => return,
         };
-        match Link::dial(&self.config, &self.security, peer, channel, now) {
+        match Link::dial(&self.config, &self.protection.now(), peer, channel, now) {
             Ok(link) => {
                 let Peers { links, orders, .. } = self;
                 if let Some(connection) = links.get_mut(id) {

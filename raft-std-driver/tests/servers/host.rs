@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use raft_std_driver::engine::{Connections, Engine, Setup};
-use raft_std_driver::net::{LinkConfig, Security};
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::observer::{NodeEvent, Observer};
-use raft_std_driver::peers::{LinkId, Orders};
+use raft_std_driver::peers::{LinkId, Orders, Protection};
 use raft_std_driver::raft_core::{Membership, NodeId};
 use raft_std_driver::storage::sim::SimDisk;
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions};
@@ -170,7 +170,7 @@ impl Host {
         let config = limits.node(NodeId(self.index as u64 + 1), seed);
         let peers = (1..=members as u64).map(|id| (NodeId(id), format!("{id}"))).collect();
         let connections =
-            Connections::Own { config: Box::new(limits.links(&config, seed)), security: Security::Open, peers };
+            Connections::Own { config: Box::new(limits.links(&config, seed)), protection: Protection::Open, peers };
         let parts = Arc::new(Parts::default());
         self.state = State::default();
         let machine = Machine { host: self.index, state: self.state.clone(), oracles: oracles.clone() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft_std_driver::engine::{Connections, Setup};
 use raft_std_driver::machine::typed::{Application, Typed};
-use raft_std_driver::net::Security;
+use raft_std_driver::peers::Protection;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::storage::Identity;
 use raft_std_driver::transport::Transport;
@@ -96,7 +96,7 @@ impl Builder {
         (settings.cluster, settings.id) = (self.cluster, id);
         let listen = self.listen.or_else(|| Some(Listen::At(address_of(id, &self.members)?)));
         let listen = listen.ok_or(BuildError::Missing { what: "where to listen", call: "members" })?;
-        if self.guard.is_none() {
+        if let Some(protection) = protection(self.guard.is_some(), self.protection) {
             let sockets =
                 self.sockets.unwrap_or_else(|| Arc::new(TcpSockets { stall_timeout: settings.stall_timeout }));
             let listener = match listen {
@@ -108,9 +108,10 @@ impl Builder {
             };
             let unknown = |source| BindError { address: "the listener".to_owned(), source };
             let address = listener.local_addr().map_err(unknown)?;
-            tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
-            let connections =
-                Connections::Own { config: Box::new(settings.links()), security: Security::Open, peers: self.members };
+            if matches!(protection, Protection::Open) {
+                tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
+            }
+            let connections = Connections::Own { config: Box::new(settings.links()), protection, peers: self.members };
             return Ok((Some(address), connections, Reach::Wires(Wires::new(sockets, listener))));
         }
         let mut tcp = TcpTransport::builder(settings).peers(self.members).workers(Arc::clone(workers));
@@ -144,7 +145,7 @@ impl Builder {
     /// What would silently not come into force, or be found out by peers only.
     fn check(&self, id: NodeId) -> Result<(), BuildError> {
         let of_tcp = [
-            (self.guard.is_some(), "tls or guard"),
+            (self.guard.is_some() || self.protection.is_some(), "tls or guard"),
             (self.sockets.is_some(), "sockets"),
             (self.listen.is_some(), "listen or listener"),
             (!self.tune_tcp.is_empty(), "tune_tcp"),
@@ -176,6 +177,11 @@ impl Builder {
         }
         self.machine(Typed(application)).start().await.map(TypedNode::new)
     }
+}
+
+/// How connections are made safe, unless a guard does it.
+fn protection(guarded: bool, said: Option<Protection>) -> Option<Protection> {
+    said.or_else(|| (!guarded).then_some(Protection::Open))
 }
 
 /// Whoever asked for a node may be gone, and then wants none. Nobody hears this error.
