@@ -144,6 +144,7 @@ impl CoreLoop {
             match note {
                 Note::Event(event) => self.server.hear(event),
                 Note::Shortage(what) => self.server.short_of(what),
+                Note::Peers(peers) => self.server.set_peers(&peers),
                 Note::Built(snapshot) => self.server.built(snapshot),
                 Note::Status => {
                     if let Some(answer) = self.shared.status.take() {

@@ -53,6 +53,8 @@ pub(crate) enum Note {
     Transfer(LinkId, TransferDone),
     /// The log will have no room when what is prepared is used up, for want of this; or there is room again.
     Shortage(Option<StorageErrorKind>),
+    /// Where the peers are, from now on.
+    Peers(Vec<(NodeId, String)>),
     /// Handles want to know how things stand.
     Status,
     /// A handle wants leadership to be handed over.

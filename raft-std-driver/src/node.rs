@@ -188,6 +188,12 @@ impl Node {
         block_on(self.0.change(change))
     }
 
+    /// Say who the peers are and where to reach them, each at a `host:port`, from now on: connections to who is gone, or somewhere
+    /// else, are closed. This server itself may be among them. Without effect on a node with a [`Transport`] of its own.
+    pub fn set_peers(&self, peers: impl IntoIterator<Item = (NodeId, String)>) {
+        self.0.set_peers(peers.into_iter().collect());
+    }
+
     /// Stop, and wait until all threads have ended, the storage is closed, and every waiter has its outcome. May be called
     /// any number of times. On one of the node's own threads it cannot wait, and returns at once.
     ///

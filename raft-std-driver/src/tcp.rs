@@ -8,6 +8,7 @@ use raft_core::NodeId;
 
 use crate::net::LinkConfig;
 use crate::peers::Protection;
+pub use crate::socket::prepare;
 
 /// Connects a node to its peers over TCP. It listens already: who connects waits until the node runs.
 pub struct Tcp {
@@ -87,7 +88,8 @@ impl Tcp {
     /// takes long goes to a thread of its own. A panic in it stops the node. The node forgets these connections, even when it
     /// stops. Where connections are made safe there are no strangers.
     #[must_use]
-    pub fn strangers(self, handler: impl Fn(TcpStream, [u8; 8]) + Send + 'static) -> Tcp {
+    pub fn strangers(mut self, handler: impl Fn(TcpStream, [u8; 8]) + Send + 'static) -> Tcp {
+        self.config.strangers = true;
         Tcp { strangers: Some(Box::new(handler)), ..self }
     }
 

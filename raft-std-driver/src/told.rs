@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What goes on for so long is told again.
-pub const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
+pub(crate) const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// What was told lately, by its kind, so that nobody fills the log by repetition: the first of a kind is told aloud, and what
 /// follows quietly, but for one in every [`TOLD_AGAIN_AFTER`], which says how many there were. A bounded number of kinds is
 /// remembered; of more, all are one.
-pub struct Told<K> {
+pub(crate) struct Told<K> {
     most: usize,
     kinds: BTreeMap<K, Kind>,
     others: Kind,
@@ -24,7 +24,7 @@ struct Kind {
 /// How something is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Telling {
+pub(crate) enum Telling {
     /// It is news, or it goes on.
     Aloud {
         /// How many of its kind were told quietly since the last one that was not.
@@ -43,12 +43,12 @@ impl Kind {
 impl<K: Ord> Told<K> {
     /// Remembers so many kinds.
     #[must_use]
-    pub fn new(most: usize) -> Told<K> {
+    pub(crate) fn new(most: usize) -> Told<K> {
         Told { most, kinds: BTreeMap::new(), others: Kind::default() }
     }
 
     /// Something of this kind has happened.
-    pub fn tell(&mut self, kind: K, now: Instant) -> Telling {
+    pub(crate) fn tell(&mut self, kind: K, now: Instant) -> Telling {
         if self.kinds.len() >= self.most && !self.kinds.contains_key(&kind) {
             self.kinds.retain(|_, kind| kind.is_fresh(now));
         }
@@ -63,14 +63,8 @@ impl<K: Ord> Told<K> {
     }
 
     /// From now on these kinds are news again.
-    pub fn forget_if(&mut self, mut of: impl FnMut(&K) -> bool) {
+    pub(crate) fn forget_if(&mut self, mut of: impl FnMut(&K) -> bool) {
         self.kinds.retain(|kind, _| !of(kind));
-    }
-
-    /// From now on everything is news again.
-    pub fn forget(&mut self) {
-        self.kinds.clear();
-        self.others = Kind::default();
     }
 }
 
@@ -92,7 +86,7 @@ mod tests {
         assert_eq!(told.tell("a", later), Telling::Aloud { repeats: 599 });
         assert_eq!(told.tell("a", later), Telling::Quietly);
         assert_eq!(told.tell("a", later + TOLD_AGAIN_AFTER), Telling::Aloud { repeats: 1 });
-        told.forget();
+        told.forget_if(|kind| *kind == "a");
         assert_eq!(told.tell("a", later + TOLD_AGAIN_AFTER), NEWS);
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
+pub use crate::queue::lock;
 use crate::sync::thread::{self, Thread};
 
 /// Work that may block; it ends by itself when the node does.

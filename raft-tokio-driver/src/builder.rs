@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use raft_std_driver::NodeConfig;
 use raft_std_driver::machine::StateMachine;
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::peers::Protection;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::storage::{ClusterId, FileOptions, Storage};
@@ -18,8 +19,7 @@ use raft_std_driver::workers::Workers;
 
 use self::place::{FirstStart, Place};
 use crate::node::Node;
-use crate::transport::link::{Guard, Sockets};
-use crate::transport::tcp::TcpConfig;
+use crate::transport::link::Sockets;
 
 /// What a [`Node`] is made of. It needs to know who it is ([`id`](Builder::id)), what it replicates
 /// ([`machine`](Builder::machine)), where its promises are kept ([`create`](Builder::create), [`open`](Builder::open), ...)
@@ -34,11 +34,9 @@ pub struct Builder {
     machine: Option<Box<dyn StateMachine>>,
     transport: Option<Arc<dyn Transport>>,
     tune_node: Vec<Tune<NodeConfig>>,
-    tune_tcp: Vec<Tune<TcpConfig>>,
-    guard: Option<Arc<dyn Guard>>,
-    /// Whether connections of the node's own are made safe, if that is said.
-    protection: Option<Protection>,
-    /// Whose certificate the guard shows, if that is known.
+    tune_tcp: Vec<Tune<LinkConfig>>,
+    protection: Protection,
+    /// Whose certificate is shown, if any.
     guarded: Option<NodeId>,
     beside: Option<Beside>,
     sockets: Option<Arc<dyn Sockets>>,
@@ -83,8 +81,7 @@ impl Builder {
             transport: None,
             tune_node: Vec::new(),
             tune_tcp: Vec::new(),
-            guard: None,
-            protection: None,
+            protection: Protection::Open,
             guarded: None,
             beside: None,
             sockets: None,
@@ -181,7 +178,7 @@ impl Builder {
 
     /// Reach the others by this, instead of TCP: a [`LocalNetwork`](crate::transport::LocalNetwork) in tests, or one of your
     /// own, or the `Arc` of one. It must be of this server and this cluster, and what is said here of TCP (listen, listener,
-    /// tune_tcp, tls, guard, sockets) is an error then: it would not come into force.
+    /// tune_tcp, tls, sockets) is an error then: it would not come into force.
     #[must_use]
     pub fn transport(mut self, transport: impl Transport) -> Builder {
         self.transport = Some(Arc::new(transport));
@@ -195,19 +192,19 @@ impl Builder {
         self
     }
 
-    /// Change the settings of the TCP transport.
+    /// Change the settings of the connections.
     #[must_use]
-    pub fn tune_tcp(mut self, change: impl FnOnce(&mut TcpConfig) + Send + 'static) -> Builder {
+    pub fn tune_tcp(mut self, change: impl FnOnce(&mut LinkConfig) + Send + 'static) -> Builder {
         self.tune_tcp.push(Box::new(change));
         self
     }
 
-    /// Make links over TCP safe by TLS with mutual authentication. Keep a handle to reload its certificates, or use
+    /// Make connections safe by TLS with mutual authentication. Keep a handle to reload its certificates, or use
     /// [`tls_watched`](Builder::tls_watched).
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: &crate::tls::Tls) -> Builder {
-        Builder { guarded: Some(tls.node()), protection: Some(tls.into()), guard: None, beside: None, ..self }
+        Builder { guarded: Some(tls.node()), protection: tls.into(), beside: None, ..self }
     }
 
     /// The same, and look at its files at every `interval`, as [`Tls::watch`](crate::tls::Tls::watch) does, for as long as
@@ -217,15 +214,6 @@ impl Builder {
     pub fn tls_watched(self, tls: &crate::tls::Tls, interval: std::time::Duration) -> Builder {
         let watched = tls.clone();
         Builder { beside: Some(Box::new(move || Box::new(watched.watch(interval)))), ..self.tls(tls) }
-    }
-
-    /// Make links over TCP safe by something of your own. Without a guard everybody who can reach the port can read and
-    /// forge what servers say to each other, and the log says so.
-    #[must_use]
-    pub fn guard(mut self, guard: impl Guard) -> Builder {
-        self.guard = Some(Arc::new(guard));
-        (self.guarded, self.beside, self.protection) = (None, None, None);
-        self
     }
 
     /// Run TCP over these, instead of the system's: simulated ones, say.

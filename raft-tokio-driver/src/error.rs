@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raft_std_driver::NodeError;
 use raft_std_driver::raft_core::{Bytes, NodeId, Refusal};
 use raft_std_driver::storage::{StorageError, StorageErrorKind};
-use raft_std_driver::transport::parts::BindError;
+use raft_std_driver::tcp::BindError;
 use raft_std_driver::{Outcome, StartError as NotEntered};
 
 /// Why a command has no answer. All but [`Unknown`](StartError::Unknown) mean that it had no effect and never will.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
 use raft_std_driver::raft_core::{Bytes, Index, NodeId, RoleKind, Term};
 use raft_std_driver::transport::Traffic;
-use raft_std_driver::transport::parts::lock;
+use raft_std_driver::workers::lock;
 use tokio::time::Instant;
 
 use self::handles::{NodeHandles, Outcomes, PeerHandles};

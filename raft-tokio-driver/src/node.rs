@@ -65,6 +65,13 @@ impl Node {
         self.0.address
     }
 
+    /// Say who the peers are and where to reach them, each at a `host:port`, from now on: connections to who is gone, or somewhere
+    /// else, are closed. This server itself may be among them. Without effect on a node with a
+    /// [`transport`](crate::Builder::transport) of its own.
+    pub fn set_peers<A: Into<String>>(&self, peers: impl IntoIterator<Item = (u64, A)>) {
+        self.0.control.set_peers(peers.into_iter().map(|(id, address)| (NodeId(id), address.into())).collect());
+    }
+
     /// Put a command into the log, if this server leads, and wait until it is committed and applied here: resolves to the
     /// machine's answer, however long that takes. Give it a deadline of your own by `tokio::time::timeout`: a command that
     /// was given up on may still take effect.

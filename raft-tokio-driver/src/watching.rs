@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use raft_std_driver::observer::{NodeEvent, Observer, Round};
 use raft_std_driver::raft_core::{Index, NodeId, RoleKind, Term};
-use raft_std_driver::transport::parts::lock;
+use raft_std_driver::workers::lock;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;

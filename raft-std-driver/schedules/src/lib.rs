@@ -35,6 +35,8 @@ mod mark;
 pub mod observer;
 #[path = "../../src/outgoing.rs"]
 mod outgoing;
+#[path = "../../src/peers/mod.rs"]
+mod peers;
 #[path = "../../src/queue.rs"]
 mod queue;
 #[path = "../../src/receiving.rs"]
@@ -47,18 +49,17 @@ mod server;
 mod shared;
 #[path = "../../src/status.rs"]
 mod status;
+#[path = "../../src/told.rs"]
+mod told;
+#[path = "../../src/traffic.rs"]
+mod traffic;
+#[path = "../../src/transfer_part.rs"]
+mod transfer_part;
 #[path = "../../src/waiters.rs"]
 mod waiters;
 #[path = "../../src/workers.rs"]
 pub mod workers;
 
-#[path = "../../src/transport/parts/mailbox.rs"]
-mod mailbox;
-#[path = "../../src/transport/parts/place.rs"]
-mod place;
-
-#[path = "../../../raft-tokio-driver/src/transport/tcp/gate.rs"]
-mod gate;
 #[path = "../../../raft-tokio-driver/src/watching.rs"]
 mod watching;
 
@@ -79,7 +80,9 @@ pub use control::Control;
 pub use explore::explore;
 // What the files find at their crate's root, or in the module that they are in at home.
 pub use raft_core;
-pub(crate) use real::transport::parts::Trouble;
+pub use real::net;
+#[cfg(feature = "tls")]
+pub use real::tls;
 pub use real::{NodeConfig, NodeError, ReadError, SnapshotError, TransferError, machine, storage};
 pub use shared::Alive;
 pub use status::NodeStatus;
@@ -88,10 +91,4 @@ pub use waiters::{Outcome, StartError, Started};
 pub mod transport {
     //! What shares nothing between threads comes from the driver as it is.
     pub use real::transport::{Inbound, OutgoingSnapshot, Transport};
-
-    pub mod parts {
-        pub use real::transport::parts::*;
-
-        pub use crate::queue::lock;
-    }
 }

@@ -24,11 +24,6 @@ explored! {
     node::a_node_that_stops_leaves_nobody_waiting
     node::the_last_handle_stops_it
     node::a_node_that_fails_leaves_nobody_waiting
-    transport::a_mailbox_lets_nobody_wait_in_vain
-    transport::what_is_posted_is_written
-    transport::a_place_is_for_one_at_a_time
-    transport::a_lobby_has_room_for_so_many
     tokio::the_end_is_the_last_event
     tokio::a_watch_ends_with_its_node
-    tokio::nothing_passes_a_closed_gate
 }

@@ -45,6 +45,8 @@ pub struct LinkConfig {
     pub backoff_max: Duration,
     /// The most accepted connections that have not yet said who they are; of more, the oldest are closed.
     pub handshakes_max: usize,
+    /// Whether connections that begin in another way than a server's are handed over to the loop, instead of closed.
+    pub strangers: bool,
     /// Where the randomness of pauses starts, mixed with both servers' ids: for simulations that must be the same each
     /// time. `None` takes what the system offers.
     pub seed: Option<u64>,
@@ -74,6 +76,7 @@ impl LinkConfig {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),
             handshakes_max: 32,
+            strangers: false,
             seed: None,
         }
     }

@@ -7,7 +7,7 @@ use raft_core::{Bytes, Event, NodeId, codec};
 use super::links::{Purpose, Stage};
 use super::{LinkId, Peers, Way, order_write};
 use crate::events::NodeEvent;
-use crate::net::wire::FRAME_HEADER_BYTES;
+use crate::net::wire::{FRAME_HEADER_BYTES, HelloError};
 use crate::net::{Channel, Heard, Hello, Refusal, Trouble};
 
 impl Peers {
@@ -44,6 +44,7 @@ impl Peers {
     fn hear(&mut self, id: LinkId, heard: Heard, now: Instant) -> Result<(), Trouble> {
         let Some(purpose) = self.links.get(id).map(|connection| connection.purpose) else { return Ok(()) };
         match (heard, purpose) {
+            (Heard::Stranger { .. }, _) if !self.config.strangers => return Err(HelloError::Foreign.into()),
             (Heard::Stranger { first }, Purpose::Lobby) => {
                 self.lobby.retain(|waiting| *waiting != id);
                 self.links.remove(id);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use raft_core::WriteId;
+use raft_core::{RoleKind, WriteId};
 
 use super::jobs::LogJob;
 use crate::storage::StorageErrorKind;
@@ -16,6 +16,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct DiskCare {
     shortage: Option<(StorageErrorKind, Instant)>,
+    /// Leadership was handed over in this shortage.
+    handed_over: bool,
     /// The newest durable write, and when the core heard of it; none once the log's end is closed behind it.
     unclosed: Option<(WriteId, Instant)>,
 }
@@ -24,6 +26,15 @@ impl DiskCare {
     /// The log cannot grow, or can again.
     pub(super) fn short(&mut self, what: Option<StorageErrorKind>, now: Instant) {
         self.shortage = what.map(|what| (what, now));
+        self.handed_over &= what.is_some();
+    }
+
+    /// Whether a server in this role should hand leadership over, to one that may have room. Once in each shortage: if all are
+    /// short, they do not pass it round for ever.
+    pub(super) fn hands_over(&mut self, role: RoleKind) -> bool {
+        let hands_over = self.shortage.is_some() && role == RoleKind::Leader && !self.handed_over;
+        self.handed_over |= hands_over;
+        hands_over
     }
 
     /// What the log cannot grow for.
@@ -76,6 +87,19 @@ mod tests {
         }
         care.short(None, start);
         assert!(care.due(None).is_none() && care.shortage().is_none());
+    }
+
+    #[test]
+    fn leadership_is_handed_over_once_in_a_shortage() {
+        let (mut care, now) = (DiskCare::default(), Instant::now());
+        assert!(!care.hands_over(RoleKind::Leader));
+        for _ in 0..2 {
+            care.short(Some(StorageErrorKind::DiskFull), now);
+            assert!(!care.hands_over(RoleKind::Follower) && care.hands_over(RoleKind::Leader));
+            care.short(Some(StorageErrorKind::TooManyOpenFiles), now);
+            assert!(!care.hands_over(RoleKind::Leader));
+            care.short(None, now);
+        }
     }
 
     #[test]

@@ -145,6 +145,13 @@ impl Server {
         self.peers.as_mut()
     }
 
+    /// Who the peers are and where, from now on; without effect if they are reached by a transport.
+    pub(crate) fn set_peers(&mut self, members: &[(NodeId, String)]) {
+        if let Some(peers) = &mut self.peers {
+            peers.set_table(members, self.now);
+        }
+    }
+
     /// Hear what the peers have said, or what became of their connections; gives the number of messages.
     pub(crate) fn hear_peers(&mut self) -> usize {
         let Some(peers) = &mut self.peers else { return 0 };
@@ -186,6 +193,10 @@ impl Server {
         }
         if let Some(peers) = &mut self.peers {
             peers.pass_time(now);
+        }
+        if self.disk_care.hands_over(self.raft.status().role()) {
+            let request = self.next_request();
+            self.step(Event::Transfer { request, to: None });
         }
     }
 

@@ -1,10 +1,7 @@
 //! How messages and snapshots travel between servers.
 
 pub mod local;
-pub mod parts;
-pub mod tcp;
 mod traffic;
-pub mod wire;
 
 use std::io;
 use std::sync::Arc;

@@ -41,11 +41,7 @@ impl World {
                 self.count("partition");
             }
             3 => self.partitions.clear(),
-            4 if host != other => {
-                if self.streams.reset_between(host, other) > 0 {
-                    self.count("connection reset");
-                }
-            }
+            4 if host != other && self.streams.reset_between(host, other) > 0 => self.count("connection reset"),
             5 => {
                 self.hosts[host].disk_takes = self.random.u64(0..150);
                 self.count("slow disk");

@@ -347,7 +347,7 @@ impl World {
 
     fn step_clients(&mut self, ask: bool) {
         for client in 0..self.clients.len() {
-            if self.clients[client].is_idle() && (ask || self.now % 50 == 0 && !self.agree()) {
+            if self.clients[client].is_idle() && (ask || self.now.is_multiple_of(50) && !self.agree()) {
                 let host = if self.random.u32(0..4) > 0 { self.leader } else { self.random.usize(0..self.hosts.len()) };
                 if let Some(life) = &self.hosts[host].life
                     && self.random.u32(0..4) == 0

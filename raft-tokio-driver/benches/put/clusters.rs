@@ -9,9 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use raft_std_driver::machine::{Command, SnapshotWriter, StateMachine};
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::raft_core::{Bytes, Config, Membership, NodeId, RoleKind};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage};
-use raft_std_driver::transport::tcp::{TcpConfig, TcpTransport};
+use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{NodeConfig, Outcome, Started};
 use tokio::runtime::Runtime;
 
@@ -72,10 +73,9 @@ impl OnThreads {
                 FileOptions::default(),
             );
             let peers = members.iter().map(|(id, address)| (NodeId(*id), address.clone()));
-            let transport = TcpTransport::listen_on(port, TcpConfig::new(ClusterId(1), &Config::new(id)), peers)
-                .expect("a transport");
+            let tcp = Tcp::listen_on(port, LinkConfig::new(ClusterId(1), &Config::new(id)), peers).expect("a listener");
             let (storage, machine) = (storage.expect("a new directory"), Register(Bytes::new()));
-            raft_std_driver::Node::spawn(NodeConfig::new(id), storage, machine, Arc::new(transport)).expect("a node")
+            raft_std_driver::Node::spawn(NodeConfig::new(id), storage, machine, tcp).expect("a node")
         };
         OnThreads { nodes: members.iter().zip(ports).map(spawn).collect() }
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use raft_std_driver::engine::{Connections, Setup};
 use raft_std_driver::machine::typed::{Application, Typed};
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::peers::Protection;
 use raft_std_driver::raft_core::NodeId;
 use raft_std_driver::storage::Identity;
-use raft_std_driver::transport::Transport;
-use raft_std_driver::workers::{Threads, Workers};
+use raft_std_driver::tcp::BindError;
+use raft_std_driver::workers::Threads;
 use raft_std_driver::{NodeConfig, NodeError};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::core_task::{self, Reach};
 use crate::error::BuildError;
 use crate::meters::Meters;
 use crate::node::Node;
-use crate::transport::tcp::{BindError, TcpConfig, TcpSockets, TcpTransport, adopt};
+use crate::transport::{TcpSockets, adopt};
 use crate::typed::TypedNode;
 use crate::watching::Watching;
 use crate::wires::Wires;
@@ -59,7 +60,7 @@ impl Builder {
         let (files, beside) = (self.files.unwrap_or_default(), self.beside.take());
         // What can fail for other reasons comes before a directory is made: that cannot be made twice.
         config.check()?;
-        let (address, connections, reach) = self.links(&config, &workers).await?;
+        let (address, connections, reach) = self.links(&config).await?;
 
         let (watching, meters) = (Arc::new(Watching::new()), Arc::new(Meters::new(id)));
         let observer = Arc::new((Arc::clone(&watching), Arc::clone(&meters)));
@@ -79,51 +80,28 @@ impl Builder {
     }
 
     /// How it reaches the others, and where it listens, if that is known.
-    async fn links(
-        self,
-        config: &NodeConfig,
-        workers: &Arc<dyn Workers>,
-    ) -> Result<(Option<SocketAddr>, Connections, Reach), BuildError> {
-        let by_transport =
-            |transport: Arc<dyn Transport>| (Connections::Transport(transport.clone()), Reach::Transport(transport));
+    async fn links(self, config: &NodeConfig) -> Result<(Option<SocketAddr>, Connections, Reach), BuildError> {
         if let Some(transport) = self.transport {
-            let (connections, reach) = by_transport(transport);
-            return Ok((None, connections, reach));
+            return Ok((None, Connections::Transport(transport.clone()), Reach::Transport(transport)));
         }
         let id = config.raft.id;
-        let mut settings = TcpConfig::new(self.cluster, &config.raft);
+        let mut settings = LinkConfig::new(self.cluster, &config.raft);
         self.tune_tcp.into_iter().for_each(|tune| tune(&mut settings));
-        (settings.cluster, settings.id) = (self.cluster, id);
+        (settings.cluster, settings.id, settings.strangers) = (self.cluster, id, false);
         let listen = self.listen.or_else(|| Some(Listen::At(address_of(id, &self.members)?)));
         let listen = listen.ok_or(BuildError::Missing { what: "where to listen", call: "members" })?;
-        if let Some(protection) = protection(self.guard.is_some(), self.protection) {
-            let sockets =
-                self.sockets.unwrap_or_else(|| Arc::new(TcpSockets { stall_timeout: settings.stall_timeout }));
-            let listener = match listen {
-                Listen::At(address) => {
-                    sockets.listen(&address).await.map_err(|source| BindError { address, source })?
-                }
-                Listen::On(listener) => adopt(listener, settings.stall_timeout)
-                    .map_err(|source| BindError { address: "the given listener".to_owned(), source })?,
-            };
-            let unknown = |source| BindError { address: "the listener".to_owned(), source };
-            let address = listener.local_addr().map_err(unknown)?;
-            if matches!(protection, Protection::Open) {
-                tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
-            }
-            let connections = Connections::Own { config: Box::new(settings.links()), protection, peers: self.members };
-            return Ok((Some(address), connections, Reach::Wires(Wires::new(sockets, listener))));
-        }
-        let mut tcp = TcpTransport::builder(settings).peers(self.members).workers(Arc::clone(workers));
-        tcp = if let Some(guard) = self.guard { tcp.guard(guard) } else { tcp };
-        tcp = if let Some(sockets) = self.sockets { tcp.sockets(sockets) } else { tcp };
-        let tcp = match listen {
-            Listen::At(address) => tcp.bind(&address).await?,
-            Listen::On(listener) => tcp.listen_on(listener)?,
+        let sockets = self.sockets.unwrap_or_else(|| Arc::new(TcpSockets { stall_timeout: settings.stall_timeout }));
+        let listener = match listen {
+            Listen::At(address) => sockets.listen(&address).await.map_err(|source| BindError { address, source })?,
+            Listen::On(listener) => adopt(listener, settings.stall_timeout).map_err(unknown)?,
         };
-        let address = tcp.local_addr();
-        let (connections, reach) = by_transport(Arc::new(tcp));
-        Ok((Some(address), connections, reach))
+        let address = listener.local_addr().map_err(unknown)?;
+        if matches!(self.protection, Protection::Open) {
+            tracing::warn!(node = id.0, %address, "connections are open: who can reach them can read and forge messages");
+        }
+        let config = Box::new(settings);
+        let connections = Connections::Own { config, protection: self.protection, peers: self.members };
+        Ok((Some(address), connections, Reach::Wires(Wires::new(sockets, listener))))
     }
 
     /// A runtime without what is needed is found before anything is touched.
@@ -145,7 +123,7 @@ impl Builder {
     /// What would silently not come into force, or be found out by peers only.
     fn check(&self, id: NodeId) -> Result<(), BuildError> {
         let of_tcp = [
-            (self.guard.is_some() || self.protection.is_some(), "tls or guard"),
+            (!matches!(self.protection, Protection::Open), "tls"),
             (self.sockets.is_some(), "sockets"),
             (self.listen.is_some(), "listen or listener"),
             (!self.tune_tcp.is_empty(), "tune_tcp"),
@@ -179,9 +157,9 @@ impl Builder {
     }
 }
 
-/// How connections are made safe, unless a guard does it.
-fn protection(guarded: bool, said: Option<Protection>) -> Option<Protection> {
-    said.or_else(|| (!guarded).then_some(Protection::Open))
+/// Of a listener that was given.
+fn unknown(source: std::io::Error) -> BindError {
+    BindError { address: "the given listener".to_owned(), source }
 }
 
 /// Whoever asked for a node may be gone, and then wants none. Nobody hears this error.

@@ -1,7 +1,5 @@
-//! What the TCP transport stands on, as small traits: sockets, so that a simulated network fits; and a guard, so that TLS
-//! does.
+//! What the connections of a node stand on, as small traits, so that a simulated network fits.
 
-use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -9,14 +7,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use raft_std_driver::raft_core::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A future that can be named.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Why a [`Guard`] lets nobody through. Its text goes to the log, after who the other side is or seems to be.
-pub type GuardError = Box<dyn Error + Send + Sync>;
 
 /// A connection: bytes both ways. Every type that can be one is one.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -77,42 +71,4 @@ pub trait Listener: Send + Sync + 'static {
     /// # Errors
     /// If none can be taken now, for want of descriptors for instance: the caller tries again a little later.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>>;
-}
-
-/// An accepted connection that is safe, and what the other side has shown of itself.
-pub type Secured = (BoxStream, Box<dyn Proof>);
-
-/// Makes connections safe before anything else is said on them. The caller limits the time that this may take, by dropping
-/// the future.
-pub trait Guard: Debug + Send + Sync + 'static {
-    /// Make a connection safe that this server has made to `peer`, and make sure that it is `peer` who is there.
-    ///
-    /// # Errors
-    /// If that cannot be: the connection is closed.
-    fn secure_outgoing(&self, peer: NodeId, stream: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>>;
-
-    /// Make a connection safe that somebody has made to this server. Who they claim to be is not known yet.
-    ///
-    /// # Errors
-    /// If that cannot be: the connection is closed.
-    fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>>;
-}
-
-impl<G: Guard + ?Sized> Guard for Arc<G> {
-    fn secure_outgoing(&self, peer: NodeId, stream: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>> {
-        (**self).secure_outgoing(peer, stream)
-    }
-
-    fn secure_incoming(&self, stream: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>> {
-        (**self).secure_incoming(stream)
-    }
-}
-
-/// What the other side of a safe connection has shown of itself: its certificate, say.
-pub trait Proof: Send + Sync + 'static {
-    /// Whether it may speak for `claimed`. Asked once, before anything is answered or delivered.
-    ///
-    /// # Errors
-    /// If it may not: the connection is closed.
-    fn check(&self, claimed: NodeId) -> Result<(), GuardError>;
 }

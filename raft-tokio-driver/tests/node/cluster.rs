@@ -106,6 +106,12 @@ impl Cluster {
     }
 
     pub(crate) async fn wake(&mut self, member: usize, tune: impl FnOnce(Builder) -> Builder) {
+        let transport = self.network.attach(NodeId(self.members[member].id));
+        self.wake_over_tcp(member, |builder| tune(builder.transport(transport))).await;
+    }
+
+    /// The same, with connections of its own.
+    pub(crate) async fn wake_over_tcp(&mut self, member: usize, tune: impl FnOnce(Builder) -> Builder) {
         let Member { id, disk, ledger, node } = &mut self.members[member];
         ledger.lines().clear();
         let builder = Node::builder()
@@ -113,7 +119,6 @@ impl Cluster {
             .cluster(1)
             .storage(disk.open().unwrap())
             .machine(ledger.clone())
-            .transport(self.network.attach(NodeId(*id)))
             // Tests name indexes.
             .tune(|config| config.raft.record_disks = false);
         *node = Some(tune(builder).start().await.unwrap());

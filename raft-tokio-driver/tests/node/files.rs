@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use raft_std_driver::raft_core::{Bytes, Incarnation, Membership, NodeId};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
-use raft_tokio_driver::transport::LocalNetwork;
-use raft_tokio_driver::transport::link::{BoxFuture, BoxStream, Guard, GuardError, Secured};
-use raft_tokio_driver::transport::tcp::TcpSockets;
+use raft_tokio_driver::transport::{LocalNetwork, TcpSockets};
 use raft_tokio_driver::{BuildError, Builder, Node, NodeConfig, NodeError, RoleKind};
 
 use crate::cluster::{Ledger, in_time};
@@ -143,8 +141,7 @@ async fn what_was_not_said_is_named() {
 async fn what_would_not_come_into_force_is_refused() {
     let (home, ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
     let dir = home.path().join("data");
-    let said: [fn(Builder) -> Builder; 5] = [
-        |builder| builder.guard(Nobody),
+    let said: [fn(Builder) -> Builder; 4] = [
         |builder| builder.listen("127.0.0.1:0"),
         |builder| builder.listener(std::net::TcpListener::bind("127.0.0.1:0").unwrap()),
         |builder| builder.tune_tcp(|_| {}),
@@ -157,20 +154,6 @@ async fn what_would_not_come_into_force_is_refused() {
     let error = refused(builder(&ledger).members([(1, "a:1"), (2, "b:1"), (1, "c:1")]).create(&dir)).await;
     assert_eq!(error.to_string(), "server 1 is twice among the members");
     assert!(!dir.exists(), "nothing was touched");
-}
-
-/// Lets nobody through.
-#[derive(Debug)]
-struct Nobody;
-
-impl Guard for Nobody {
-    fn secure_outgoing(&self, _: NodeId, _: BoxStream) -> BoxFuture<'_, Result<BoxStream, GuardError>> {
-        Box::pin(async { Err("nobody".into()) })
-    }
-
-    fn secure_incoming(&self, _: BoxStream) -> BoxFuture<'_, Result<Secured, GuardError>> {
-        Box::pin(async { Err("nobody".into()) })
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use raft_std_driver::net::wire::{self, ANSWER_BYTES, FrameHeader};
+use raft_std_driver::net::{Channel, Hello};
 use raft_std_driver::raft_core::{
-    AppendOutcome, Bytes, Config, Entries, Entry, EntryId, Incarnation, Index, Message, NodeId, Payload, Rpc, Term,
-    codec,
+    AppendOutcome, Bytes, Entries, Entry, EntryId, FRAME_BYTES_MAX, Incarnation, Index, Message, NodeId, Payload, Rpc,
+    Term, codec,
 };
 use raft_std_driver::storage::ClusterId;
-use raft_std_driver::transport::parts::Trouble;
-use raft_std_driver::transport::wire::{self, ANSWER_BYTES, Channel, Hello};
-use raft_tokio_driver::transport::Transport;
-use raft_tokio_driver::transport::tcp::{TcpConfig, TcpTransport};
 
 use crate::cluster::{Cluster, in_time};
+use crate::ports::ports;
 
 /// What goes on until the end, and how often it came through.
 #[derive(Default)]
@@ -54,7 +53,7 @@ fn garbage(address: SocketAddr, number: u64, held: &mut Vec<TcpStream>) -> bool 
 }
 
 fn hello(from: u64, to: u64, channel: Channel) -> Hello {
-    Hello { channel, cluster: ClusterId(1), from: NodeId(from), to: NodeId(to) }
+    Hello { channel, cluster: ClusterId(1), birth: 0, from: NodeId(from), to: NodeId(to), address: String::new() }
 }
 
 /// A connection as member 3.
@@ -86,7 +85,11 @@ fn absurd() -> Vec<u8> {
     let mut bytes = Vec::new();
     for (number, rpc) in (0..).zip(rpcs) {
         let message = Message { term: Term(number % 2), incarnation: Incarnation(103), rpc };
-        wire::put_frame::<Trouble>(&mut bytes, |out| Ok(codec::encode_message(&message, out)?)).unwrap();
+        let mut body = Vec::new();
+        codec::encode_message(&message, &mut body).unwrap();
+        let header = FrameHeader::new(body.len(), crc32c::crc32c(&body), FRAME_BYTES_MAX).unwrap();
+        bytes.extend(header.encode());
+        bytes.extend(body);
     }
     bytes
 }
@@ -101,19 +104,14 @@ fn flood(address: SocketAddr, to: u64, bytes: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_goes_on_committing_whatever_others_send() {
     let mut cluster = Cluster::asleep(3);
-    let mut transports: Vec<Arc<TcpTransport>> = Vec::new();
-    for id in 1..=2 {
-        let config = TcpConfig::new(ClusterId(1), &Config::new(NodeId(id)));
-        transports.push(Arc::new(TcpTransport::bind("127.0.0.1:0", config, []).await.unwrap()));
+    let ports = ports(2);
+    let addresses: Vec<SocketAddr> = ports.iter().map(|port| port.local_addr().unwrap()).collect();
+    let others = [addresses[0].to_string(), addresses[1].to_string(), "127.0.0.1:1".to_owned()];
+    for (member, port) in ports.into_iter().enumerate() {
+        let members: Vec<(u64, String)> = (1..).zip(others.iter().cloned()).collect();
+        cluster.wake_over_tcp(member, |builder| builder.listener(port).members(members)).await;
     }
-    let addresses = [transports[0].local_addr(), transports[1].local_addr()];
-    for (member, transport) in transports.into_iter().enumerate() {
-        for (id, address) in (1..).zip(addresses) {
-            transport.set_peer(NodeId(id), address.to_string()).unwrap();
-        }
-        transport.set_peer(NodeId(3), "127.0.0.1:1".into()).unwrap();
-        cluster.wake(member, |builder| builder.transport(transport as Arc<dyn Transport>)).await;
-    }
+    let addresses = [addresses[0], addresses[1]];
     cluster.put("first").await;
 
     let (strangers, talk, snapshots) = (Attack::default(), Attack::default(), Attack::default());

@@ -6,5 +6,6 @@ mod endings;
 mod files;
 mod hostile;
 mod inside;
+mod ports;
 mod starts;
 mod typed;

@@ -1,18 +1,18 @@
 //! One member, in a process of its own: this test binary again. Its environment says who it is, lines of its input what to
 //! do, and lines of its output what has happened.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::{env, process, thread};
 
-use raft_std_driver::raft_core::{Config, Membership, NodeId, Refusal};
+use raft_std_driver::net::LinkConfig;
+use raft_std_driver::raft_core::{Membership, NodeId, Refusal};
 use raft_std_driver::storage::{Birth, ClusterId, FileOptions, FileStorage, StorageError};
-use raft_std_driver::transport::tcp as std_tcp;
+use raft_std_driver::tcp::Tcp;
 use raft_std_driver::{NodeConfig, Outcome, StartError as StdError};
-use raft_tokio_driver::transport::tcp as tokio_tcp;
 
 use crate::cluster::Ledger;
 use crate::parent::MEMBERS;
@@ -60,13 +60,16 @@ impl Driver {
     }
 }
 
+/// Ids and addresses.
+type Peers = Vec<(u64, String)>;
+
 /// A node of either driver, as far as a member needs one.
 struct Living {
     address: SocketAddr,
     /// Start a word as a command, and say what becomes of it.
     put: Box<dyn Fn(String)>,
-    /// Here is a peer.
-    meet: Box<dyn Fn(NodeId, String) -> io::Result<()>>,
+    /// Here are the peers.
+    meet: Box<dyn Fn(Peers)>,
 }
 
 #[test]
@@ -81,9 +84,13 @@ fn a_member() {
     // The harness has begun a line.
     println!();
     say(format_args!("listens {}", living.address));
+    let mut peers: BTreeMap<u64, String> = BTreeMap::new();
     for line in io::stdin().lines() {
         match line.unwrap().split(' ').collect::<Vec<_>>()[..] {
-            ["peer", id, address] => (living.meet)(NodeId(id.parse().unwrap()), address.to_owned()).unwrap(),
+            ["peer", id, address] => {
+                peers.insert(id.parse().unwrap(), address.to_owned());
+                (living.meet)(peers.clone().into_iter().collect());
+            }
             ["put", word] => (living.put)(word.to_owned()),
             ["ledger"] => {
                 let words: Vec<_> =
@@ -123,8 +130,8 @@ fn ended(why: impl Debug) -> ! {
 fn on_std(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
     let mut config = NodeConfig::new(id);
     Driver::Std.tune(&mut config);
-    let settings = std_tcp::TcpConfig::new(CLUSTER, &config.raft);
-    let transport = Arc::new(std_tcp::TcpTransport::bind(ANY_PORT, settings, []).unwrap());
+    let tcp = Tcp::bind(ANY_PORT, LinkConfig::new(CLUSTER, &config.raft), []).unwrap();
+    let address = tcp.local_addr();
     let storage = match FileStorage::open(dir, FileOptions::default()) {
         Err(StorageError::Empty { .. }) => {
             let membership = Membership::new((1..=MEMBERS as u64).map(NodeId));
@@ -132,8 +139,8 @@ fn on_std(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
         }
         opened => opened.unwrap(),
     };
-    let node = raft_std_driver::Node::spawn(config, storage, ledger.clone(), transport.clone()).unwrap();
-    let watched = node.clone();
+    let node = raft_std_driver::Node::spawn(config, storage, ledger.clone(), tcp).unwrap();
+    let (watched, met) = (node.clone(), node.clone());
     thread::spawn(move || ended(watched.wait()));
     let put = move |word: String| {
         node.submit(word.clone().into(), move |outcome| match outcome {
@@ -144,22 +151,21 @@ fn on_std(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
             Err(_) => refused(&word, None),
         });
     };
-    let address = transport.local_addr();
-    Living { address, put: Box::new(put), meet: Box::new(move |id, address| transport.set_peer(id, address)) }
+    let meet = move |peers: Peers| {
+        met.set_peers(peers.into_iter().map(|(id, address)| (NodeId(id), address)));
+    };
+    Living { address, put: Box::new(put), meet: Box::new(meet) }
 }
 
 fn on_tokio(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (node, transport) = runtime.block_on(async {
-        let settings = tokio_tcp::TcpConfig::new(CLUSTER, &Config::new(id));
-        let transport = Arc::new(tokio_tcp::TcpTransport::bind(ANY_PORT, settings, []).await.unwrap());
+    let node = runtime.block_on(async {
         let members = (1..=MEMBERS as u64).map(|id| (id, "said later:1"));
         let builder = raft_tokio_driver::Node::builder().id(id.0).cluster(CLUSTER.0).members(members);
-        let builder = builder.machine(ledger.clone()).transport(transport.clone());
-        let node = builder.tune(|config| Driver::Tokio.tune(config)).open_or_create(dir).start().await.unwrap();
-        (node, transport)
+        let builder = builder.machine(ledger.clone()).listen(ANY_PORT);
+        builder.tune(|config| Driver::Tokio.tune(config)).open_or_create(dir).start().await.unwrap()
     });
-    let watched = node.clone();
+    let (watched, met) = (node.clone(), node.clone());
     runtime.spawn(async move { ended(watched.stopped().await) });
     let put = move |word: String| {
         let node = node.clone();
@@ -171,6 +177,6 @@ fn on_tokio(id: NodeId, dir: &Path, ledger: &Ledger) -> Living {
             }
         });
     };
-    let address = transport.local_addr();
-    Living { address, put: Box::new(put), meet: Box::new(move |id, address| transport.set_peer(id, address)) }
+    let address = met.local_addr().unwrap();
+    Living { address, put: Box::new(put), meet: Box::new(move |peers| met.set_peers(peers)) }
 }

@@ -5,6 +5,8 @@
 mod cluster;
 mod measured;
 mod over_tcp;
+#[path = "../node/ports.rs"]
+mod ports;
 mod recorder;
 mod sources;
 mod subscriber;

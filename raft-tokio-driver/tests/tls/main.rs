@@ -9,4 +9,3 @@ mod loading;
 mod peers;
 mod refusals;
 mod reloads;
-mod strangers;

@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use raft_core::NodeId;
+use raft_core::{Config, NodeId};
+use raft_std_driver::net::{Channel, Frame, Heard, Link, LinkConfig, Security, Trouble};
+use raft_std_driver::storage::ClusterId;
 use raft_tokio_driver::tls::{Tls, TlsError};
-use raft_tokio_driver::transport::link::{BoxStream, Guard, GuardError, Proof};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::rustls::crypto::ring;
@@ -21,7 +22,7 @@ use crate::certs::{Authority, Issued};
 /// Longer than anything here takes, and shorter than a person's patience.
 const LIMIT: Duration = Duration::from_secs(30);
 
-pub(crate) const PROTOCOL: &[u8] = b"raft-tls/1";
+pub(crate) const PROTOCOL: &[u8] = b"raft-tls/2";
 
 pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("it ends within the limit")
@@ -35,62 +36,117 @@ pub(crate) async fn tcp() -> (TcpStream, TcpStream) {
     (connected.unwrap(), accepted.unwrap().0)
 }
 
-pub(crate) type Outgoing = Result<BoxStream, TlsError>;
-pub(crate) type Incoming = Result<(BoxStream, Box<dyn Proof>), TlsError>;
+/// Why a connection ended.
+pub(crate) type Fault = TlsError;
 
-pub(crate) fn plain(error: GuardError) -> TlsError {
-    *error.downcast::<TlsError>().expect("a guard by TLS fails with its own error")
+/// A connection of ours, and its socket.
+pub(crate) struct Ours {
+    link: Link,
+    stream: TcpStream,
 }
 
 /// The error of one that must have failed.
-pub(crate) fn fault<T>(result: Result<T, TlsError>) -> TlsError {
+pub(crate) fn fault<T>(result: Result<T, Fault>) -> Fault {
     match result {
         Ok(_) => panic!("accepted"),
         Err(error) => error,
     }
 }
 
-pub(crate) async fn outgoing(tls: &Tls, peer: u64, stream: impl Into<BoxedStream>) -> Outgoing {
-    in_time(tls.secure_outgoing(NodeId(peer), stream.into().0)).await.map_err(plain)
+fn config(id: NodeId) -> Arc<LinkConfig> {
+    Arc::new(LinkConfig::new(ClusterId(1), &Config::new(id)))
 }
 
-pub(crate) async fn incoming(tls: &Tls, stream: impl Into<BoxedStream>) -> Incoming {
-    in_time(tls.secure_incoming(stream.into().0)).await.map_err(plain)
+/// Connect to whoever is at the other end, taking it for `peer`, until it has let us in.
+pub(crate) async fn outgoing(tls: &Tls, peer: u64, stream: TcpStream) -> Result<Ours, Fault> {
+    let security = Security::Tls(tls.credentials());
+    let link = Link::dial(&config(tls.node()), &security, NodeId(peer), Channel::Messages, Instant::now()).unwrap();
+    in_time(Ours { link, stream }.until(|heard| matches!(heard, Heard::Admitted))).await
 }
 
-/// So that tests may hand over any stream.
-pub(crate) struct BoxedStream(BoxStream);
+/// Accept whoever is at the other end, and let it in when it has said who it is.
+pub(crate) async fn incoming(tls: &Tls, stream: TcpStream) -> Result<Ours, Fault> {
+    let link = Link::accept(&config(tls.node()), &Security::Tls(tls.credentials()), Instant::now()).unwrap();
+    let mut ours = in_time(Ours { link, stream }.until(|heard| matches!(heard, Heard::Hello(_)))).await?;
+    ours.link.admit(Instant::now());
+    ours.write().await;
+    Ok(ours)
+}
 
-impl From<TcpStream> for BoxedStream {
-    fn from(stream: TcpStream) -> BoxedStream {
-        BoxedStream(Box::new(stream))
+impl Ours {
+    /// Pass bytes between socket and link until something is heard.
+    async fn until(mut self, is_it: impl Fn(&Heard) -> bool) -> Result<Ours, Fault> {
+        loop {
+            match self.link.next(Instant::now()) {
+                Ok(Some(heard)) if is_it(&heard) => return Ok(self),
+                Ok(Some(heard)) => panic!("{heard:?}"),
+                Ok(None) => {}
+                Err(trouble) => {
+                    self.part().await;
+                    return Err(match trouble {
+                        Trouble::Tls(error) => error,
+                        Trouble::Impostor { why, .. } => TlsError::Peer(why),
+                        other => panic!("{other}"),
+                    });
+                }
+            }
+            self.write().await;
+            self.read().await;
+        }
     }
-}
 
-impl From<tokio::io::DuplexStream> for BoxedStream {
-    fn from(stream: tokio::io::DuplexStream) -> BoxedStream {
-        BoxedStream(Box::new(stream))
+    async fn read(&mut self) {
+        // A connection that is reset has come to its end, too.
+        let count = self.stream.read(self.link.room()).await.unwrap_or(0);
+        self.link.received(count, Instant::now());
+    }
+
+    async fn write(&mut self) {
+        while self.link.wants_write() {
+            let mut slices = Vec::new();
+            self.link.unsent(&mut slices);
+            match self.stream.write_vectored(&slices).await {
+                Ok(count) => self.link.written(count, Instant::now()),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Let the other end hear the last words.
+    async fn part(&mut self) {
+        self.write().await;
+        let until = Instant::now() + Duration::from_millis(200);
+        while !self.link.is_over() && Instant::now() < until {
+            if tokio::time::timeout(Duration::from_millis(200), self.read()).await.is_err() {
+                return;
+            }
+            let _over = self.link.next(Instant::now());
+        }
     }
 }
 
 /// `from` connects to where it believes `peer` to be, and reaches `to`.
-pub(crate) async fn meet(from: &Tls, peer: u64, to: &Tls) -> (Outgoing, Incoming) {
+pub(crate) async fn meet(from: &Tls, peer: u64, to: &Tls) -> (Result<Ours, Fault>, Result<Ours, Fault>) {
     let (connected, accepted) = tcp().await;
     tokio::join!(outgoing(from, peer, connected), incoming(to, accepted))
 }
 
-/// Bytes go through both ways.
-pub(crate) async fn talk(one: &mut BoxStream, other: &mut BoxStream) {
+/// Frames go through.
+pub(crate) async fn talk(near: &mut Ours, far: &mut Ours) {
     let said: Vec<u8> = (0..300_000_u32).map(|i| i.to_le_bytes()[usize::from(i % 3 == 0)]).collect();
     for _ in 0..2 {
-        let mut heard = vec![0; said.len()];
-        let speak = async {
-            one.write_all(&said).await.unwrap();
-            one.flush().await.unwrap();
+        near.link.send(Frame::whole(&said).unwrap(), Instant::now());
+        let hear = async {
+            loop {
+                match far.link.next(Instant::now()).unwrap() {
+                    Some(Heard::Frame(heard)) => return heard,
+                    Some(_) => {}
+                    None => far.read().await,
+                }
+            }
         };
-        in_time(async { tokio::join!(speak, other.read_exact(&mut heard)).1.unwrap() }).await;
+        let ((), heard) = in_time(async { tokio::join!(near.write(), hear) }).await;
         assert!(heard == said);
-        std::mem::swap(one, other);
     }
 }
 

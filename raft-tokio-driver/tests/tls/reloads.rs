@@ -29,7 +29,7 @@ async fn an_authority_is_replaced_without_a_link_lost() {
     let nodes = [0, 1].map(|i| files[i].config().load(NodeId(i as u64 + 1)).unwrap());
     let [one, two] = &nodes;
     let (near, far) = meet(one, 2, two).await;
-    let (mut near, mut far) = (near.unwrap(), far.unwrap().0);
+    let (mut near, mut far) = (near.unwrap(), far.unwrap());
 
     // Each step is taken by one node after the other, and new links are possible all the time.
     let mut links = vec![];
@@ -45,7 +45,7 @@ async fn an_authority_is_replaced_without_a_link_lost() {
             linked(two, one).await.unwrap();
             talk(&mut near, &mut far).await;
             let (near, far) = meet(two, 1, one).await;
-            links.push((near.unwrap(), far.unwrap().0));
+            links.push((near.unwrap(), far.unwrap()));
         }
     }
     for (near, far) in &mut links {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_std_driver::NodeConfig;
+use raft_std_driver::net::LinkConfig;
 use raft_std_driver::storage::sim::SimDisk;
-use raft_std_driver::transport::parts::TcpConfig;
 use raft_tokio_driver::Node;
 use tokio::sync::Notify;
 
@@ -78,9 +78,9 @@ impl Limits {
         (config.snapshot_log_bytes, config.inbox_bytes_max) = (self.snapshot_log_bytes, self.bytes_max);
     }
 
-    fn tune_tcp(self, config: &mut TcpConfig) {
+    fn tune_tcp(self, config: &mut LinkConfig) {
         let ms = Duration::from_millis;
-        (config.batch_bytes, config.chunk_bytes) = (self.bytes_max, self.chunk_bytes);
+        (config.batch_bytes, config.chunk_bytes) = (usize::try_from(self.bytes_max).unwrap(), self.chunk_bytes);
         (config.connect_timeout, config.handshake_timeout) = (ms(200), ms(300));
         (config.stall_timeout, config.confirm_timeout) = (ms(700), ms(1500));
         (config.backoff_min, config.backoff_max) = (ms(10), ms(200));

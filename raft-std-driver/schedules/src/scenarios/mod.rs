@@ -5,7 +5,6 @@ pub mod inbox;
 pub mod node;
 pub mod queue;
 pub mod tokio;
-pub mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,7 @@ use raft_core::{Bytes, Config, ENTRY_OVERHEAD_BYTES, Membership, Message, NodeId
 use shuttle::rand::{Rng, thread_rng};
 
 use super::Heard;
-use crate::engine::Setup;
+use crate::engine::{Connections, Setup};
 use crate::machine::{Command, SnapshotWriter, StateMachine};
 use crate::observer::{NodeEvent, Observer, Round};
 use crate::storage::mem::{MemDisk, MemStorage};
@@ -176,7 +176,7 @@ fn node_in<O: Observer>(trouble: Trouble, backlog_bytes_max: u64, observer: Arc<
         config: NodeConfig { raft, tick: TICK, inbox_bytes_max: 1, ..NodeConfig::new(id) },
         storage: Box::new(Disk(record.disk.open().unwrap(), trouble)),
         machine: Box::new(Echo { applied: Arc::clone(&record.applied), trouble }),
-        transport: Arc::new(Alone),
+        connections: Connections::Transport(Arc::new(Alone)),
         workers: Arc::new(Threads),
         observer: Arc::new((Arc::clone(&witness), observer)),
     };

@@ -1,17 +1,13 @@
-//! What the tokio driver adds that threads share: what others see of a node, and the gate of its transport. Its channels are
+//! What the tokio driver adds that threads share: what others see of a node. Its channels are
 //! tokio's, and each call of them is one turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use raft_core::{EntryId, Message, NodeId, SnapshotMeta, Term};
+use raft_core::NodeId;
 
 use super::node::node;
-use crate::gate::Gate;
 use crate::observer::{NodeEvent, Observer};
-use crate::storage::{SnapshotSink, StorageError};
-use crate::sync::{spawn, thread};
-use crate::transport::Inbound;
+use crate::sync::spawn;
 use crate::watching::{Events, Watching};
 use crate::workers::block_on;
 
@@ -74,62 +70,4 @@ pub fn a_watch_ends_with_its_node() {
     watching.retire();
     assert!(!ends.join().unwrap());
     assert!(matches!(listener.join().unwrap().last(), Some(NodeEvent::Stops { .. })));
-}
-
-#[derive(Default)]
-struct Ear {
-    is_closed: AtomicBool,
-}
-
-impl Ear {
-    /// What is delivered takes a while.
-    fn hear(&self) {
-        assert!(!self.is_closed.load(Ordering::SeqCst));
-        thread::yield_now();
-        assert!(!self.is_closed.load(Ordering::SeqCst));
-    }
-}
-
-impl Inbound for Ear {
-    fn message(&self, _: NodeId, _: Message) {
-        self.hear();
-    }
-
-    fn unreachable(&self, _: NodeId) {
-        self.hear();
-    }
-
-    fn snapshot_sent(&self, _: NodeId, _: EntryId, _: bool) {
-        self.hear();
-    }
-
-    fn snapshot_begin(&self, _: NodeId, _: &SnapshotMeta) -> Result<Box<dyn SnapshotSink>, StorageError> {
-        Err(StorageError::Failed("no disk".into()))
-    }
-
-    fn snapshot_received(&self, _: NodeId, _: Term, _: SnapshotMeta) {
-        self.hear();
-    }
-
-    fn failed(&self, _: String) {
-        self.hear();
-    }
-}
-
-/// Two deliver, two close: when the gate is closed nobody is inside, and nobody gets in any more.
-pub fn nothing_passes_a_closed_gate() {
-    let (gate, ear) = (Arc::new(Gate::default()), Arc::new(Ear::default()));
-    gate.open(Arc::clone(&ear) as Arc<dyn Inbound>);
-    let outside = [2, 3].map(|peer| {
-        let gate = Arc::clone(&gate);
-        spawn("outside", move || (0..2).for_each(|_| gate.unreachable(NodeId(peer))))
-    });
-    let closing = [0; 2].map(|_| {
-        let (gate, ear) = (Arc::clone(&gate), Arc::clone(&ear));
-        spawn("closes", move || {
-            gate.close();
-            ear.is_closed.store(true, Ordering::SeqCst);
-        })
-    });
-    outside.into_iter().chain(closing).for_each(|thread| thread.join().unwrap());
 }

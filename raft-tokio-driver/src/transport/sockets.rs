@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use raft_std_driver::transport::parts;
+use raft_std_driver::tcp::prepare;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
-use crate::transport::link::{BoxFuture, BoxStream, Listener, Sockets};
+use super::link::{BoxFuture, BoxStream, Listener, Sockets};
 
 /// Sockets of the system, with no delay, and no waiting for a host that is gone.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ impl Sockets for TcpSockets {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<BoxStream>> {
         boxed(async move {
             let stream = TcpStream::connect(address).await?;
-            parts::prepare(&stream, self.stall_timeout)?;
+            prepare(&stream, self.stall_timeout)?;
             Ok(Box::new(stream) as BoxStream)
         })
     }
@@ -63,7 +63,7 @@ impl Listener for Accepting {
         boxed(async move {
             loop {
                 let (stream, address) = self.listener.accept().await?;
-                match parts::prepare(&stream, self.sockets.stall_timeout) {
+                match prepare(&stream, self.sockets.stall_timeout) {
                     Ok(()) => return Ok((Box::new(stream) as BoxStream, address)),
                     // It is over already; that is no reason to keep the next one waiting.
                     Err(error) => tracing::debug!(%address, %error, "an accepted connection was over already"),
