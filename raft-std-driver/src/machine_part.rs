@@ -212,6 +212,11 @@ impl MachinePart {
 
     /// Nothing of it remains. The next is due after a while, or when somebody asks for it.
     fn failed(&mut self, last: EntryId, error: StorageError) {
+        if self.shared.is_stopping() {
+            // Given up. Dropped, the answer says that the node has stopped.
+            self.awaited = None;
+            return;
+        }
         self.log_bytes = self.log_bytes.saturating_add(self.building.take().unwrap_or(0));
         let wait = self.failed.map_or(RETRY_MIN, |(wait, _)| wait.saturating_mul(2).min(RETRY_MAX));
         self.failed = Some((wait, Instant::now()));
