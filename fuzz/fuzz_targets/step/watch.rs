@@ -17,6 +17,7 @@ const SERVER_BYTES: usize = 2048;
 const ENTRY_BYTES: usize = 200;
 const PLACE_BYTES: usize = 128;
 const WRITE_BYTES: usize = 64;
+const READ_BYTES: usize = 64;
 const MEMBER_BYTES: usize = 160;
 const FOLLOWER_BYTES: usize = 512;
 const INFLIGHT_BYTES: usize = 64;
@@ -85,6 +86,8 @@ pub(crate) struct Watch {
     /// The most that ever was: of entries in the log, of writes, and of bytes in one piece that came or went.
     entries_max: usize,
     writes_max: usize,
+    /// The most reads that waited at once, in any of the queues that they pass through.
+    asked_max: usize,
     piece_max: usize,
 }
 
@@ -108,6 +111,7 @@ impl Watch {
             empty,
             entries_max: 0,
             writes_max: 0,
+            asked_max: 0,
             piece_max: 0,
         };
         watch.note_entries(&birth.restored.entries);
@@ -183,6 +187,7 @@ impl Watch {
         | Event::Transfer { request, .. } = event
         {
             self.asked[place(*request)] += 1;
+            self.asked_max = self.asked_max.max(self.asked.iter().sum::<u32>() as usize);
         }
         match event {
             Event::Change { request, .. } => self.request = Some(*request),
@@ -439,6 +444,7 @@ impl Watch {
             + self.entries_max * PLACE_BYTES
             + (status.last().index.0 + 1 - status.first_index().0) as usize * MARK_BYTES
             + self.writes_max * WRITE_BYTES
+            + self.asked_max * READ_BYTES
             + followers.sum::<usize>();
         assert!(allocated <= 2 * held, "{allocated} bytes are allocated for what may take twice {held}");
     }
