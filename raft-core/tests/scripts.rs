@@ -82,6 +82,7 @@ scripts! {
     a_leader_is_heard_in_part
     a_leader_steps_down_with_reads
     a_leader_that_is_removed_hands_over
+    a_learner_that_is_ahead_holds_up_an_election
     a_log_larger_than_memory
     a_lost_disk_heals
     a_newcomer_never_comes

@@ -1,12 +1,15 @@
 //! What a cluster can afford to lose. Who loses half of the voters of a configuration, or more, heals by nobody; so the
 //! simulator keeps an honest account: of each configuration that may still count, more than half of the voters of each half
-//! are on the disks that count for them, and stay so whatever leaders do next by themselves.
+//! are on the disks that count for them, and stay so whatever leaders do next by themselves. And somebody could be elected: the
+//! script `a_learner_that_is_ahead_holds_up_an_election` shows that this does not follow from that.
 
 use std::sync::Arc;
 use std::vec::Vec;
 
 use super::cluster::Cluster;
+use super::disk::Image;
 use super::queue::Time;
+use super::quorum::is_quorum;
 use super::server::Server;
 use crate::{
     Entries, EntryId, Incarnation, Index, Member, MemberRole, Membership, NodeId, Payload, Wanted, WipedPolicy,
@@ -51,6 +54,27 @@ impl View<'_> {
     fn hears_another(&self, member: &Member, memory: Time) -> bool {
         let mut servers = self.servers.iter().filter(|server| server.id == member.id).flat_map(Server::old_disks);
         servers.any(|(disk, left_at)| !member.counts(disk) && self.now < left_at + memory)
+    }
+}
+
+impl View<'_> {
+    /// Whether one of the servers that keep their disks could be elected by the others, if these images were all there is: by a
+    /// configuration in which it votes, and by voters whose logs are not ahead of its own. What is on its way is not looked at.
+    fn elects(&self, image: fn(&Server) -> &Image) -> bool {
+        let stays = |slot: usize| self.other.is_none_or(|(other, _)| other != slot);
+        let servers = || self.servers.iter().enumerate().filter(|(slot, _)| stays(*slot)).map(|(_, server)| server);
+        servers().any(|candidate| {
+            let mut newest_first = image(candidate).configurations().iter().rev().map(|(_, membership)| membership);
+            let (Some(newest), before) = (newest_first.next(), newest_first.next()) else { return false };
+            let counts = |membership: &Membership, server: &Server| {
+                membership.member(server.id).is_some_and(|member| member.votes() && member.counts(server.incarnation))
+            };
+            let stands = counts(newest, candidate) || before.is_some_and(|before| counts(before, candidate));
+            let last = image(candidate).last();
+            let grants =
+                |id| servers().any(|voter| voter.id == id && counts(newest, voter) && image(voter).last() <= last);
+            stands && is_quorum(newest, grants)
+        })
     }
 }
 
@@ -118,7 +142,11 @@ impl Cluster {
         let view = View { servers: &self.servers, now: self.now, other };
         match configuration {
             Some(configuration) => self.account.bears_one(&view, None, configuration),
-            None => self.account.bears(&view, self.oracles.configuration(), self.oracles.committed()),
+            None => {
+                self.account.bears(&view, self.oracles.configuration(), self.oracles.committed())
+                    && view.elects(|server| &server.disk.durable)
+                    && view.elects(|server| &server.disk.written)
+            }
         }
     }
 }
@@ -187,6 +215,33 @@ mod tests {
         };
         assert!(!bears(249, true), "it may be demoted because its other disk was heard");
         assert!(bears(250, true) && bears(249, false));
+    }
+
+    /// Server 1 alone holds the promotion of server 4, which is ahead of it and knows of none.
+    #[test]
+    fn somebody_must_be_able_to_win() {
+        use crate::{Entry, Term, Write, WriteId};
+        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let before = Membership::joint(ids(&[1, 2, 3]), [], ids(&[4]));
+        let promotion = Membership::joint(ids(&[1, 2, 3, 4]), ids(&[1, 2, 3]), []);
+        let mut servers: Vec<Server> = (1..=4).map(|id| server_of(id, &before)).collect();
+        let hold = |server: &mut Server, term, payload| {
+            let entries = Entries::from_vec(Index(1), [Entry { term: Term(term), payload }].into()).unwrap();
+            let id = WriteId::from_number(1);
+            server.disk.durable.take(&Write { id, hard_state: None, snapshot: None, entries });
+        };
+        let elects = |servers: &[Server], lost| {
+            let other = Some((lost, Incarnation::joined(9)));
+            View { servers, now: 0, other }.elects(|server| &server.disk.durable)
+        };
+        assert!((0..4).all(|lost| elects(&servers, lost)));
+        hold(&mut servers[0], 1, Payload::Membership(promotion.into()));
+        assert!((0..4).all(|lost| elects(&servers, lost)), "server 4 grants, or is not needed");
+        hold(&mut servers[3], 2, Payload::Noop);
+        hold(&mut servers[2], 2, Payload::Noop);
+        assert!(elects(&servers, 0) && elects(&servers, 1) && !elects(&servers, 2) && elects(&servers, 3));
+        hold(&mut servers[1], 2, Payload::Noop);
+        assert!((0..4).all(|lost| elects(&servers, lost)), "another voter is as far");
     }
 
     #[test]
