@@ -88,6 +88,8 @@ pub(crate) struct Watch {
     writes_max: usize,
     /// The most reads that waited at once, in any of the queues that they pass through.
     asked_max: usize,
+    /// The most actions of a step: the core keeps the room for so many.
+    actions_max: usize,
     piece_max: usize,
 }
 
@@ -112,6 +114,7 @@ impl Watch {
             entries_max: 0,
             writes_max: 0,
             asked_max: 0,
+            actions_max: 0,
             piece_max: 0,
         };
         watch.note_entries(&birth.restored.entries);
@@ -221,6 +224,7 @@ impl Watch {
 
     /// This came of it.
     pub(crate) fn after(&mut self, raft: &Raft, actions: &[Action]) {
+        self.actions_max = self.actions_max.max(actions.len());
         let status = raft.status();
         let Some(before) = self.before.take() else { return };
         if before.halted || status.halted().is_some() {
@@ -445,6 +449,7 @@ impl Watch {
             + (status.last().index.0 + 1 - status.first_index().0) as usize * MARK_BYTES
             + self.writes_max * WRITE_BYTES
             + self.asked_max * READ_BYTES
+            + self.actions_max * size_of::<Action>()
             + followers.sum::<usize>();
         assert!(allocated <= 2 * held, "{allocated} bytes are allocated for what may take twice {held}");
     }
