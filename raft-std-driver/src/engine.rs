@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use raft_core::{Config, EntryId, Index, NodeId, Raft, Restored};
+use tracing::span::EnteredSpan;
 
 use crate::config::NodeConfig;
 use crate::control::Control;
@@ -16,6 +17,7 @@ use crate::disk_part::DiskPart;
 use crate::error::NodeError;
 use crate::machine::StateMachine;
 use crate::machine_part::{MachinePart, Standing};
+use crate::mark::Here;
 use crate::net::LinkConfig;
 use crate::observer::Observer;
 use crate::peers::{Orders, Peers, Protection};
@@ -177,6 +179,14 @@ impl Engine {
         Poll::Ready(goes_on)
     }
 
+    /// The calling thread works for the node until what is returned is dropped: what it logs is the node's, and what it calls
+    /// back waits for nothing that only it can do.
+    #[must_use]
+    pub fn enter(&self) -> Entered {
+        let shared = self.alive.shared();
+        Entered { _here: shared.mark.enter(), _span: shared.lines.span().clone().entered() }
+    }
+
     /// Tell the node's connections what has happened to their sockets; it is dealt with by the next [`poll`](Engine::poll).
     /// Nothing, once the node has stopped, or if it is reached by a transport.
     pub fn tell_peers<T>(&mut self, tell: impl FnOnce(&mut Peers) -> T) -> Option<T> {
@@ -200,6 +210,12 @@ impl Engine {
     pub fn due(&self) -> Option<Instant> {
         self.core.as_ref().and_then(CoreLoop::due)
     }
+}
+
+/// See [`Engine::enter`].
+pub struct Entered {
+    _here: Here,
+    _span: EnteredSpan,
 }
 
 impl Drop for Engine {

@@ -109,6 +109,7 @@ impl EventLoop {
 
     /// Run until the node stops.
     pub(crate) fn run(mut self) {
+        let _within = self.engine.enter();
         let waker = Waker::from(Arc::clone(&self.waker));
         let context = Context::from_waker(&waker);
         let mut events = Events::with_capacity(128);
@@ -159,6 +160,10 @@ impl EventLoop {
                     }
                     if event.is_readable() || event.is_read_closed() {
                         self.read(id, now);
+                    }
+                    // The end comes without another event, if it was there when the last bytes were read.
+                    if event.is_read_closed() {
+                        self.full.push(id);
                     }
                 }
             }

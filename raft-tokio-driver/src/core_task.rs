@@ -80,6 +80,7 @@ fn poll_round(
     mut timer: Pin<&mut Sleep>,
     context: &mut Context<'_>,
 ) -> Poll<bool> {
+    let _within = engine.enter();
     loop {
         let now = Instant::now().into_std();
         if let Reach::Wires(wires) = reach {

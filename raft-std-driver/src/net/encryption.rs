@@ -14,8 +14,8 @@ use super::output::Output;
 use super::trouble::Trouble;
 use crate::tls::{Credentials, PROTOCOL, TlsError};
 
-/// How every TLS connection begins: a record of the handshake.
-const HANDSHAKE_RECORD: u8 = 0x16;
+/// How every TLS connection begins: with a record of the handshake, or with an alert that says why there will be none.
+const FIRST_RECORDS: [u8; 2] = [0x16, 0x15];
 
 /// Kind, version, length.
 const RECORD_HEADER_BYTES: usize = 5;
@@ -133,7 +133,7 @@ impl Encryption {
                 self.incoming.clear();
                 return Ok(false);
             }
-            (Stage::Fresh, Some(&first)) if first != HANDSHAKE_RECORD => return Err(Trouble::NotTls),
+            (Stage::Fresh, Some(&first)) if !FIRST_RECORDS.contains(&first) => return Err(Trouble::NotTls),
             (Stage::Fresh, Some(_)) => self.stage = Stage::Begun,
             (Stage::Fresh, None) | (Stage::Begun, _) => {}
         }

@@ -192,6 +192,12 @@ impl Link {
         !self.is_over() && self.unsent_bytes() > 0
     }
 
+    /// Whether only the last words are left to be written and heard.
+    #[must_use]
+    pub fn is_parting(&self) -> bool {
+        matches!(self.state, State::Parting { .. })
+    }
+
     /// Whether the socket can be closed.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -431,7 +431,8 @@ impl Peers {
             Purpose::SnapshotFrom(peer) => self.lose_receiving(peer, id, trouble, now),
             Purpose::Parting => {}
         }
-        if self.links.link(id).is_none_or(|link| link.is_over() || !link.wants_write()) {
+        // Whatever else the other end says, nobody would hear it any more.
+        if !self.links.link(id).is_some_and(Link::is_parting) {
             self.close(id);
         } else if let Some(connection) = self.links.get_mut(id) {
             order_write(&mut self.orders, id, connection);

@@ -141,6 +141,8 @@ pub(crate) struct Host {
     /// Until then its disk does nothing, and how long each of its turns takes.
     pub(crate) disk_busy_until: u64,
     pub(crate) disk_takes: u64,
+    /// When it hears where the others are.
+    pub(crate) told_at: Option<u64>,
 }
 
 impl Host {
@@ -151,13 +153,23 @@ impl Host {
             .map(drop)
             .unwrap();
         let state = State::default();
-        Host { index, disk, life: None, lives: 0, state, paused_until: 0, disk_busy_until: 0, disk_takes: 0 }
+        Host {
+            index,
+            disk,
+            life: None,
+            lives: 0,
+            state,
+            paused_until: 0,
+            disk_busy_until: 0,
+            disk_takes: 0,
+            told_at: None,
+        }
     }
 
     /// Start it on what its disk kept.
     pub(crate) fn start(
         &mut self,
-        members: usize,
+        peers: &[(NodeId, String)],
         limits: Limits,
         seed: u64,
         now: Instant,
@@ -168,7 +180,7 @@ impl Host {
         let seed = seed ^ (self.lives << 8 | self.index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let storage = self.disk.open(OPTIONS).map_err(|error| error.to_string())?;
         let config = limits.node(NodeId(self.index as u64 + 1), seed);
-        let peers = (1..=members as u64).map(|id| (NodeId(id), format!("{id}"))).collect();
+        let peers = peers.to_vec();
         let connections =
             Connections::Own { config: Box::new(limits.links(&config, seed)), protection: Protection::Open, peers };
         let parts = Arc::new(Parts::default());

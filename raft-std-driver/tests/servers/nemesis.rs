@@ -69,6 +69,7 @@ impl World {
         self.weather = Weather { delay: 1, bandwidth: 10_000 };
         for host in &mut self.hosts {
             (host.paused_until, host.disk_takes, host.disk_busy_until) = (0, 0, 0);
+            host.disk.fail_syncs(false);
         }
     }
 }

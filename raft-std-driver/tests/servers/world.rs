@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use raft_std_driver::observer::NodeEvent;
 use raft_std_driver::peers::LinkId;
-use raft_std_driver::raft_core::RoleKind;
+use raft_std_driver::raft_core::{NodeId, RoleKind};
 use raft_std_driver::storage::sim::Fate;
 
 use crate::clients::{self, Client};
@@ -163,6 +163,12 @@ impl World {
             self.count("power cut");
             return self.lose_power(index);
         }
+        if self.hosts[index].told_at.take_if(|at| *at <= self.now).is_some() {
+            let known = self.addresses();
+            if let Some(life) = &self.hosts[index].life {
+                life.control.set_peers(known);
+            }
+        }
         self.read(index);
         let (now, ms) = (self.instant(), self.now);
         let host = &mut self.hosts[index];
@@ -179,8 +185,12 @@ impl World {
 
     fn start(&mut self, index: usize) {
         self.hosts[index].disk.fail_syncs(false);
-        let (seed, now, members) = (self.seed, self.instant(), self.hosts.len());
-        let started = self.hosts[index].start(members, self.limits, seed, now, &self.oracles, &self.news);
+        let (seed, now, known) = (self.seed, self.instant(), self.addresses());
+        // It listens somewhere else in each life, and the others hear of that one after the other.
+        for other in 0..self.hosts.len() {
+            self.hosts[other].told_at = Some(self.now + self.random.u64(0..100));
+        }
+        let started = self.hosts[index].start(&known, self.limits, seed, now, &self.oracles, &self.news);
         self.say(format_args!("server {index} starts: {started:?}"));
         if let Err(why) = started {
             self.kill(index);
@@ -191,6 +201,12 @@ impl World {
                 self.oracles.look().violation = Some(format!("server {index} cannot start: {why}"));
             }
         }
+    }
+
+    /// Where everyone listens now, or will when it is started: the server and its life.
+    fn addresses(&self) -> Vec<(NodeId, String)> {
+        let lives = self.hosts.iter().map(|host| if host.life.is_some() { host.lives } else { host.lives + 1 });
+        (0..).zip(lives).map(|(index, life)| (NodeId(index + 1), format!("{} {life}", index + 1))).collect()
     }
 
     /// The node has stopped by itself: only a disk that failed is a reason.
@@ -261,7 +277,8 @@ impl World {
             }
             writing.append(&mut orders.write);
             for (link, address) in orders.connect.drain(..) {
-                self.connect(index, link, address.parse::<usize>().unwrap() - 1);
+                let (host, life) = address.split_once(' ').unwrap();
+                self.connect(index, link, host.parse::<usize>().unwrap() - 1, life.parse().unwrap());
             }
             for link in writing {
                 self.write(index, link);
@@ -280,10 +297,10 @@ impl World {
         }
     }
 
-    fn connect(&mut self, from: usize, link: LinkId, to: usize) {
+    fn connect(&mut self, from: usize, link: LinkId, to: usize, life: u64) {
         let (now, reachable) = (self.instant(), !self.partitions.contains(&(from.min(to), from.max(to))));
         let address: SocketAddr = ([127, 0, 0, 1], 1000 + u16::try_from(from).unwrap()).into();
-        let listens = reachable && self.hosts[to].life.is_some();
+        let listens = reachable && self.hosts[to].life.as_ref().is_some_and(|there| there.number == life);
         let accepted = match &mut self.hosts[to].life {
             Some(life) if listens => life.engine.tell_peers(|peers| peers.accepted(address, now)).flatten(),
             _ => None,
