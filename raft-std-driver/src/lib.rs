@@ -1,4 +1,4 @@
-//! Threads, files and TCP for [`raft_core`]: a replicated state machine on `std` alone. For Unix: its files are read and
+//! Threads, files and TCP for [`raft_core`]: a replicated state machine on threads. For Unix: its files are read and
 //! written at offsets, and directories are synced.
 //!
 //! You bring a [`StateMachine`](machine::StateMachine), and choose a [`Storage`](storage::Storage) and a
@@ -68,14 +68,15 @@
 //! ```text
 //!   handles --commands-->+-------+--writes------>+------+
 //!                        | inbox |<--durable-----| disk |   one sync for all that waits
-//!   transport --msgs---->|   |   |               +------+
-//!             <--msgs----| core  |--committed--->+---------+--answers--> waiters
+//!   sockets ----msgs---->|   |   |               +------+
+//!           <---msgs-----| core  |--committed--->+---------+--answers--> waiters
 //!   clock ------ticks--->|       |<--applied-----| machine |
 //!                        +-------+               +---------+--state--> a thread per snapshot
 //! ```
 //!
-//! The core thread feeds [`raft_core::Raft`] one event at a time and carries out what it says; it waits for nothing but its
-//! inbox and the clock. Each of the others takes all that waits for it at once. No lock is held while any of them does IO
+//! The core thread feeds [`raft_core::Raft`] one event at a time and carries out what it says. With [`tcp`] it owns the sockets too:
+//! three threads a node, whatever the number of peers, and one more for each snapshot under way. It waits for nothing but its inbox, the
+//! sockets and the clock. Each of the others takes all that waits for it at once. No lock is held while any of them does IO
 //! or runs foreign code.
 //!
 //! Events go to [`tracing`]: roles and snapshots at `info`, commits and lost messages at `debug`, syncs and every event of

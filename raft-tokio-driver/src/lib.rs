@@ -62,7 +62,7 @@
 //! [`LocalNetwork`](transport::LocalNetwork) ends, it waits there for snapshots under way. Disk and machine block, so they
 //! have threads of their own, as in [`raft_std_driver`], whose parts they are: one [`Storage`](storage::Storage), one
 //! [`StateMachine`], one format of files and one of messages. Each driver can open what the other has written, and servers of
-//! both can be members of one cluster as long as its links are open: the std driver has no TLS.
+//! both can be members of one cluster.
 //!
 //! ```text
 //!   tasks ---start---->+-------+--writes------>+------+
@@ -74,20 +74,16 @@
 //!                    +-----------answers------------+
 //! ```
 //!
-//! # Links
+//! # Connections
 //!
-//! [`transport::tcp`] connects servers by TCP, and the module `tls` (of the feature of that name, which is on unless switched
+//! The node's task owns its connections, over TCP, and the module `tls` (of the feature of that name, which is on unless switched
 //! off) makes it safe: each server shows a certificate that names it, and asks for the other's. Without TLS the node says in
-//! its log that links are open. [`transport::Transport`] is for those who bring another one; [`transport::LocalNetwork`] joins nodes of one process, for tests.
+//! its log that connections are open. [`transport::Transport`] is for those who bring another one; [`transport::LocalNetwork`] joins nodes of one process, for tests.
 //!
 //! # To see what it does
 //!
 //! [`Node::watch`] shows how a node stands, [`Node::events`] what happens. Logs go to [`tracing`], numbers to [`metrics`]:
 //! `docs/observability.md` lists them all.
-//!
-//! # What is not there yet
-//!
-//! Membership change, leadership transfer, and reads without a log entry: a read is a command.
 //!
 //! # To test what is built on it
 //!
@@ -118,6 +114,8 @@ pub use raft_std_driver::machine::typed::{Application, CodecError, Typed};
 pub use raft_std_driver::machine::{self, StateMachine};
 pub use raft_std_driver::observer::NodeEvent;
 pub use raft_std_driver::storage;
-pub use raft_std_driver::{NodeConfig, NodeError, NodeStatus, SnapshotError};
+pub use raft_std_driver::{
+    ChangeError, ChangeOutcome, NodeConfig, NodeError, NodeStatus, ReadError, SnapshotError, TransferError,
+};
 pub use typed::{TypedError, TypedNode};
 pub use watching::{Events, Missed, Standing};

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use raft_std_driver::observer::NodeEvent;
-use raft_std_driver::raft_core::{Bytes, EntryId, NodeId};
-use raft_std_driver::{Control, NodeError, NodeStatus, SnapshotError};
+use raft_std_driver::raft_core::{Bytes, Change, EntryId, Index, NodeId};
+use raft_std_driver::{
+    ChangeError, ChangeOutcome, Control, NodeError, NodeStatus, ReadError, SnapshotError, TransferError,
+};
 use tokio::sync::watch;
 
 use crate::error::{StartError, answer};
@@ -143,6 +145,39 @@ impl Node {
     /// If the node stops before, or if awaited [within its own machine](Node#within-its-own-state-machine).
     pub async fn snapshot(&self) -> Result<EntryId, SnapshotError> {
         self.0.control.snapshot().await
+    }
+
+    /// Wait until this server's machine has applied everything that was acknowledged to anyone, by whatever server, before this was
+    /// called: a state that is looked at afterwards is not stale (linearizable reads, §8). Any server takes it; one that does not
+    /// lead asks its leader. All that wait at one moment share one question. Resolves to an index that the machine has applied.
+    ///
+    /// # Errors
+    /// If the server refuses, with the reason: there is no leader, it has just been elected, or it lost its office. If the node stops
+    /// before, or if awaited [within its own machine](Node#within-its-own-state-machine).
+    pub async fn read(&self) -> Result<Index, ReadError> {
+        self.0.control.read().await
+    }
+
+    /// Hand leadership over to `to`, or to the voter that has most of the log, and wait until another server leads: resolves to its
+    /// id. Do so before a leader is stopped, and nobody waits for an election. Takes the longest election timeout at most.
+    ///
+    /// # Errors
+    /// If this node does not lead, is handing over already, or the target cannot lead: then nothing has happened. If nobody else leads
+    /// in time, this node goes on leading, if it can. If the node stops before, or if awaited
+    /// [within its own machine](Node#within-its-own-state-machine).
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        self.0.control.transfer(to).await
+    }
+
+    /// Change who belongs to the cluster (§6), if this server leads, and wait until that is done: until the configuration that comes
+    /// of it is committed and applied here, however long that takes. Dropped before, it loses the outcome and nothing else. The node
+    /// must be told where new members are: [`set_peers`](Node::set_peers).
+    ///
+    /// # Errors
+    /// If the change did not enter the log: refused, with the reason, or the node has stopped, or it was awaited
+    /// [within its own machine](Node#within-its-own-state-machine).
+    pub async fn change(&self, change: Change) -> Result<ChangeOutcome, ChangeError> {
+        self.0.control.change(change).await
     }
 
     /// Stop, and wait until everything has ended: tasks and threads, connections, the listener; every command has its

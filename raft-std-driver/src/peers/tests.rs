@@ -19,17 +19,17 @@ fn orders(peers: &mut Peers) -> Orders {
 }
 
 /// Carry what one end has to write to the other.
-fn carry(from: (&mut Peers, LinkId), to: (&mut Peers, LinkId), now: Instant) {
+fn carry(from: &mut Peers, out: LinkId, to: &mut Peers, into: LinkId, now: Instant) {
     let mut slices = Vec::new();
-    from.0.unsent(from.1, &mut slices);
+    from.unsent(out, &mut slices);
     let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-    from.0.written(from.1, bytes.len(), now);
+    from.written(out, bytes.len(), now);
     let mut left = &bytes[..];
     while !left.is_empty() {
-        let room = to.0.room(to.1);
+        let room = to.room(into);
         let count = room.len().min(left.len());
         room[..count].copy_from_slice(&left[..count]);
-        to.0.received(to.1, count, now);
+        to.received(into, count, now);
         left = &left[count..];
     }
 }
@@ -41,7 +41,7 @@ fn connected(now: Instant) -> ((Peers, LinkId), (Peers, LinkId)) {
     assert_eq!(address, "b:1");
     let accepted = two.accepted(FROM.into(), now).unwrap();
     one.connected(link, now);
-    carry((&mut one, link), (&mut two, accepted), now);
+    carry(&mut one, link, &mut two, accepted, now);
     ((one, link), (two, accepted))
 }
 
@@ -53,10 +53,10 @@ fn message() -> Message {
 fn messages_arrive() {
     let now = Instant::now();
     let ((mut one, link), (mut two, accepted)) = connected(now);
-    carry((&mut two, accepted), (&mut one, link), now);
+    carry(&mut two, accepted, &mut one, link, now);
     one.send(NodeId(2), &message(), now);
     one.flush(now);
-    carry((&mut one, link), (&mut two, accepted), now);
+    carry(&mut one, link, &mut two, accepted, now);
     assert!(
         matches!(&two.word().events[..], [Event::Receive { from: NodeId(1), message: heard }] if *heard == message())
     );
@@ -82,17 +82,17 @@ fn a_peer_that_moves_loses_its_connections_at_once() {
 fn a_newer_connection_takes_the_place_of_an_older_one() {
     let now = Instant::now();
     let ((mut one, link), (mut two, accepted)) = connected(now);
-    carry((&mut two, accepted), (&mut one, link), now);
+    carry(&mut two, accepted, &mut one, link, now);
     let mut again = peers(1, &[(2, "b:1")], now);
     let (newer, _) = orders(&mut again).connect.remove(0);
     let place = two.accepted(FROM.into(), now).unwrap();
     again.connected(newer, now);
-    carry((&mut again, newer), (&mut two, place), now);
+    carry(&mut again, newer, &mut two, place, now);
     assert!(orders(&mut two).close.contains(&accepted));
-    carry((&mut two, place), (&mut again, newer), now);
+    carry(&mut two, place, &mut again, newer, now);
     again.send(NodeId(2), &message(), now);
     again.flush(now);
-    carry((&mut again, newer), (&mut two, place), now);
+    carry(&mut again, newer, &mut two, place, now);
     assert_eq!(two.word().events.len(), 1);
 }
 
@@ -104,8 +104,8 @@ fn who_is_no_peer_is_told_so() {
     let (link, _) = orders(&mut one).connect.remove(0);
     let accepted = two.accepted(FROM.into(), now).unwrap();
     one.connected(link, now);
-    carry((&mut one, link), (&mut two, accepted), now);
-    carry((&mut two, accepted), (&mut one, link), now);
+    carry(&mut one, link, &mut two, accepted, now);
+    carry(&mut two, accepted, &mut one, link, now);
     assert!(orders(&mut one).close.contains(&link));
     let retry = one.due().unwrap();
     assert!(retry > now && retry <= now + one.config.backoff_min);

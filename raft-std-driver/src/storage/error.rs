@@ -192,7 +192,7 @@ impl StorageError {
     }
 }
 
-/// Through an [`io::Write`](std::io::Write) or an [`io::Read`](std::io::Read), a storage's error keeps its kind.
+/// Through an [`io::Write`] or an [`io::Read`], a storage's error keeps its kind.
 impl From<StorageError> for io::Error {
     fn from(error: StorageError) -> io::Error {
         let kind = match &error {

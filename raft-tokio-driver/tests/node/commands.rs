@@ -4,11 +4,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use raft_std_driver::observer::NodeEvent;
-use raft_std_driver::raft_core::Bytes;
+use raft_std_driver::raft_core::{Bytes, Change, Edit, NodeId};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_tokio_driver::{NodeConfig, RoleKind, StartError};
+use raft_tokio_driver::{ChangeOutcome, NodeConfig, ReadError, RoleKind, StartError, TransferError};
 
 use crate::cluster::{Cluster, in_time};
 
@@ -78,7 +79,7 @@ async fn a_command_cut_off_with_its_leader_is_superseded() {
             if let Some(member) = others().find(leads) {
                 return member;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     in_time("a new leader", new).await.node().start("kept").await.unwrap();
@@ -220,4 +221,32 @@ async fn who_watches_sees_every_change_and_its_end() {
         assert!(in_time("what never comes", watch.wait_for(|now| now.term > leads.next())).await.is_err());
     }
     let _: &MemDisk = &cluster.members[0].disk;
+}
+
+/// What the core can do besides commands, by the same handle.
+#[tokio::test]
+async fn reads_transfers_and_changes_are_awaited() {
+    let cluster = Cluster::new(3).await;
+    cluster.put("a").await;
+    for member in &cluster.members {
+        // One that does not know its leader yet refuses.
+        let read = async {
+            while member.node().read().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("a read", read).await;
+        assert_eq!(*member.ledger.lines(), ["a"], "nobody's state is older than what was acknowledged");
+    }
+    let old = cluster.leader().await.node().clone();
+    let new = in_time("a transfer", old.transfer(None)).await.unwrap();
+    assert_ne!(new, old.id());
+    let leader = cluster.leader().await.node().clone();
+    let gone = cluster.members.iter().map(|member| NodeId(member.id)).find(|id| *id != leader.id()).unwrap();
+    let changed = in_time("a change", leader.change(Change::of(Edit::Remove { id: gone }))).await;
+    assert!(matches!(changed, Ok(ChangeOutcome::Done { .. })), "{changed:?}");
+    assert_eq!(leader.status().await.membership.members().len(), 2);
+    in_time("its end", leader.shutdown()).await.unwrap();
+    let stopped = (leader.read().await, leader.transfer(None).await);
+    assert_eq!(stopped, (Err(ReadError::Stopped), Err(TransferError::Stopped)));
 }
