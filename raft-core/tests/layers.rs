@@ -60,8 +60,8 @@ const ORDER: &[&str] = &[
 /// The same of the driver of threads.
 const ORDER_STD: &[&str] = &[
     "sync",
-    "workers",
     "queue",
+    "workers",
     "storage",
     "error",
     "config",
