@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use raft_std_driver::observer::NodeEvent;
-use raft_std_driver::raft_core::{Bytes, Change, Edit, NodeId};
+use raft_std_driver::raft_core::{Bytes, Change, Edit, NodeId, Refusal};
 use raft_std_driver::storage::mem::MemDisk;
-use raft_tokio_driver::{ChangeOutcome, NodeConfig, ReadError, RoleKind, StartError, TransferError};
+use raft_tokio_driver::{ChangeError, ChangeOutcome, NodeConfig, ReadError, RoleKind, StartError, TransferError};
 
 use crate::cluster::{Cluster, in_time};
 
@@ -243,7 +243,16 @@ async fn reads_transfers_and_changes_are_awaited() {
     assert_ne!(new, old.id());
     let leader = cluster.leader().await.node().clone();
     let gone = cluster.members.iter().map(|member| NodeId(member.id)).find(|id| *id != leader.id()).unwrap();
-    let changed = in_time("a change", leader.change(Change::of(Edit::Remove { id: gone }))).await;
+    let change = async {
+        loop {
+            // It has not committed in its own term yet.
+            match leader.change(Change::of(Edit::Remove { id: gone })).await {
+                Err(ChangeError::Refused(Refusal::NotReady)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                changed => return changed,
+            }
+        }
+    };
+    let changed = in_time("a change", change).await;
     assert!(matches!(changed, Ok(ChangeOutcome::Done { .. })), "{changed:?}");
     assert_eq!(leader.status().await.membership.members().len(), 2);
     in_time("its end", leader.shutdown()).await.unwrap();
