@@ -193,8 +193,8 @@ impl Control {
         outcome.await.unwrap_or(Err(ChangeError::Stopped))
     }
 
-    /// Say who the peers are and where to reach them, each at a `host:port`, from now on: connections to who is gone, or somewhere
-    /// else, are closed. This server itself may be among them. Without effect on a node with a transport of its own.
+    /// Replace the list of peers and their addresses, each a `host:port`. Connections to a peer that is not in the list, or has another
+    /// address in it, are closed. This server itself may be in the list. Without effect on a node with a transport of its own.
     pub fn set_peers(&self, peers: Vec<(NodeId, String)>) {
         // A node that has stopped reaches nobody.
         drop(self.shared.inbox.note(Note::Peers(peers)));

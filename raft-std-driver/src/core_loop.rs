@@ -45,9 +45,9 @@ pub(crate) struct CoreLoop {
     outputs: Outputs,
     /// The snapshot that last could not be opened for each peer: it is asked for again and again, and told once.
     unreadable: Arc<Mutex<BTreeMap<NodeId, EntryId>>>,
-    /// Who could not be handed on, since the parts that call them have ended. They hear of it when this has ended as well:
-    /// who is called may ask the core how things stand, and must not do so on the thread that would have to answer.
-    _stranded: Stranded,
+    /// Jobs and refusals whose callers could not be told, because the parts that tell them have ended. They are told when this is
+    /// dropped: a callback may ask for the status, and must not do so on the thread that would have to answer.
+    stranded: Stranded,
 }
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl CoreLoop {
             mail: Mail::default(),
             outputs: Outputs::default(),
             unreadable: Arc::default(),
-            _stranded: Stranded::default(),
+            stranded: Stranded::default(),
         }
     }
 
@@ -175,7 +175,7 @@ impl CoreLoop {
         let wake = !outputs.apply.iter().all(ApplyJob::is_quiet);
         self.shared.apply.push_all(&mut outputs.apply, wake);
         outputs.log.clear();
-        self._stranded.jobs.append(&mut outputs.apply);
+        self.stranded.jobs.append(&mut outputs.apply);
         for event in outputs.events.drain(..) {
             self.shared.tell(&event);
         }
@@ -187,7 +187,7 @@ impl CoreLoop {
         }
         self.shared.inbox.refused(outputs.refused.len() as u64);
         self.shared.refusals.push_all(&mut outputs.refused, true);
-        self._stranded.refused.append(&mut outputs.refused);
+        self.stranded.refused.append(&mut outputs.refused);
         if let Some(why) = outputs.halted.take() {
             self.shared.stop(Some(NodeError::Halted(why)));
         }

@@ -188,8 +188,8 @@ impl Node {
         block_on(self.0.change(change))
     }
 
-    /// Say who the peers are and where to reach them, each at a `host:port`, from now on: connections to who is gone, or somewhere
-    /// else, are closed. This server itself may be among them. Without effect on a node with a [`Transport`] of its own.
+    /// Replace the list of peers and their addresses, each a `host:port`. Connections to a peer that is not in the list, or has another
+    /// address in it, are closed. This server itself may be in the list. Without effect on a node with a [`Transport`] of its own.
     pub fn set_peers(&self, peers: impl IntoIterator<Item = (NodeId, String)>) {
         self.0.set_peers(peers.into_iter().collect());
     }

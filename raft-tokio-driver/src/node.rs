@@ -67,8 +67,8 @@ impl Node {
         self.0.address
     }
 
-    /// Say who the peers are and where to reach them, each at a `host:port`, from now on: connections to who is gone, or somewhere
-    /// else, are closed. This server itself may be among them. Without effect on a node with a
+    /// Replace the list of peers and their addresses, each a `host:port`. Connections to a peer that is not in the list, or has another
+    /// address in it, are closed. This server itself may be in the list. Without effect on a node with a
     /// [`transport`](crate::Builder::transport) of its own.
     pub fn set_peers<A: Into<String>>(&self, peers: impl IntoIterator<Item = (u64, A)>) {
         self.0.control.set_peers(peers.into_iter().map(|(id, address)| (NodeId(id), address.into())).collect());

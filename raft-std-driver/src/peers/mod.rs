@@ -1,5 +1,5 @@
-//! A server's connections to its peers, without sockets: who is connected, who is to be connected again and when, what waits
-//! for whom, and the snapshots under way.
+//! A server's connections to its peers, without sockets: their state, when to connect again, the send queue of each peer, and the
+//! snapshot transfers.
 //!
 //! A loop owns the sockets. It tells what happens to them ([`accepted`](Peers::accepted), [`connected`](Peers::connected),
 //! [`received`](Peers::received), [`written`](Peers::written), [`broken`](Peers::broken)), and carries out the
@@ -165,8 +165,8 @@ impl Peers {
         }
     }
 
-    /// Who the peers are and where, from now on. Connections to who is gone, or somewhere else, are closed. This server itself
-    /// is left out, so that one list can serve all.
+    /// Replace the list of peers and their addresses. Connections to a peer that is not in the list, or has another address in it, are
+    /// closed. This server itself is left out, so that one list can serve all.
     pub(crate) fn set_table(&mut self, members: &[(NodeId, String)], now: Instant) {
         let stays = |peer: &Peer| members.iter().any(|(id, address)| *id == peer.id && *address == peer.address);
         let gone: Vec<NodeId> = self.table.iter().filter(|peer| !stays(peer)).map(|peer| peer.id).collect();
@@ -268,6 +268,8 @@ impl Peers {
 
     /// Let what waits for the peers be written; to be called at the end of each round.
     pub(crate) fn flush(&mut self, now: Instant) {
+        // A batch goes to all followers in one round; kept longer, it would only take memory.
+        self.encoded = None;
         let Peers { table, links, orders, .. } = self;
         for peer in table.iter_mut().filter(|peer| !peer.outbox.is_empty()) {
             if let Way::Up { link, .. } = peer.way

@@ -96,9 +96,9 @@ fn a_newer_connection_takes_the_place_of_an_older_one() {
     assert_eq!(two.word().events.len(), 1);
 }
 
-/// Who is no peer is told so, and closed when it knows, or a moment later.
+/// It hears the refusal, and its connection is closed when it has, or a moment later.
 #[test]
-fn who_is_no_peer_is_told_so() {
+fn an_unknown_server_is_refused() {
     let now = Instant::now();
     let (mut one, mut two) = (peers(1, &[(2, "b:1")], now), peers(2, &[(3, "c:1")], now));
     let (link, _) = orders(&mut one).connect.remove(0);
@@ -114,9 +114,9 @@ fn who_is_no_peer_is_told_so() {
     assert!(orders(&mut two).close.contains(&accepted));
 }
 
-/// Of those that do not say who they are, the oldest have to go.
+/// Beyond the limit the oldest are closed.
 #[test]
-fn a_crowd_without_names_is_bounded() {
+fn connections_without_a_hello_are_bounded() {
     let now = Instant::now();
     let mut one = peers(1, &[], now);
     let crowd: Vec<LinkId> = (0..100).map(|_| one.accepted(FROM.into(), now).unwrap()).collect();

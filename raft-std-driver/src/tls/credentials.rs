@@ -20,10 +20,6 @@ use super::error::{CertificateFault, TlsError};
 /// What is spoken within TLS, as both ends must say.
 pub const PROTOCOL: &[u8] = b"raft-tls/2";
 
-/// The same of the tokio driver's own sessions, which add a byte of welcome.
-#[doc(hidden)]
-pub const PROTOCOL_WITH_WELCOME: &[u8] = b"raft-tls/1";
-
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// Everything for new connections, at one moment.
@@ -102,16 +98,6 @@ impl Credentials {
     #[must_use]
     pub fn naming(&self) -> &Naming {
         &self.naming
-    }
-
-    /// What to connect and accept with by [`PROTOCOL_WITH_WELCOME`].
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_welcome(&self) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-        let (mut client, mut server) = (ClientConfig::clone(&self.client), ServerConfig::clone(&self.server));
-        client.alpn_protocols = vec![PROTOCOL_WITH_WELCOME.to_vec()];
-        server.alpn_protocols = vec![PROTOCOL_WITH_WELCOME.to_vec()];
-        (Arc::new(client), Arc::new(server))
     }
 
     /// Whether a peer with the same authorities would accept our certificate at this time: as a server's and as a client's.

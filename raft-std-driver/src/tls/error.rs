@@ -70,9 +70,6 @@ pub enum TlsError {
     /// The connection ended before TLS was agreed.
     #[error("the other end closed the connection during the TLS handshake: it may be set to plain TCP; see its log")]
     Ended,
-    /// The connection ended after TLS was agreed, with nothing said.
-    #[error("the other end closed the connection after the TLS handshake, without accepting us; see its log")]
-    NotAccepted,
     /// TLS with something that is no Raft server.
     #[error("the other end speaks TLS, but for another protocol than Raft")]
     OtherProtocol,
@@ -82,44 +79,6 @@ pub enum TlsError {
     /// Whatever else TLS found wrong.
     #[error("TLS failed: {0}")]
     Failed(String),
-    /// The connection failed.
-    #[error("the connection failed during the TLS handshake: {0}")]
-    Io(io::Error),
-}
-
-impl TlsError {
-    /// What a failed handshake means. tokio-rustls hides the error of rustls in one of the system.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_handshake(error: io::Error) -> TlsError {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(error) => TlsError::from(error),
-            None if is_end(error.kind()) => TlsError::Ended,
-            None => TlsError::Io(error),
-        }
-    }
-
-    /// What it means that the peer did not say welcome after the handshake.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_welcome(error: io::Error) -> TlsError {
-        match TlsError::of_handshake(error) {
-            TlsError::Ended => TlsError::NotAccepted,
-            error => error,
-        }
-    }
-}
-
-/// How a connection looks that the other end closed: with data of ours unread, it is reset.
-fn is_end(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected
-    )
 }
 
 impl From<&rustls::Error> for TlsError {

@@ -37,8 +37,6 @@ use rustls::pki_types::UnixTime;
 #[doc(hidden)]
 pub use config::Naming;
 pub use config::TlsConfig;
-#[doc(hidden)]
-pub use credentials::PROTOCOL_WITH_WELCOME;
 pub use credentials::{Credentials, PROTOCOL};
 pub use error::{CertificateFault, Refusal, TlsError};
 pub use reloading::TlsWatch;
